@@ -1,0 +1,1 @@
+"""diffexp: experiments on denoising diffusion models."""

@@ -1,0 +1,38 @@
+"""What can go wrong, each with its exit code. A message is three short lines: what, where, what to do."""
+
+
+class DiffexpError(Exception):
+    """Base of the errors that a user can mend; shown without a traceback.
+
+    `what` says what is wrong, `where` names the key or the file, `do` what to type or change instead.
+    """
+
+    code = 1
+
+    def __init__(self, what: str, where: str = "", do: str = "") -> None:
+        self.what, self.where, self.do = what, where, do
+        super().__init__("\n".join(line for line in (what, where and f"  at: {where}", do and f"  do: {do}") if line))
+
+
+class ConfigError(DiffexpError, ValueError):
+    """Wrong usage or configuration."""
+
+    code = 2
+
+
+class DataError(DiffexpError):
+    """A data set, a checkpoint or a weights file is missing or damaged."""
+
+    code = 3
+
+
+class DivergedError(DiffexpError):
+    """The loss is no longer finite."""
+
+    code = 4
+
+
+class ResourceError(DiffexpError):
+    """Out of disk or memory, or a folder that cannot be written."""
+
+    code = 5

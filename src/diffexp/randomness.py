@@ -1,0 +1,77 @@
+"""Randomness as a function, not a state: every draw is named by what it is for.
+
+    key(seed, "train", step, micro, rank)  ->  the seed of a generator
+
+so a resumed run draws what the unbroken run draws, and an image is the same in any batch.
+Mixing is splitmix64 (Steele et al. 2014), whose finalizer is a bijection with full avalanche.
+"""
+
+from functools import lru_cache
+from hashlib import blake2b
+
+import torch
+from torch import Tensor
+
+_MASK = (1 << 64) - 1
+_GOLDEN, _M1, _M2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+
+
+def _mix(z: int) -> int:
+    z = ((z ^ (z >> 30)) * _M1) & _MASK
+    z = ((z ^ (z >> 27)) * _M2) & _MASK
+    return z ^ (z >> 31)
+
+
+@lru_cache(maxsize=256)
+def _word(name: str) -> int:
+    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "little")
+
+
+def key(seed: int, *words: int | str) -> int:
+    """A 63-bit number that depends on the seed and on every word, in order."""
+    z = _mix((seed + _GOLDEN) & _MASK)
+    for w in words:
+        z = _mix((z + _GOLDEN + (_word(w) if isinstance(w, str) else w)) & _MASK)
+    return z >> 1
+
+
+def generator(seed: int, *words: int | str, device: torch.device | str = "cpu") -> torch.Generator:
+    return torch.Generator(device).manual_seed(key(seed, *words))
+
+
+def _signed(z: int) -> int:
+    return z - (1 << 64) if z >> 63 else z
+
+
+def _shift(z: Tensor, n: int) -> Tensor:  # logical, for torch shifts int64 arithmetically
+    return (z >> n) & ((1 << (64 - n)) - 1)
+
+
+def keys(seed: int, *words: int | str, index: Tensor) -> Tensor:
+    """`key(seed, *words, i)` for every i of `index` (int64), at once: int64 of the same shape."""
+    z = _mix((seed + _GOLDEN) & _MASK)
+    for w in words:
+        z = _mix((z + _GOLDEN + (_word(w) if isinstance(w, str) else w)) & _MASK)
+    out = index + _signed((z + _GOLDEN) & _MASK)  # int64 wraps around, as wanted
+    out = (out ^ _shift(out, 30)) * _signed(_M1)
+    out = (out ^ _shift(out, 27)) * _signed(_M2)
+    return _shift(out ^ _shift(out, 31), 1)
+
+
+class Noise:
+    """The normal noise of a batch of images, each drawn for itself: the same image comes out of any batch,
+    on any rank and any device, for it depends on (seed, image index, step) only.
+
+    index: int64 (B,), the number of each image. Draws are float32 of `shape` (C, H, W), made on the CPU.
+    """
+
+    def __init__(self, seed: int, index: Tensor, shape: tuple[int, ...], device: torch.device | str = "cpu") -> None:
+        self.seed, self.index, self.shape, self.device = seed, index.cpu(), tuple(shape), device
+        self._generator = torch.Generator()
+
+    def __call__(self, step: int) -> Tensor:
+        """Noise for `step` (0 is the start x_T), shape (B, *shape)."""
+        out = torch.empty(len(self.index), *self.shape)
+        for row, k in zip(out, keys(self.seed, "noise", step, index=self.index).tolist(), strict=True):
+            row.normal_(generator=self._generator.manual_seed(k))
+        return out.to(self.device)
