@@ -1,0 +1,29 @@
+"""Data sets, and the loaders that hand them to the trainer."""
+
+from diffexp.data.batch import Batch
+from diffexp.data.cifar10 import CIFAR10
+from diffexp.data.dataset import DataSet, Images, SplitName, Splits
+from diffexp.data.digits import Digits
+from diffexp.data.folder import Folder
+from diffexp.data.memory import InMemory
+from diffexp.data.mnist import MNIST, FashionMNIST
+from diffexp.data.module import DataModule
+from diffexp.data.npz import Npz
+from diffexp.data.stream import Stream
+
+__all__ = [
+    "CIFAR10",
+    "MNIST",
+    "Batch",
+    "DataModule",
+    "DataSet",
+    "Digits",
+    "FashionMNIST",
+    "Folder",
+    "Images",
+    "InMemory",
+    "Npz",
+    "SplitName",
+    "Splits",
+    "Stream",
+]

@@ -1,0 +1,94 @@
+"""A data set: three fixed splits of images, the same for every seed of an experiment.
+
+Building one reads nothing; `check` or the first `split` does. Which images are in which split depends on the
+data set alone, by permutations that are functions of its name.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from diffexp.data.batch import Batch
+from diffexp.data.loader import fetch
+from diffexp.data.memory import InMemory
+from diffexp.data.order import in_turn
+from diffexp.data.stream import Stream
+from diffexp.errors import DataError
+from diffexp.randomness import keys
+
+Images = InMemory | Stream
+SplitName = Literal["train", "val", "test"]
+
+
+class Splits(NamedTuple):
+    train: Images
+    val: Images
+    test: Images
+
+
+def held_out(name: str, count: int, *parts: int) -> list[Tensor]:
+    """The numbers 0..count-1 as [rest, part, part, ...], each ascending, by a permutation of `name`."""
+    order = keys(0, "split", name, index=torch.arange(count)).argsort(stable=True)
+    pieces = order.split([*parts, count - sum(parts)])
+    return [piece.sort().values for piece in (pieces[-1], *pieces[:-1])]
+
+
+class DataSet(ABC):
+    """name: for reports; shape: (C, H, W) of every image; classes: their names, or None."""
+
+    name: str
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int, int]: ...
+
+    @property
+    @abstractmethod
+    def classes(self) -> tuple[str, ...] | None: ...
+
+    @abstractmethod
+    def read(self) -> Splits:
+        """Reads all splits. Raises DataError where a file is missing or damaged."""
+
+    @cached_property
+    def _splits(self) -> Splits:
+        return self.read()
+
+    @cached_property
+    def _fingerprints(self) -> dict[str, str]:
+        return {}
+
+    def split(self, name: SplitName) -> Images:
+        """The images of a split, read once. Raises DataError."""
+        return getattr(self._splits, name)
+
+    def check(self) -> None:
+        """Sees to it that the files are here and readable, and downloads them if the set is public.
+
+        Raises DataError saying which file is missing or damaged, and the expected layout.
+        """
+        for name, part in zip(Splits._fields, self._splits, strict=True):
+            if len(part) == 0:
+                raise DataError(f"the {name} split of {self.name} is empty", do="give more images")
+
+    def counts(self, split: SplitName) -> dict[str, int]:
+        """The number of images of each class; empty without classes."""
+        labels = self.split(split).labels
+        if labels is None or self.classes is None:
+            return {}
+        return dict(zip(self.classes, labels.bincount(minlength=len(self.classes)).tolist(), strict=True))
+
+    def fingerprint(self, split: SplitName) -> str:
+        """A sha256 that changes when an image, a label or the transform does: a key for caches."""
+        if split not in self._fingerprints:
+            self._fingerprints[split] = self.split(split).fingerprint()
+        return self._fingerprints[split]
+
+    def batches(self, split: SplitName, size: int, workers: int = 0) -> Iterator[Batch]:
+        """All images of a split, in order, `size` at a time; workers decode where the set streams."""
+        images = self.split(split)
+        return fetch(images, list(in_turn(len(images), size)), workers)

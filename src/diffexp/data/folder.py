@@ -1,0 +1,139 @@
+"""Any tree of image files; what is done to a picture is in images.py."""
+
+import logging
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from diffexp.data.dataset import DataSet, Images, Splits, held_out
+from diffexp.data.images import SUFFIXES, Mode, load_image
+from diffexp.data.memory import InMemory
+from diffexp.data.stream import Stream
+from diffexp.errors import ConfigError, DataError
+
+IN_MEMORY = 2 << 30  # bytes of decoded images that stream=auto keeps in memory
+_log = logging.getLogger(__name__)
+
+
+class Folder(DataSet):
+    """The images below `path`, at `size` x `size` pixels, in mode RGB or L.
+
+    label: "folder" takes the first-level sub-folders as classes if there are at least two and every image is
+    in one; "none" has no classes. val, test: the share of each split, by a fixed permutation of the files in
+    the order of their names, at least one image; of fewer than 3 images all are in every split.
+    stream: decode each batch anew (true) or everything once into memory (false); auto streams above 2 GiB.
+    broken: "error" stops at an image that cannot be decoded, "skip" leaves it out and says so.
+    max_pixels: larger pictures count as broken, for a small file may unpack to gigabytes.
+    Raises ConfigError, and DataError when read.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        size: int,
+        mode: Mode = "RGB",
+        label: Literal["folder", "none"] = "folder",
+        val: float = 0.05,
+        test: float = 0.05,
+        stream: bool | Literal["auto"] = "auto",
+        broken: Literal["error", "skip"] = "error",
+        max_pixels: int = 80_000_000,
+    ) -> None:
+        if size < 1:
+            raise ConfigError(f"data.size={size} is no size", "data.size", "type pixels, as in data.size=64")
+        if not (0 < val < 1 and 0 < test < 1 and val + test < 1):
+            raise ConfigError(
+                f"val={val} and test={test} are no shares", "data.val", "type two whose sum is < 1"
+            )
+        self.path, self.size, self.mode, self.label = Path(path).expanduser(), size, mode, label
+        self.val, self.test, self.stream, self.broken = val, test, stream, broken
+        self.name = f"{self.path.resolve().name}-{size}"
+        self._load = partial(load_image, size=size, mode=mode, max_pixels=max_pixels)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return 3 if self.mode == "RGB" else 1, self.size, self.size
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        return tuple(self._number) or None
+
+    @cached_property
+    def files(self) -> list[Path]:
+        """All images below the folder, in the order of their names. Raises DataError where there is none."""
+        found = [
+            Path(folder, name)
+            for folder, _, names in os.walk(self.path)
+            for name in names
+            if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
+        ]
+        if not found:
+            what = "there is no image in this folder" if self.path.is_dir() else "there is no such folder"
+            kinds = " ".join(sorted(SUFFIXES))
+            do = f"type data.path=FOLDER, with images ({kinds}) in it or in one sub-folder for each class"
+            raise DataError(what, str(self.path), do)
+        return sorted(found)
+
+    @cached_property
+    def _groups(self) -> list[str]:
+        parts = [file.relative_to(self.path).parts for file in self.files]
+        groups = [p[0] if len(p) > 1 else "" for p in parts]
+        if self.label == "none" or len(set(groups)) < 2:
+            return []
+        if "" in groups:
+            stray = self.files[groups.index("")]
+            raise DataError(
+                "images lie beside the class folders", str(stray), "move them, or type data.label=none"
+            )
+        return groups
+
+    @cached_property
+    def _number(self) -> dict[str, int]:
+        return {name: i for i, name in enumerate(sorted(set(self._groups)))}
+
+    def read(self) -> Splits:
+        count = len(self.files)
+        if count < 3:
+            whole = self._part(torch.arange(count))
+            return Splits(whole, whole, whole)
+        val, test = (max(1, round(share * count)) for share in (self.val, self.test))
+        return Splits(*(self._part(index) for index in held_out("folder", count, val, test)))
+
+    def _part(self, index: Tensor) -> Images:
+        files = [self.files[i] for i in index.tolist()]
+        labels = (
+            torch.tensor([self._number[self._groups[i]] for i in index.tolist()]) if self._groups else None
+        )
+        if self.stream is True or (self.stream == "auto" and self._bytes > IN_MEMORY):
+            transform = f"{self.size} {self.mode} bicubic centre"
+            return Stream(files, labels, self._load, transform, skip=self.broken == "skip")
+        return self._decoded(files, labels)
+
+    @property
+    def _bytes(self) -> int:
+        return len(self.files) * self.shape[0] * self.size**2
+
+    def _decoded(self, files: list[Path], labels: Tensor | None) -> InMemory:
+        images = torch.empty(len(files), *self.shape, dtype=torch.uint8)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes without the interpreter's lock
+            good = list(pool.map(partial(self._decode, images, files), range(len(files))))
+        kept = torch.tensor(good)
+        if kept.all():
+            return InMemory(images, labels)
+        _log.warning("%d of %d images of %s left out", int((~kept).sum()), len(files), self.path)
+        return InMemory(images[kept], None if labels is None else labels[kept])
+
+    def _decode(self, images: Tensor, files: list[Path], i: int) -> bool:
+        try:
+            images[i] = self._load(files[i])
+        except DataError as error:
+            if self.broken == "error":
+                raise
+            _log.warning("left out: %s (%s)", error.where, error.what)
+            return False
+        return True

@@ -1,0 +1,99 @@
+"""Batches for the trainer. A set in memory is indexed here; a streaming one may be decoded by workers.
+
+Training is one endless sequence of batches, see order.py. The loader asks how many of them the trainer has
+processed and begins there; Lightning keeps that number in its checkpoints, so there is no state of ours.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from diffexp.data.batch import Batch
+from diffexp.data.memory import InMemory
+from diffexp.data.order import TrainOrder, flips
+from diffexp.data.stream import Stream
+from diffexp.errors import DataError, ResourceError
+
+
+class _Decode(Dataset):
+    def __init__(self, images: Stream) -> None:
+        self.images = images
+
+    def __getitem__(self, index: Tensor) -> Batch | DataError:
+        try:
+            return self.images.batch(index)
+        except DataError as error:  # raised in a worker it would arrive as a traceback in a string
+            return error
+
+
+def fetch(images: InMemory | Stream, order: Iterable[Tensor], workers: int) -> Iterator[Batch]:
+    """The batch of each index tensor of `order`. Raises DataError; ResourceError when a worker was killed."""
+    if workers == 0 or not images.streams:
+        yield from map(images.batch, order)
+        return
+    assert isinstance(images, Stream)
+    pin = torch.cuda.is_available()
+    # batch_size=None: what the sampler yields is handed to a worker as it is, a whole batch
+    loader = DataLoader(_Decode(images), None, sampler=order, num_workers=workers, pin_memory=pin)
+    try:
+        for batch in loader:
+            if isinstance(batch, DataError):
+                raise batch
+            yield batch
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        do = "type fewer loader.workers (0 decodes in this process), or give more memory or /dev/shm"
+        raise ResourceError(f"a data worker was killed: {error}", "loader.workers", do) from error
+
+
+class TrainLoader:
+    """An epoch of training batches from where the trainer is; `processed()` is how many it has had in all."""
+
+    def __init__(
+        self,
+        images: InMemory | Stream,
+        order: TrainOrder,
+        flip: bool,
+        workers: int,
+        processed: Callable[[], int],
+    ) -> None:
+        self.images, self.order, self.flip = images, order, flip
+        self.workers, self.processed = workers, processed
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[Batch]:
+        start = self.processed()
+        numbers = range(start, start + len(self))
+        batches = fetch(self.images, (self.order.batch(number)[1] for number in numbers), self.workers)
+        for number, batch in zip(numbers, batches, strict=True):
+            yield self._flipped(batch, number // len(self)) if self.flip else batch
+
+    def _flipped(self, batch: Batch, epoch: int) -> Batch:
+        mirrored = flips(self.order.seed, epoch, batch.index)
+        image = torch.where(mirrored[:, None, None, None], batch.image.flip(-1), batch.image)
+        return batch._replace(image=image)
+
+    def state_dict(self) -> dict[str, int]:
+        """Tells Lightning that this loader can go on in mid-epoch; the position is in its own state."""
+        return {"processed": self.processed()}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Nothing to load: see `state_dict`."""
+
+
+class EvalLoader:
+    """A split in order, unshuffled and unflipped."""
+
+    def __init__(self, images: InMemory | Stream, order: list[Tensor], workers: int) -> None:
+        self.images, self.order, self.workers = images, order, workers
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return fetch(self.images, self.order, self.workers)

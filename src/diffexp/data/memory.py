@@ -1,0 +1,37 @@
+"""A split that lies in memory: one uint8 tensor, indexed a batch at a time."""
+
+import hashlib
+
+import torch
+from torch import Tensor
+
+from diffexp.data.batch import Batch
+
+
+class InMemory:
+    """images: uint8 (N, C, H, W); labels: int64 (N,) or None."""
+
+    streams = False
+
+    def __init__(self, images: Tensor, labels: Tensor | None = None) -> None:
+        self.images = images.contiguous()
+        self.labels = None if labels is None else labels.to(torch.int64)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batch(self, index: Tensor) -> Batch:
+        """The images of these numbers, int64 (B,), in this order."""
+        label = None if self.labels is None else self.labels[index]
+        return Batch(self.images[index], label, None, index)
+
+    def select(self, index: Tensor) -> "InMemory":
+        return InMemory(self.images[index], None if self.labels is None else self.labels[index])
+
+    def fingerprint(self) -> str:
+        """sha256 of shape, pixels and labels."""
+        digest = hashlib.sha256(repr(tuple(self.images.shape)).encode())
+        digest.update(self.images.numpy().reshape(-1).data)
+        if self.labels is not None:
+            digest.update(self.labels.numpy().data)
+        return digest.hexdigest()

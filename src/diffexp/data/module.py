@@ -1,0 +1,84 @@
+"""A data set for Lightning's trainer: batches for training and validation."""
+
+from lightning.pytorch import LightningDataModule
+
+from diffexp.data.dataset import DataSet, SplitName
+from diffexp.data.loader import EvalLoader, TrainLoader
+from diffexp.data.order import TrainOrder, in_turn
+from diffexp.errors import ConfigError
+
+
+class DataModule(LightningDataModule):
+    """The loaders of a data set.
+
+    batch_size, eval_batch_size: images of all ranks together; each rank takes its equal share.
+    flip: mirror each training image in half of the epochs. workers: processes that decode the images of a
+    streaming folder; what lies in memory needs none. seed: of order and flips.
+    Use it with Trainer(use_distributed_sampler=False). Raises ConfigError.
+    """
+
+    def __init__(
+        self,
+        data: DataSet,
+        batch_size: int = 64,
+        eval_batch_size: int = 256,
+        flip: bool = False,
+        workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        for key, value, least in (
+            ("batch_size", batch_size, 1),
+            ("eval_batch_size", eval_batch_size, 1),
+            ("workers", workers, 0),
+        ):
+            if value < least:
+                raise ConfigError(
+                    f"{key}={value} is less than {least}", f"loader.{key}", f"type loader.{key}={least}"
+                )
+        self.data, self.batch_size, self.eval_batch_size = data, batch_size, eval_batch_size
+        self.flip, self.workers, self.seed = flip, workers, seed
+        self.name = data.name
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of every image."""
+        return self.data.shape
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """The names of the classes, or None."""
+        return self.data.classes
+
+    def prepare_data(self) -> None:
+        """On one rank of each machine, before the others: check the files, download what is public."""
+        self.data.check()
+
+    def train_dataloader(self) -> TrainLoader:
+        """Batches of this rank, from where the trainer is. Raises ConfigError for a batch that cannot be."""
+        images = self.data.split("train")
+        order = TrainOrder(len(images), self.batch_size, self.seed, *self._rank())
+        return TrainLoader(images, order, self.flip, self.workers, self._processed)
+
+    def val_dataloader(self) -> EvalLoader:
+        """The validation split in order."""
+        return self._in_order("val")
+
+    def test_dataloader(self) -> EvalLoader:
+        """The test split in order."""
+        return self._in_order("test")
+
+    def _in_order(self, split: SplitName) -> EvalLoader:
+        images = self.data.split(split)
+        return EvalLoader(
+            images, list(in_turn(len(images), self.eval_batch_size, *self._rank())), self.workers
+        )
+
+    def _rank(self) -> tuple[int, int]:
+        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+
+    def _processed(self) -> int:
+        if self.trainer is None:
+            return 0
+        # of all epochs; a batch that failed half-way is not counted, so it is seen again
+        return self.trainer.fit_loop.epoch_loop.batch_progress.state_dict()["total"]["processed"]

@@ -1,0 +1,76 @@
+"""The order of the images, as a function: batch number g of training with a seed is
+
+    epoch = g div n,  images = permutation(seed, epoch)[(g mod n)·B : (g mod n + 1)·B],  n = N div B
+
+so a run that goes on after g batches sees batch g next, whatever happened before. B is the batch of all ranks
+together; rank r of W takes the r-th W-th part of it, so the order does not depend on the number of ranks.
+The last N mod B images of a permutation wait for another epoch.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from diffexp.errors import ConfigError
+from diffexp.randomness import keys
+
+
+@lru_cache(maxsize=2)
+def permutation(seed: int, epoch: int, count: int) -> Tensor:
+    """The numbers 0..count-1 in the order of this epoch, int64."""
+    return keys(seed, "order", epoch, index=torch.arange(count)).argsort(stable=True)
+
+
+def flips(seed: int, epoch: int, index: Tensor) -> Tensor:
+    """Which images are mirrored in this epoch: bool, shape of `index`; each is with probability 1/2."""
+    return keys(seed, "flip", epoch, index=index) % 2 == 1
+
+
+@dataclass(frozen=True)
+class TrainOrder:
+    """The batches of training; `count` images, `batch_size` for all ranks together. Raises ConfigError."""
+
+    count: int
+    batch_size: int
+    seed: int = 0
+    rank: int = 0
+    world: int = 1
+
+    def __post_init__(self) -> None:
+        if self.batch_size > self.count:
+            raise ConfigError(
+                f"a batch of {self.batch_size} is more than the {self.count} training images",
+                "loader.batch_size",
+                f"type loader.batch_size={self.count} or less",
+            )
+        if self.batch_size % self.world:
+            less = max(self.batch_size // self.world, 1) * self.world
+            raise ConfigError(
+                f"a batch of {self.batch_size} cannot be shared equally by {self.world} ranks",
+                "loader.batch_size",
+                f"type loader.batch_size={less}",
+            )
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return self.count // self.batch_size
+
+    def batch(self, number: int) -> tuple[int, Tensor]:
+        """The epoch of batch `number` (counted from the start of training), and this rank's images, int64."""
+        epoch, place = divmod(number, len(self))
+        share = self.batch_size // self.world
+        start = place * self.batch_size + self.rank * share
+        return epoch, permutation(self.seed, epoch, self.count)[start : start + share]
+
+
+def in_turn(count: int, batch_size: int, rank: int = 0, world: int = 1) -> Iterator[Tensor]:
+    """The images 0..count-1 in batches, unshuffled; every rank has the same number of batches.
+
+    A last batch with fewer images than ranks is left out, for no rank may have an empty one.
+    """
+    for part in torch.arange(count).split(batch_size):
+        if len(part) >= world:
+            yield part.tensor_split(world)[rank]

@@ -1,0 +1,65 @@
+"""A split too large for memory: images are decoded when their batch is asked for, here or in workers."""
+
+import hashlib
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from diffexp.data.batch import Batch
+from diffexp.errors import DataError
+
+_log = logging.getLogger(__name__)
+
+
+class Stream:
+    """files: one path for each image; labels: int64 (N,) or None; load: path -> uint8 (C, H, W).
+
+    transform: what `load` does, in words, for the fingerprint. With `skip` a broken image gives its place to
+    the next good one of the split: a function of the files alone, so batches keep their size and order.
+    """
+
+    streams = True
+
+    def __init__(
+        self,
+        files: list[Path],
+        labels: Tensor | None,
+        load: Callable[[Path], Tensor],
+        transform: str,
+        skip: bool = False,
+    ) -> None:
+        self.files, self.labels, self.load, self.transform, self.skip = files, labels, load, transform, skip
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def batch(self, index: Tensor) -> Batch:
+        """The images of these numbers, int64 (B,). Raises DataError naming a file that cannot be decoded."""
+        images, found = zip(*(self._image(i) for i in index.tolist()), strict=True)
+        index = torch.tensor(found)
+        return Batch(torch.stack(images), None if self.labels is None else self.labels[index], None, index)
+
+    def _image(self, number: int) -> tuple[Tensor, int]:
+        for i in range(number, number + len(self)):
+            try:
+                return self.load(self.files[i % len(self)]), i % len(self)
+            except DataError as error:
+                if not self.skip:
+                    raise
+                _log.warning("left out, the next one taken: %s (%s)", error.where.strip(), error.what)
+        raise DataError(
+            "no image of this split can be decoded", str(self.files[0].parent), "look at the files"
+        )
+
+    def fingerprint(self) -> str:
+        """sha256 of the files' paths, sizes and times, their labels and the transform."""
+        digest = hashlib.sha256(self.transform.encode())
+        for file in self.files:
+            stat = file.stat()
+            digest.update(f"\n{file}\0{stat.st_size}\0{stat.st_mtime_ns}".encode())
+        if self.labels is not None:
+            digest.update(self.labels.numpy().data)
+        return digest.hexdigest()

@@ -1,0 +1,106 @@
+"""Images in .npz files: what is read, and what is refused."""
+
+import numpy as np
+import pytest
+import torch
+
+from diffexp.data import Npz
+from diffexp.errors import DataError
+
+
+def write(path, count=100, shape=(5, 6, 3), **arrays):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (count, *shape), dtype=np.uint8)
+    np.savez(path, **{"images": images, **arrays})
+    return images
+
+
+class Payload:
+    def __reduce__(self):
+        return (print, ("unpickled",))
+
+
+def test_one_file_is_split_by_a_fixed_permutation(tmp_path):
+    images = write(tmp_path / "set.npz", labels=np.arange(100) % 4)
+    data = Npz(str(tmp_path / "set.npz"))
+    data.check()
+    assert data.name == "set" and data.shape == (3, 5, 6) and data.classes == ("0", "1", "2", "3")
+    assert [len(data.split(s)) for s in ("train", "val", "test")] == [90, 5, 5]
+    where = {image.transpose(2, 0, 1).tobytes(): i for i, image in enumerate(images)}
+    for split in ("train", "val", "test"):
+        part = data.split(split)
+        assert [where.pop(image.numpy().tobytes()) % 4 for image in part.images] == part.labels.tolist()
+    assert not where
+
+
+def test_two_files_are_train_and_test(tmp_path):
+    train = write(tmp_path / "a.npz", 30, (4, 4))
+    test = write(tmp_path / "b.npz", 20, (4, 4))
+    data = Npz(str(tmp_path / "a.npz"), str(tmp_path / "b.npz"))
+    assert data.shape == (1, 4, 4) and data.classes is None and data.split("train").labels is None
+    assert np.array_equal(data.split("train").images[:, 0].numpy(), train)
+    assert np.array_equal(data.split("test").images[:, 0].numpy(), test)
+    assert len(data.split("val")) == 4
+
+
+def test_names_of_classes(tmp_path):
+    write(tmp_path / "a.npz", labels=np.arange(100) % 2)
+    assert Npz(str(tmp_path / "a.npz"), classes=("cat", "dog")).counts("val").keys() == {"cat", "dog"}
+    with pytest.raises(DataError, match="labels up to 1, but 1 names"):
+        _ = Npz(str(tmp_path / "a.npz"), classes=("cat",)).classes
+
+
+def test_pickled_objects_are_refused_and_not_run(tmp_path, capsys):
+    hostile = np.array([Payload()] * 3, dtype=object)
+    for arrays in ({"images": hostile}, {"labels": hostile}):
+        write(tmp_path / "bad.npz", 3, **arrays)
+        with pytest.raises(DataError, match="allow_pickle=False") as error:
+            Npz(str(tmp_path / "bad.npz")).check()
+        assert error.value.where.endswith("bad.npz")
+    assert "unpickled" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arrays", "what"),
+    [
+        ({"images": np.zeros((5, 4, 4, 3), np.float32)}, "float32, not uint8"),
+        ({"images": np.zeros((5, 3, 8, 8), np.uint8)}, "last axis is not 1 or 3"),
+        ({"images": np.zeros((5, 8), np.uint8)}, r"shape \(5, 8\)"),
+        ({"images": np.zeros((0, 8, 8), np.uint8)}, r"shape \(0, 8, 8\)"),
+        ({"images": np.zeros((2, 8, 8), np.uint8)}, "2 images are too few"),
+        ({"labels": np.zeros(99, np.int64)}, r"not integers \(100,\)"),
+        ({"labels": np.zeros(100)}, "float64"),
+        ({"labels": np.full(100, -1)}, "negative"),
+    ],
+)
+def test_arrays_that_are_no_images_are_refused(arrays, what, tmp_path):
+    write(tmp_path / "a.npz", **arrays)
+    with pytest.raises(DataError, match=what) as error:
+        Npz(str(tmp_path / "a.npz")).check()
+    assert error.value.where.endswith("a.npz") and "uint8 (N, H, W, C)" in error.value.do
+
+
+def test_damaged_and_missing_files_are_named(tmp_path):
+    write(tmp_path / "a.npz")
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "a.npz").read_bytes()[:2000])
+    (tmp_path / "text.npz").write_text("hello")
+    np.savez(tmp_path / "other.npz", pictures=np.zeros(3))
+    for name in ("cut", "text", "other", "none"):
+        with pytest.raises(DataError) as error:
+            _ = Npz(str(tmp_path / f"{name}.npz")).shape
+        assert error.value.where == str(tmp_path / f"{name}.npz")
+
+
+def test_files_that_do_not_belong_together_are_refused(tmp_path):
+    write(tmp_path / "a.npz", labels=np.zeros(100, np.uint8))
+    write(tmp_path / "small.npz", shape=(4, 4, 3), labels=np.zeros(100, np.uint8))
+    write(tmp_path / "bare.npz")
+    for other, what in (("small", "differ in size"), ("bare", "only one of the two files has labels")):
+        with pytest.raises(DataError, match=what):
+            Npz(str(tmp_path / "a.npz"), str(tmp_path / f"{other}.npz")).check()
+
+
+def test_labels_of_any_integer_type_become_int64(tmp_path):
+    write(tmp_path / "a.npz", labels=np.full(100, 200, np.uint8))
+    part = Npz(str(tmp_path / "a.npz")).split("train")
+    assert part.labels.dtype == torch.int64 and part.labels.unique().tolist() == [200]
