@@ -1,0 +1,95 @@
+"""A small classifier of small grey images, whose last hidden layer serves as features: nothing to download.
+
+    image -> conv 3x3 (32) -> max 2 -> conv 3x3 (64) -> conv 3x3 (64) -> average to 3x3 -> linear (64)
+          = features -> SiLU -> linear (classes)
+
+102,000 weights, trained on the train split of their data by `python -m diffexp.metrics.train_classifier NAME`
+and shipped in float16. That command prints the share of the test split (unseen) that they recognise:
+    digits 100.00 %   mnist 99.37 %   fashion_mnist 91.10 %
+"""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from diffexp.errors import ConfigError, DataError
+from diffexp.metrics.extractor import Extractor, sha256_of
+
+DIM = 64
+SHIPPED = Path(__file__).parent / "weights"
+
+
+def network(classes: int) -> tuple[nn.Sequential, nn.Sequential]:
+    """float (B, 1, H, W) -> features (B, 64), and features -> logits (B, classes)."""
+    body = nn.Sequential(
+        nn.Conv2d(1, 32, 3, padding=1),
+        nn.SiLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(32, 64, 3, padding=1),
+        nn.SiLU(),
+        nn.Conv2d(64, 64, 3, padding=1),
+        nn.SiLU(),
+        nn.AdaptiveAvgPool2d(3),
+        nn.Flatten(),
+        nn.Linear(64 * 9, DIM),
+    )
+    return body, nn.Sequential(nn.SiLU(), nn.Linear(DIM, classes))
+
+
+class SmallClassifier(Extractor):
+    """The features (B, 64) of a small classifier, named after its data (digits64), and its judgement.
+
+    weights: digits, mnist or fashion_mnist, which are shipped, or a file that the training command wrote.
+    """
+
+    dim = DIM
+
+    def __init__(self, weights: str = "digits") -> None:
+        super().__init__()
+        shipped = SHIPPED / f"{weights}.safetensors"
+        self.file = shipped if shipped.is_file() else Path(weights).expanduser()
+        about, state = _read(self.file)
+        self.data, self.shape, self.classes = str(about["data"]), tuple(about["shape"]), int(about["classes"])
+        self.name = f"{self.data.removesuffix('_mnist')}{DIM}"
+        self.sha256 = sha256_of(self.file)
+        with torch.device("meta"):  # draws no random weights
+            self.body, self.head = network(self.classes)
+        self.load_state_dict(state, assign=True)
+        self.requires_grad_(False).eval()
+
+    def check(self, shape: tuple[int, int, int]) -> None:
+        """Raises ConfigError for images of another size than those it was trained on."""
+        if shape != self.shape:
+            size = "x".join(map(str, shape))
+            what = f"{self.name} measures images of {'x'.join(map(str, self.shape))}, not {size}"
+            raise ConfigError(what, "metrics", "type metrics=inception, or metrics=none")
+
+    def forward(self, images: Tensor) -> Tensor:
+        """uint8 (B, 1, H, W) -> float32 (B, 64)."""
+        return self.body(images.float() / 127.5 - 1)
+
+    def classify(self, features: Tensor) -> Tensor:
+        """float (B, 64) -> int64 (B,), the class of each."""
+        return self.head(features).argmax(1)
+
+    def predict(self, images: Tensor) -> Tensor:
+        """uint8 (B, 1, H, W) -> int64 (B,), the class of each."""
+        return self.classify(self(images))
+
+
+def _read(file: Path) -> tuple[dict, dict[str, Tensor]]:
+    """What the file says about itself, and its weights in float32."""
+    try:
+        with safe_open(file, "pt") as opened:
+            about = json.loads((opened.metadata() or {})["about"])
+            return about, {key: opened.get_tensor(key).float() for key in opened.keys()}  # noqa: SIM118
+    except FileNotFoundError as error:
+        names = ", ".join(sorted(path.stem for path in SHIPPED.glob("*.safetensors")))
+        do = f"type one of {names}, or the path of a file; or metrics=none"
+        raise DataError("there is no such weights file", str(file), do) from error
+    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+        do = "write one by python -m diffexp.metrics.train_classifier"
+        raise DataError(f"this is not a weights file of a classifier ({error})", str(file), do) from error

@@ -1,0 +1,41 @@
+"""A feature extractor: images -> numbers in which the distance of two sets of images is measured."""
+
+import hashlib
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+CHUNK = 64  # images at a time: the Inception fills 6 MB with each
+
+
+class Extractor(nn.Module):
+    """uint8 (B, C, H, W) -> float32 (B, dim).
+
+    name: part of every metric's key, for values of different extractors are different numbers.
+    sha256: of the weights file.
+    """
+
+    name: str
+    dim: int
+    sha256: str
+
+    def check(self, shape: tuple[int, int, int]) -> None:
+        """Before training: the weights are here and take images of `shape`. Raises DataError, ConfigError."""
+        raise NotImplementedError
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+
+def extract(extractor: Extractor, images: Tensor) -> Tensor:
+    """The features of uint8 images, on the extractor's device, in float32 whatever autocast is around it."""
+    with torch.no_grad(), torch.autocast(extractor.device.type, enabled=False):
+        parts = [extractor.eval()(part.to(extractor.device)) for part in images.split(CHUNK)]
+    return torch.cat(parts)
+
+
+def sha256_of(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

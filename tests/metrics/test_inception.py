@@ -1,0 +1,174 @@
+"""The FID Inception gives torch-fidelity's numbers, and loads no file that it should not."""
+
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.data import Dataset
+
+from diffexp.data import CIFAR10
+from diffexp.errors import ConfigError, DataError
+from diffexp.metrics import Inception, Statistics, extract, frechet_distance
+from diffexp.metrics.inception import FILE
+
+
+@pytest.fixture(scope="module")
+def weights():
+    folder = os.environ.get("DIFFEXP_WEIGHTS")
+    file = Path(folder or "", "inception2015_to_mixed6e_fp16.pth")
+    if folder is None or not file.is_file():
+        pytest.skip("DIFFEXP_WEIGHTS names no folder with the Inception up to Mixed_6e")
+    return str(file)
+
+
+@pytest.fixture(scope="module")
+def photographs():
+    folder = os.environ.get("DIFFEXP_DATA")
+    if folder is None or not Path(folder, "cifar10_test.npz").is_file():
+        pytest.skip("DIFFEXP_DATA names no folder with CIFAR-10")
+    return CIFAR10(folder).split("test").images
+
+
+class Rows(Dataset):
+    def __init__(self, images):
+        self.images = images
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, i):
+        return self.images[i]
+
+
+def loaded(weights, feature, shape=(3, 32, 32)):
+    extractor = Inception(feature, weights)
+    extractor.check(shape)
+    return extractor
+
+
+def fids(weights, feature, a, b):
+    """Ours, and torch-fidelity's of the same images."""
+    from torch_fidelity import calculate_metrics
+
+    extractor = loaded(weights, feature)
+    both = [Statistics(extractor.dim) for _ in range(2)]
+    for statistics, images in zip(both, (a, b), strict=True):
+        statistics.update(extract(extractor, images))
+    theirs = calculate_metrics(
+        input1=Rows(a),
+        input2=Rows(b),
+        fid=True,
+        feature_layer_fid=str(feature),
+        feature_extractor_weights_path=weights,
+        cuda=False,
+        cache=False,
+        verbose=False,
+        save_cpu_ram=True,
+    )
+    return frechet_distance(*both), theirs["frechet_inception_distance"]
+
+
+@pytest.mark.filterwarnings("default")  # torch-fidelity's own
+def test_fid_of_photographs_is_that_of_torch_fidelity(weights, photographs):
+    ours, theirs = fids(weights, 768, photographs[:48], photographs[48:96])
+    assert ours == pytest.approx(theirs, abs=1e-3)
+    assert ours > 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("feature", [64, 192, 768])
+def test_fid_of_more_photographs_is_that_of_torch_fidelity(weights, photographs, feature):
+    ours, theirs = fids(weights, feature, photographs[:512], photographs[512:1024])
+    assert ours == pytest.approx(theirs, abs=1e-3)
+
+
+def test_names_and_layers(weights, photographs):
+    for feature in (64, 192):
+        extractor = loaded(weights, feature)
+        features = extract(extractor, photographs[:2])
+        assert features.shape == (2, feature) and features.dtype == torch.float32
+        assert (extractor.name, extractor.dim) == (f"inception{feature}", feature)
+        assert extractor.sha256.startswith("cc5083b16736c1fc")
+
+
+def test_grey_is_the_same_as_three_equal_channels(weights, photographs):
+    grey = photographs[:2, :1]
+    extractor = loaded(weights, 64, (1, 32, 32))
+    assert torch.equal(extract(extractor, grey), extract(extractor, grey.repeat(1, 3, 1, 1)))
+
+
+def test_autocast_around_changes_nothing(weights, photographs):
+    extractor = loaded(weights, 64)
+    plain = extract(extractor, photographs[:2])
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(extract(extractor, photographs[:2]), plain)
+
+
+def test_loading_leaves_the_generator_alone(weights):
+    state = torch.get_rng_state()
+    loaded(weights, 64)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_layer_that_the_file_lacks_is_refused_before_training(weights):
+    with pytest.raises(DataError, match=r"not numbers at layer 2048[\s\S]*feature=768"):
+        Inception(2048, weights).check((3, 32, 32))
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(
+        DataError, match=r"no such weights file[\s\S]*x.pth[\s\S]*metrics=digits[\s\S]*metrics=none"
+    ):
+        Inception(2048, str(tmp_path / "x.pth")).check((3, 32, 32))
+
+
+def test_no_file_and_no_network(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(
+        "torch_fidelity.feature_extractor_inceptionv3.URL_INCEPTION_V3", "http://127.0.0.1:9/x"
+    )
+    with pytest.raises(DataError) as caught:
+        Inception().check((3, 32, 32))
+    assert str(tmp_path / "checkpoints" / FILE) in caught.value.where
+    assert "could not be downloaded" in caught.value.what and "metrics=none" in caught.value.do
+
+
+def test_a_damaged_official_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / FILE).write_bytes(b"cut off")
+    with pytest.raises(DataError, match=r"sha256 of this file is .*, not 6726825d0af5f729"):
+        Inception().check((3, 32, 32))
+
+
+def test_another_file_than_the_one_expected(weights):
+    with pytest.raises(DataError, match=r"is cc5083b16736c1fc\.\.\., not 0000000000000000"):
+        Inception(64, weights, sha256="0" * 64).check((3, 32, 32))
+
+
+def test_a_file_with_code_in_it_runs_none(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "ran",))
+
+    file = tmp_path / "trap.pth"
+    file.write_bytes(pickle.dumps({"fc.weight": Trap()}))
+    with pytest.raises(DataError, match="not a weights file of the FID Inception"):
+        Inception(64, str(file)).check((3, 32, 32))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_weights_of_another_network(tmp_path):
+    torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pth")
+    with pytest.raises(DataError, match="not a weights file of the FID Inception"):
+        Inception(64, str(tmp_path / "other.pth")).check((3, 32, 32))
+
+
+def test_wrong_layer_and_wrong_channels():
+    with pytest.raises(ConfigError, match=r"no layer of 100 features[\s\S]*64, 192, 768 or 2048"):
+        Inception(100)
+    with pytest.raises(ConfigError, match="1 or 3 channels, not 4"):
+        Inception(64).check((4, 8, 8))
