@@ -1,0 +1,26 @@
+"""Metrics of generated images: feature extractors, FID and its floor, judges of class-conditional samples."""
+
+from diffexp.metrics.accuracy import ClassifierAccuracy
+from diffexp.metrics.classifier import SmallClassifier
+from diffexp.metrics.extractor import Extractor, extract
+from diffexp.metrics.fid import FID
+from diffexp.metrics.inception import Inception
+from diffexp.metrics.metric import Card, Metric
+from diffexp.metrics.metric_set import MetricSet
+from diffexp.metrics.statistics import Statistics, frechet_distance
+from diffexp.metrics.svm import SVMAccuracy
+
+__all__ = [
+    "FID",
+    "Card",
+    "ClassifierAccuracy",
+    "Extractor",
+    "Inception",
+    "Metric",
+    "MetricSet",
+    "SVMAccuracy",
+    "SmallClassifier",
+    "Statistics",
+    "extract",
+    "frechet_distance",
+]

@@ -1,0 +1,107 @@
+"""FID: the Fréchet distance of the features of real and generated images (Heusel et al. 2017).
+
+It depends on the number of images, on the extractor and on the reference, so each comes with a card, and with
+its floor: the FID of that many *real* images against the rest of the reference, which no model need beat.
+"""
+
+import logging
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+
+from diffexp.errors import ConfigError
+from diffexp.metrics import reference as real
+from diffexp.metrics.extractor import Extractor
+from diffexp.metrics.metric import Card
+from diffexp.metrics.statistics import Statistics, frechet_distance
+
+if TYPE_CHECKING:
+    from diffexp.data.dataset import DataSet
+
+_log = logging.getLogger(__name__)
+
+
+class FID:
+    """Key fid_<extractor>. The card's floor is of n images if the reference has 2n, else of half of it.
+
+    reference: the split of real images. cache: folder of its statistics, or null for none.
+    """
+
+    def __init__(
+        self, reference: Literal["train", "val", "test"] = "train", cache: str | None = real.CACHE
+    ) -> None:
+        self.reference: Literal["train", "val", "test"] = reference
+        self.cache = cache
+        self._card: Card = {}
+
+    def check(self, data: "DataSet", extractor: Extractor | None) -> None:
+        """Raises ConfigError without an extractor, or with a reference of fewer than 4 images."""
+        if extractor is None:
+            raise ConfigError(
+                "FID needs an extractor", "metrics.extractor", "type metrics=digits or metrics=inception"
+            )
+        count = len(data.split(self.reference))
+        if count < 4:
+            what = f"the {self.reference} split of {data.name} has {count} images: too few for FID"
+            raise ConfigError(what, "metrics", "type metrics=none, or take another reference")
+
+    def prepare(self, data: "DataSet", extractor: Extractor | None, n: int) -> None:
+        """The real statistics and the floor, from the cache or by extraction."""
+        assert extractor is not None
+        self._real = real.whole(data, self.reference, extractor, self.cache)
+        count = int(self._real.n)
+        floor_n = min(n, count // 2)
+        self._card = {
+            "extractor": extractor.name,
+            "sha256": extractor.sha256[:12],
+            "dim": extractor.dim,
+            "n": 0,
+            "n_reference": count,
+            "data": data.name,
+            "split": self.reference,
+            "fingerprint": data.fingerprint(self.reference)[:12],
+            "floor": self._floor(data, extractor, floor_n),
+            "floor_n": floor_n,
+        }
+        if n <= extractor.dim:
+            # the card repeats it beside the number
+            _log.warning("%s", self._too_few(n))
+        self.reset()
+
+    def _floor(self, data: "DataSet", extractor: Extractor, n: int) -> float:
+        def make() -> dict[str, Tensor]:
+            some = real.part(data, self.reference, extractor, n)
+            return {"floor": torch.tensor(frechet_distance(some, self._real - some), dtype=torch.float64)}
+
+        return float(
+            real.cached(self.cache, real.key(data, self.reference, extractor, "floor", n), make)["floor"]
+        )
+
+    def _too_few(self, n: int) -> str:
+        dim = self._card["dim"]
+        return f"n={n} is not more than the {dim} features: the covariance is singular, and FID far too high"
+
+    def update(self, images: Tensor, labels: Tensor | None, features: Tensor | None) -> None:
+        """Takes in the features (B, dim) of generated images. Raises DataError when they are not finite."""
+        assert features is not None
+        self._generated.update(features)
+
+    def compute(self) -> dict[str, float]:
+        """The FID of what was taken in on all ranks. Raises ConfigError for fewer than 2 images."""
+        generated = self._generated.over_ranks()
+        n = int(generated.n)
+        if n < 2:
+            raise ConfigError(
+                f"FID needs at least 2 generated images, not {n}", "metrics.n", "type metrics.n=1000"
+            )
+        self._card["n"] = n
+        return {f"fid_{self._card['extractor']}": frechet_distance(self._real, generated)}
+
+    def card(self) -> Card:
+        """Extractor, weights, n, reference and floor; a note where n is too small for that many features."""
+        few = 0 < self._card["n"] <= self._card["dim"]
+        return self._card | ({"note": self._too_few(self._card["n"])} if few else {})
+
+    def reset(self) -> None:
+        self._generated = Statistics(self._card["dim"], self._real.total.device)

@@ -1,0 +1,161 @@
+"""FID on the digits: what it is of real images, its floor, its card, its cache."""
+
+import logging
+
+import pytest
+import torch
+
+from diffexp.data import Digits, InMemory
+from diffexp.data.dataset import DataSet, Splits
+from diffexp.errors import ConfigError, DataError
+from diffexp.metrics import FID, MetricSet, SmallClassifier, Statistics, extract, frechet_distance
+from diffexp.metrics import reference as real
+from diffexp.randomness import generator
+
+
+class Few(DataSet):
+    """Made-up images, which count how often they are read."""
+
+    name = "few"
+    classes = None
+    shape = (1, 8, 8)
+
+    def __init__(self, count=400, seed=0):
+        self.count, self.seed, self.read_batches = count, seed, 0
+
+    def read(self):
+        shape = (self.count, *self.shape)
+        images = torch.randint(0, 256, shape, generator=generator(self.seed, "few"), dtype=torch.uint8)
+        return Splits(InMemory(images), InMemory(images[:3]), InMemory(images[:50]))
+
+    def batches(self, split, size, workers=0):
+        self.read_batches += 1
+        return super().batches(split, size, workers)
+
+
+def fid(images, data, n=1000, **options):
+    metrics = MetricSet(n, SmallClassifier(), [FID(**options)])
+    metrics.prepare(data)
+    metrics.update(images)
+    return metrics.compute()["fid_digits64"], metrics.cards["fid_digits64"]
+
+
+def test_the_reference_itself_has_fid_0_and_worse_images_more():
+    digits = Digits()
+    images = digits.split("train").images
+    noise = torch.randint(-40, 41, images.shape, generator=generator(0, "noise"), dtype=torch.int16)
+    noisy = (images.short() + noise).clamp(0, 255).to(torch.uint8)
+    same, unseen, worse, inverse = (
+        fid(x, digits, 1437, cache=None)[0]
+        for x in (images, digits.split("test").images, noisy, 255 - images)
+    )
+    assert same < 1e-9
+    assert 1 < unseen < 0.3 * worse < 0.03 * inverse
+
+
+def test_the_floor_is_the_distance_of_real_images_to_the_rest():
+    digits, extractor = Digits(), SmallClassifier()
+    features = extract(extractor, digits.split("train").images)
+    chosen = torch.randperm(1437, generator=generator(0, "floor"))[:300]
+    some, rest = Statistics(64), Statistics(64)
+    some.update(features[chosen])
+    rest.update(features[[i for i in range(1437) if i not in set(chosen.tolist())]])
+    _, card = fid(digits.split("val").images, digits, 300, cache=None)
+    assert card["floor"] == pytest.approx(frechet_distance(some, rest), rel=1e-6)
+    assert card["floor_n"] == 300
+
+
+def test_the_floor_of_more_than_half_is_that_of_half():
+    digits = Digits()
+    _, card = fid(digits.split("val").images, digits, 1000, cache=None)
+    _, half = fid(digits.split("val").images, digits, 718, cache=None)
+    assert card["floor_n"] == half["floor_n"] == 718
+    assert card["floor"] == half["floor"] > 1
+
+
+def test_the_card():
+    digits = Digits()
+    value, card = fid(digits.split("val").images, digits, 100, cache=None, reference="test")
+    floor = card.pop("floor")
+    assert (
+        card
+        == {
+            "extractor": "digits64",
+            "sha256": SmallClassifier().sha256[:12],
+            "dim": 64,
+            "n": 100,  # of the 180
+            "n_reference": 180,
+            "data": "digits",
+            "split": "test",
+            "fingerprint": digits.fingerprint("test")[:12],
+            "floor_n": 90,
+        }
+    )
+    assert min(floor, value) > 0.5
+
+
+def test_fewer_images_than_features_are_noted(caplog):
+    digits = Digits()
+    with caplog.at_level(logging.WARNING):
+        _, card = fid(digits.split("val").images, digits, 64, cache=None)
+    assert card["note"].startswith("n=64 is not more than the 64 features")
+    assert caplog.messages == [card["note"]]
+    assert "note" not in fid(digits.split("val").images, digits, 65, cache=None)[1]
+
+
+def test_the_cache_gives_the_same_numbers_without_the_images(tmp_path):
+    generated = Few(seed=1).split("train").images
+    data, again = Few(), Few()
+    first = fid(generated, data, 100, cache=str(tmp_path))
+    files = {file: file.read_bytes() for file in tmp_path.iterdir()}
+    assert fid(generated, again, 100, cache=str(tmp_path)) == first
+    assert (data.read_batches, again.read_batches) == (1, 0)
+    assert {file: file.read_bytes() for file in tmp_path.iterdir()} == files
+    assert len(files) == 2 and all(file.suffix == ".safetensors" for file in files)
+    fid(generated, again, 150, cache=str(tmp_path))  # another n: another floor, the same statistics
+    assert again.read_batches == 0 and len(list(tmp_path.iterdir())) == 3
+
+
+def test_other_images_split_or_extractor_have_other_files(tmp_path):
+    extractor, keys = SmallClassifier(), set()
+    for data, split in ((Few(), "train"), (Few(seed=1), "train"), (Few(50), "train"), (Few(), "test")):
+        keys.add(real.key(data, split, extractor))
+    extractor.sha256 = "another"
+    keys.add(real.key(Few(), "train", extractor))
+    assert len(keys) == 5
+
+
+def test_a_damaged_cache_is_made_again(tmp_path, caplog):
+    generated = Few(seed=1).split("train").images
+    first = fid(generated, Few(), 100, cache=str(tmp_path))
+    for file in tmp_path.iterdir():
+        file.write_bytes(file.read_bytes()[:100])
+    data = Few()
+    assert fid(generated, data, 100, cache=str(tmp_path)) == first
+    assert data.read_batches == 1 and "the file is damaged" in caplog.text
+    caplog.clear()
+    assert fid(generated, Few(), 100, cache=str(tmp_path)) == first and not caplog.text
+
+
+def test_a_cache_that_cannot_be_written_stops_nothing(tmp_path, caplog):
+    (tmp_path / "file").touch()
+    generated = Few(seed=1).split("train").images
+    value, _ = fid(generated, Few(), 100, cache=str(tmp_path / "file" / "stats"))
+    assert value == fid(generated, Few(), 100, cache=None)[0]
+    assert "not kept for the next run" in caplog.text
+
+
+def test_what_cannot_be_measured_is_refused_before_training():
+    with pytest.raises(ConfigError, match="FID needs an extractor"):
+        MetricSet(100, None, [FID()]).check(Digits())
+    with pytest.raises(ConfigError, match="the val split of few has 3 images: too few for FID"):
+        MetricSet(100, SmallClassifier(), [FID("val")]).check(Few())
+    with pytest.raises(ConfigError, match="at least 2 generated images, not 0"):
+        fid(Few().split("train").images[:0], Few(), cache=None)
+
+
+def test_features_that_are_not_finite_stop_it():
+    extractor = SmallClassifier()
+    extractor.body[-1].weight.data[0, 0] = torch.nan
+    with pytest.raises(DataError, match="not finite"):
+        MetricSet(100, extractor, [FID(cache=None)]).prepare(Digits())
