@@ -1,0 +1,3 @@
+from diffexp.networks.unet import UNet
+
+__all__ = ["UNet"]

@@ -1,0 +1,85 @@
+"""The denoiser: network + schedule + prediction + variance. Samplers, guidance and clipping see only
+
+    denoise(x, t, cond) -> Prediction(x0, eps, frac),   always with x = α x0 + σ eps.
+"""
+
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import ConfigError
+from .prediction import Parameterization
+from .schedule import Level, Schedule
+from .variance import Variance
+
+
+class Prediction(NamedTuple):
+    """x0 and eps have the shape of x; frac in [−1, 1] places log-variance between its bounds (variance.py)."""
+
+    x0: Tensor
+    eps: Tensor
+    frac: Tensor | float
+
+
+class Denoise(Protocol):
+    """x: (B, C, H, W); t: float64, 0-dim or (B, 1, 1, 1), in (0, 1]; cond: int64 (B,) or None."""
+
+    def __call__(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> Prediction: ...
+
+
+def like(c: Tensor | float, x: Tensor) -> Tensor | float:
+    """A float64 coefficient made ready to combine with x, without promoting x to float64."""
+    return c.to(x.dtype) if isinstance(c, Tensor) and c.ndim else c
+
+
+def eps_from(x: Tensor, x0: Tensor, level: Level) -> Tensor:
+    """The ε with which x = α x0 + σ ε."""
+    return (x - like(level.alpha, x) * x0) / like(level.sigma, x)
+
+
+class Denoiser(nn.Module):
+    """Turns the output of a network into a Prediction.
+
+    network: (c_in x, t float32 (B,), cond) -> (B, outputs·C, H, W). `autocast` (bfloat16 or float16) holds
+    inside the network only. Raises ConfigError when x0 cannot be recovered from the prediction at t = 1.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        schedule: Schedule,
+        prediction: Parameterization,
+        variance: Variance,
+        autocast: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        check_coupling(schedule, prediction)
+        self.network, self.schedule, self.prediction, self.variance = network, schedule, prediction, variance
+        self.autocast = autocast
+
+    def output(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor | float]:
+        """F(c_in x, t) and frac."""
+        c_in = like(self.prediction(self.schedule(t)).c_in, x)
+        times = t.reshape(-1).expand(len(x)).to(x.device, torch.float32)
+        with torch.autocast(x.device.type, self.autocast, enabled=self.autocast is not None):
+            out = self.network((c_in * x), times, cond)
+        return self.variance.split(out.to(x.dtype))
+
+    def forward(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> Prediction:
+        level = self.schedule(t)
+        c = self.prediction(level)
+        out, frac = self.output(x, t, cond)
+        x0 = like(c.c_skip, x) * x + like(c.c_out, x) * out
+        return Prediction(x0, eps_from(x, x0, level), frac)
+
+
+def check_coupling(schedule: Schedule, prediction: Parameterization) -> None:
+    """Raises ConfigError for eps-prediction at zero terminal SNR, where x0 = (x − σ ε)/α is 0/0."""
+    c = prediction(schedule(torch.ones((), dtype=torch.float64)))
+    if not all(torch.isfinite(torch.as_tensor(x)).all() for x in c):
+        raise ConfigError(
+            "eps-prediction cannot recover x0 at zero terminal SNR",
+            "prediction with snr.zero_terminal=true",
+            "use prediction=v, x0 or edm, or snr.zero_terminal=false",
+        )

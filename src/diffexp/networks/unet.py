@@ -1,0 +1,108 @@
+"""The UNet of denoising diffusion: a path down, a path up, and skips between them (paths.py, blocks.py).
+
+    h_0 = conv(x),  h_i = down_i(h_{i-1}, emb),  g = middle(h_n),  g <- up_j([g, h_{n-j}], emb)
+    F(x, t, cond) = conv(silu(norm(g))),  emb = embedding(t, cond)
+
+One implementation: its options make the network of DDPM (Ho et al. 2020), of iDDPM (Nichol & Dhariwal 2021:
+scale_shift, 4 heads, attention at 16 and 8) and of ADM (Dhariwal & Nichol 2021: head_channels=64, updown).
+Weights start as in DDPM: Xavier-uniform (fan average), biases 0, and 0 for the last convolution of each
+residual block, of attention and of the network; the table of classes from N(0, 1), as in ADM.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint as recompute
+
+from .blocks import Attention, Norm, ResidualBlock, Told, conv3x3
+from .embedding import Embedding
+from .paths import Paths, plan
+
+
+class UNet(nn.Module):
+    """F(x, t, cond) as above; the network of Ho et al. 2020, appendix B, by default.
+
+    attention: the sizes of the maps that get it, e.g. (16, 8), beside the middle; heads: their number, unless
+    head_channels gives the channels of each; groups: of every group normalisation; checkpoint: recompute the
+    blocks in the backward pass, for less memory. Weights and maps are stored channels_last (blocks.py).
+    Raises ConfigError for sizes that do not fit together.
+    """
+
+    def __init__(
+        self,
+        image_size: int,
+        in_channels: int,
+        out_channels: int,
+        num_classes: int | None = None,
+        channels: int = 128,
+        channel_mult: tuple[int, ...] = (1, 2, 2, 2),
+        blocks: int = 2,
+        attention: tuple[int, ...] = (16,),
+        heads: int = 1,
+        head_channels: int | None = None,
+        dropout: float = 0.0,
+        scale_shift: bool = False,
+        updown: bool = False,
+        groups: int = 32,
+        checkpoint: bool = False,
+    ) -> None:
+        super().__init__()
+        self.image_size, self.num_classes, self.checkpoint = image_size, num_classes, checkpoint
+
+        levels = plan(image_size, channels, channel_mult, attention)
+        paths = Paths(levels, blocks, groups, heads, head_channels, dropout, scale_shift, updown)
+        self.conv_in = conv3x3(in_channels, channels)
+        self.down, skips = paths.down(channels)
+        self.middle = paths.middle()
+        self.up = paths.up(skips)
+        self.norm = Norm(groups, levels[0].channels)
+        self.conv_out = conv3x3(levels[0].channels, out_channels)
+        self.embedding = Embedding(channels, 4 * channels, self._number_blocks(), num_classes)
+        self.apply(_initialise)
+        nn.init.zeros_(self.conv_out.weight)
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+        """F, (B, out_channels, H, W), in the dtype of autocast where that is on.
+
+        x: (B, in_channels, H, W), H = W = image_size; t: float32 (B,), times in [0, 1]; cond: int64 (B,)
+        in 0..num_classes, where num_classes is the null label, or None for a network without classes.
+        Raises ConfigError when cond does not fit.
+        """
+        # after conv_in, not before: with one channel, x has no layout that could be kept
+        h = self.conv_in(x).contiguous(memory_format=torch.channels_last)
+        told = self.embedding(t, cond).to(h.dtype).split(self.embedding.told, 1)
+        skips = [h]
+        for part in self.down:
+            h = self._run(part, h, told)
+            skips.append(h)
+        h = self._run(self.middle, h, told)
+        for part in self.up:
+            h = self._run(part, torch.cat([h, skips.pop()], 1), told)
+        return self.conv_out(F.silu(self.norm(h)))
+
+    def _number_blocks(self) -> list[int]:
+        parts = [part for part in self.modules() if isinstance(part, ResidualBlock)]
+        for i, part in enumerate(parts):
+            part.index = i
+        return [part.told for part in parts]
+
+    def _run(self, part: nn.Module, h: Tensor, told: Told) -> Tensor:
+        if self.checkpoint and torch.is_grad_enabled():
+            return recompute(part, h, told, use_reentrant=False)
+        return part(h, told)
+
+
+def _initialise(part: nn.Module) -> None:
+    if isinstance(part, nn.Conv2d | nn.Linear):
+        nn.init.xavier_uniform_(part.weight)
+        assert part.bias is not None
+        nn.init.zeros_(part.bias)
+    # `apply` visits the parts of a part before itself
+    if isinstance(part, ResidualBlock):
+        nn.init.zeros_(part.conv2.weight)
+    if isinstance(part, Attention):
+        nn.init.zeros_(part.proj.weight)
+    if isinstance(part, Embedding):
+        for piece in part.tell.weight.detach().split(part.told):  # each block's own fan
+            nn.init.xavier_uniform_(piece)
