@@ -1,0 +1,32 @@
+# make run ARGS="schedule=cosine sampler=ddim sampler.eta=0"
+PYTHON ?= python3.11
+BIN := .venv/bin
+
+run: .venv/ready ## install if needed, then run.py with ARGS
+	$(BIN)/python run.py $(ARGS)
+
+test: .venv/ready ## the tests that need neither minutes, nor a GPU, nor the network; ARGS for pytest
+	$(BIN)/python -m pytest $(ARGS)
+
+check: .venv/ready ## lint, format and types, without changing anything
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright --level error
+
+fmt: .venv/ready ## format and mend what can be mended
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+setup: .venv/ready ## the environment in .venv, from the locked, hash-checked requirements.lock
+
+.venv/ready: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --disable-pip-version-check --quiet --progress-bar off --require-hashes -r requirements.lock
+	$(BIN)/pip install --disable-pip-version-check --quiet --no-deps -e .
+	touch $@
+
+help: ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+.PHONY: run test check fmt setup help
+.DEFAULT_GOAL := help

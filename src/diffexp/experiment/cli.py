@@ -1,0 +1,73 @@
+"""The command line: compose with Hydra, run the task, say what went wrong in three lines.
+
+torch and Lightning are imported in the job only, so that --help and a typo answer at once.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from diffexp.errors import DiffexpError
+
+_INTERRUPTED = 130
+
+
+def main(conf: Path) -> int:
+    """Runs what the command line asks for, with the options in the folder `conf`; returns the exit code."""
+    full = os.environ.get("HYDRA_FULL_ERROR", "0") == "1"  # what the user wants
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra is to raise, not to print
+    try:
+        hydra.main(version_base="1.3", config_path=str(conf.resolve()), config_name="config")(_job)()
+    except DiffexpError as error:
+        return _say(error, full)
+    except (HydraException, OmegaConfBaseException) as error:
+        from diffexp.experiment.mistakes import explain
+
+        return _say(explain(error, sys.argv[1:], conf), full, error)
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        return _INTERRUPTED
+    return 0
+
+
+def _say(error: DiffexpError, full: bool, cause: Exception | None = None) -> int:
+    if full:
+        raise cause or error
+    print(f"error: {error}", file=sys.stderr)
+    return error.code
+
+
+def _job(cfg: DictConfig) -> None:
+    from hydra.core.hydra_config import HydraConfig
+
+    from diffexp.experiment.mistakes import before_imports
+
+    told = HydraConfig.get()
+    folder = Path(told.runtime.output_dir)
+    try:
+        before_imports(cfg)
+        run = _task_runner()
+        run(cfg, folder, list(told.overrides.task), dict(told.runtime.choices))
+    except BaseException:
+        _remove_if_empty(folder)
+        raise
+
+
+def _task_runner() -> Callable[[DictConfig, Path, list[str], dict], None]:
+    from diffexp.experiment.job import run_job
+
+    return run_job
+
+
+def _remove_if_empty(folder: Path) -> None:
+    """Hydra has made the folder before anything was checked."""
+    try:
+        os.removedirs(os.path.relpath(folder))
+    except (OSError, ValueError):
+        pass

@@ -1,0 +1,43 @@
+"""task=evaluate: the metrics of a checkpoint, under any sampler, steps, η and guidance."""
+
+from dataclasses import dataclass
+
+from diffexp.experiment.build import build
+from diffexp.experiment.job import Job
+from diffexp.experiment.record import Record
+from diffexp.experiment.restore import Restored, device_of, restore, sampling_config
+from diffexp.experiment.sample import _precision
+from diffexp.experiment.screen import counting, summary
+from diffexp.metrics.evaluator import Evaluator
+from diffexp.training.evaluate import draw
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """ckpt: a checkpoint or a run folder; ema: the averaged weights."""
+
+    ckpt: str
+    ema: bool = True
+
+    def check(self, job: Job) -> None:
+        restored, evaluator, data = self._ready(job)
+        data.check()
+        evaluator.check(data, restored.model)
+
+    def _ready(self, job: Job) -> tuple[Restored, Evaluator, object]:
+        restored = restore(self.ckpt, self.ema, job.config["plugins"], _precision(job))
+        nodes = sampling_config(job, restored.config)
+        told = {**job.config["evaluator"], **{k: nodes[k] for k in ("sampler", "guidance", "clip", "metrics")}}
+        return restored, build(told, "evaluator", job.allowed), build(nodes["data"], "data", job.allowed)
+
+    def run(self, job: Job, record: Record) -> None:
+        restored, evaluator, data = self._ready(job)
+        device = device_of(job)
+        restored.model.denoiser.to(device)
+        evaluator.prepare(data, device)
+        with counting("sampling") as progress:
+            result = evaluator.run(restored.model, device=device, progress=progress)
+        title = f"step {restored.step}, {result.nfe:g} calls"
+        picture = draw(result, restored.class_names, title, job.folder / "samples" / "grid.png")
+        record.results |= result.values | {"cards": result.cards, "picture": str(picture)}
+        summary(job.folder, picture, record.results, {evaluator.guidance.scale: result})

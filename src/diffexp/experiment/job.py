@@ -1,0 +1,66 @@
+"""A job: the composed configuration, checked, and the task that it names, run in its folder."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from omegaconf import DictConfig, OmegaConf
+
+from diffexp.experiment.build import ALLOWED, build
+from diffexp.experiment.check import check
+from diffexp.experiment.record import Record
+
+_SECRET = re.compile(r"key|token|secret|password", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Job:
+    """config: plain values, nothing to interpolate; typed: the overrides; choices: group -> option."""
+
+    config: dict[str, Any]
+    folder: Path
+    typed: tuple[str, ...] = ()
+    choices: Mapping[str, str] | None = None
+
+    @property
+    def allowed(self) -> tuple[str, ...]:
+        """The packages of which a `_target_` may be."""
+        return (*ALLOWED, *self.config.get("plugins", ()))
+
+    def build(self, key: str) -> Any:
+        """The object of a top-level node."""
+        return build(self.config[key], key, self.allowed)
+
+    def public(self) -> dict[str, Any]:
+        """The configuration for others to read: secrets blotted out, and the choices beside it."""
+        return _blotted(self.config) | {"choices": dict(self.choices or {})}
+
+
+class Task(Protocol):
+    def check(self, job: Job) -> None:
+        """Quickly, before the run folder is written to. Raises DiffexpError."""
+        ...
+
+    def run(self, job: Job, record: Record) -> None: ...
+
+
+def run_job(cfg: DictConfig, folder: Path, typed: list[str], choices: dict[str, str]) -> None:
+    """Check, then run. Raises DiffexpError; nothing is written before all checks have passed."""
+    OmegaConf.update(cfg, "dir", str(folder))  # in a sweep Hydra numbers the folders
+    config = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(config, dict)
+    chosen = {k: v for k, v in choices.items() if v and not k.startswith("hydra/")}
+    job = Job(config, folder, tuple(typed), chosen)  # type: ignore[arg-type]
+    check(job.config, job.allowed)
+    task: Task = job.build("task")
+    task.check(job)
+    with Record(folder, job.public(), job.typed) as record:
+        task.run(job, record)
+
+
+def _blotted(node: Any) -> Any:
+    if isinstance(node, Mapping):
+        return {k: "***" if _SECRET.search(str(k)) and isinstance(v, str) else _blotted(v) for k, v in node.items()}
+    return [_blotted(v) for v in node] if isinstance(node, list) else node

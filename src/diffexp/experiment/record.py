@@ -1,0 +1,123 @@
+"""What a run folder says about its run: config.yaml, overrides.yaml, run.json, log."""
+
+import json
+import logging
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+import yaml
+
+from diffexp.errors import ResourceError
+
+PACKAGES = ("diffexp", "torch", "lightning", "hydra-core", "torchmetrics", "torch-fidelity", "numpy")
+
+
+class Record:
+    """Written when the run begins and again when it ends, with what it found.
+
+        with Record(folder, config, typed) as record:
+            record.results["val/fid"] = 3.2
+
+    Only the first process of a run writes. Raises ResourceError for a folder that cannot be written.
+    """
+
+    def __init__(self, folder: Path, config: Mapping[str, Any], typed: Sequence[str]) -> None:
+        self.folder, self.config, self.typed = folder, config, list(typed)
+        self.results: dict[str, Any] = {}
+        self.first = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
+        self._start = time.time()
+        self._log: logging.Handler | None = None
+
+    def __enter__(self) -> "Record":
+        if self.first:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                _write(self.folder / "config.yaml", _yaml(self.config))
+                _write(self.folder / "overrides.yaml", _yaml(self.typed))
+                self._json(None)
+                self._log = _log_to(self.folder / "log")
+            except OSError as error:
+                do = "choose another folder with dir=..., or free space on the disk"
+                raise ResourceError(f"cannot write to the run folder: {error}", str(self.folder), do) from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self.first:
+            return
+        if error is not None:
+            logging.getLogger("diffexp").error("%s", error, exc_info=(kind, error, trace))  # type: ignore
+        if self._log is not None:
+            logging.getLogger().removeHandler(self._log)
+            self._log.close()
+        self._json("done" if error is None else f"{kind.__name__}: {error}" if kind else "stopped")
+
+    def _json(self, ended: str | None) -> None:
+        told = {
+            "command": shlex.join(sys.argv),
+            "state": ended or "running",
+            "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._start)),
+            "seconds": round(time.time() - self._start, 1),
+            "seed": self.config.get("seed"),
+            "results": self.results,
+            "git": revision(),
+            "python": platform.python_version(),
+            "packages": {name: _version(name) for name in PACKAGES},
+            "device": _device(),
+            "threads": torch.get_num_threads(),
+        }
+        _write(self.folder / "run.json", json.dumps(told, indent=2, ensure_ascii=False) + "\n")
+
+
+def revision() -> str | None:
+    """The commit of the working folder, with + when files differ from it; None outside git."""
+    try:
+        told = [
+            subprocess.run(["git", *a], capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+            for a in (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "-uno"])
+        ]
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return told[0] + ("+" if told[1] else "")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _device() -> str:
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
+
+
+def _yaml(value: Any) -> str:
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=110)
+
+
+def _write(path: Path, text: str) -> None:
+    """All of it or nothing."""
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
+
+
+def _log_to(path: Path) -> logging.Handler:
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(min(root.level or logging.INFO, logging.INFO))
+    return handler

@@ -1,0 +1,127 @@
+"""A model from a checkpoint, which holds the configuration that it was trained with.
+
+What the command line then gives are the groups that sampling reads; those that it does not name, and the
+values of them that it does not set, are the training run's own.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from diffexp.diffusion import Denoiser
+from diffexp.errors import ConfigError, DataError
+from diffexp.experiment.build import OURS, build
+from diffexp.experiment.check import check
+from diffexp.experiment.job import Job
+from diffexp.experiment.names import nearest
+from diffexp.samplers import Model
+from diffexp.training.checkpoint import read_checkpoint
+from diffexp.training.module import build_denoiser
+
+SAMPLING = ("sampler", "guidance", "clip", "metrics", "data")
+TRAINED = (
+    "network", "schedule", "snr", "prediction", "variance", "objective", "weighting", "times", "conditioning",
+    "codec", "optimizer", "lr", "ema", "loader", "model", "experiment", "callbacks", "compile",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Restored:
+    """class_names: of the labels, or None; config: of the training run; step: of the optimizer."""
+
+    model: Model
+    class_names: tuple[str, ...] | None
+    config: dict[str, Any]
+    step: int
+    path: Path
+
+
+def find(path: str | Path) -> Path:
+    """The checkpoint at `path`, or the last one of a run folder. Raises DataError."""
+    given = Path(path).expanduser()
+    inside = given / "checkpoints" / "last.ckpt"
+    if given.is_dir() and not inside.exists():
+        raise DataError(f"no checkpoints/last.ckpt in {given}", "task.ckpt", "give a run folder or a .ckpt file")
+    return inside if given.is_dir() else given
+
+
+def restore(
+    path: str | Path, ema: bool = True, plugins: Sequence[str] = (), precision: str | None = None
+) -> Restored:
+    """The model of a checkpoint or run folder, on the CPU. Raises DataError, ConfigError.
+
+    Only classes of diffexp and of `plugins` are built: a checkpoint may be a stranger's.
+    """
+    found = find(path)
+    checkpoint = read_checkpoint(found)
+    told = checkpoint["diffexp"]
+    config, allowed = told["config"], (*OURS, *plugins)
+    wanted = ("network", "schedule", "prediction", "variance", "conditioning", "codec")
+    nodes = {key: config["model"][key] for key in wanted}
+    check(nodes, allowed)
+    parts = {key: build(node, f"model.{key}", allowed) for key, node in nodes.items()}
+    codec, conditioning = parts.pop("codec"), parts["conditioning"]
+    shape, names = tuple(told["shape"]), told["classes"]
+    denoiser = build_denoiser(
+        shape, names and len(names), precision=precision or config["precision"], **parts
+    )
+    _load(denoiser, checkpoint["state_dict"], ema, found)
+    classes = conditioning.classes(names and len(names))
+    model = Model(denoiser.eval().requires_grad_(False), conditioning, codec, shape, classes)
+    return Restored(model, names and tuple(names), config, told["step"], found)
+
+
+def _load(denoiser: Denoiser, state: Mapping[str, Any], ema: bool, path: Path) -> None:
+    prefix = "ema.networks.0." if ema else "denoiser.network."
+    weights = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+    if not weights:
+        do = "type task.ema=false for the weights being trained"
+        raise DataError("the checkpoint holds no averaged weights", str(path), do)
+    try:
+        denoiser.network.load_state_dict(weights)
+    except RuntimeError as error:
+        what = f"the weights do not fit the network: {' '.join(str(error).split())[:200]}"
+        raise DataError(what, str(path), "use the version of diffexp that wrote it") from error
+
+
+def sampling_config(job: Job, trained: Mapping[str, Any]) -> dict[str, Any]:
+    """The nodes of SAMPLING: of the job where it names an option, else of the training run.
+
+    Raises ConfigError for what only training reads, and for values that the run's own option has not.
+    """
+    typed = [t.lstrip("+~").split("=", 1)[0] for t in job.typed]
+    for key in typed:
+        if key.split(".")[0].split("@")[0] in TRAINED:
+            do = "leave it away, or train with it"
+            raise ConfigError(f"{key} is of the training run: the checkpoint holds it", key, do)
+    nodes = {}
+    for group in SAMPLING:
+        nodes[group] = job.config[group] if group in typed else trained[group]
+        if group not in typed:
+            for key in (k for k in typed if k.startswith(f"{group}.")):
+                nodes[group] = _with(nodes[group], job.config[group], key.split(".")[1:], key, trained)
+    return nodes
+
+
+def _with(
+    node: Any, composed: Any, keys: Sequence[str], path: str, trained: Mapping[str, Any]
+) -> dict[str, Any]:
+    """`node` with the value of `composed` at `keys`."""
+    if not isinstance(node, Mapping) or keys[0] not in node:
+        group = path.split(".")[0]
+        option = trained.get("choices", {}).get(group, group)
+        near = nearest(keys[0], [k for k in node if not k.startswith("_")])
+        do = f"type {group}.{near}=..." if near else f"name the option as well: {group}=... {path}=..."
+        raise ConfigError(f"the {group} of this run, {option}, has no {keys[0]}", path, do)
+    value = composed[keys[0]]
+    return {**node, keys[0]: value if len(keys) == 1 else _with(node[keys[0]], value, keys[1:], path, trained)}
+
+
+def device_of(job: Job) -> torch.device:
+    """Where the trainer group says that the work is done."""
+    accelerator = job.config["trainer"].get("accelerator", "cpu")
+    cuda = accelerator in ("gpu", "cuda") or (accelerator == "auto" and torch.cuda.is_available())
+    return torch.device("cuda" if cuda else "cpu")

@@ -1,0 +1,102 @@
+"""task=sample: images from a checkpoint, as one grid, single files, or an array."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from diffexp.errors import ConfigError
+from diffexp.experiment.build import build
+from diffexp.experiment.job import Job
+from diffexp.experiment.record import Record
+from diffexp.experiment.restore import Restored, device_of, restore, sampling_config
+from diffexp.experiment.screen import counting, say
+from diffexp.pictures import grid, save
+from diffexp.samplers import check_sampling, generate, labels_for
+
+
+@dataclass(frozen=True)
+class Sample:
+    """ckpt: a checkpoint or a run folder; n: images; classes: their numbers, in turn, None for all.
+
+    files: each as <number>_seed<seed>.png; npz: all in samples.npz, `images` uint8 (N, H, W, C), `labels`.
+    ema: the averaged weights.
+    """
+
+    ckpt: str
+    n: int = 64
+    classes: tuple[int, ...] | None = None
+    files: bool = True
+    npz: bool = False
+    ema: bool = True
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise ConfigError(f"n={self.n}", "task.n", "give 1 or more")
+
+    def check(self, job: Job) -> None:
+        self._ready(job)
+
+    def _ready(self, job: Job) -> tuple[Restored, dict[str, Any], Tensor | None]:
+        restored = restore(self.ckpt, self.ema, job.config["plugins"], _precision(job))
+        nodes = sampling_config(job, restored.config)
+        parts = {key: build(nodes[key], key, job.allowed) for key in ("sampler", "guidance", "clip")}
+        check_sampling(restored.model, parts["sampler"], parts["guidance"])
+        return restored, parts, labels_for(self.n, restored.model.classes, self.classes)
+
+    def run(self, job: Job, record: Record) -> None:
+        restored, parts, labels = self._ready(job)
+        device, seed = device_of(job), job.config["seed"]
+        restored.model.denoiser.to(device)
+        with counting("sampling") as progress:
+            images = generate(
+                restored.model,
+                labels,
+                torch.arange(self.n),
+                parts["sampler"],
+                parts["guidance"],
+                parts["clip"],
+                seed,
+                job.config["evaluator"]["batch_size"],
+                on_batch=lambda done: progress(done, self.n),
+                device=device,
+            ).cpu()
+        folder = job.folder / "samples"
+        folder.mkdir(exist_ok=True)
+        picture = self._grid(images, labels, restored, folder / "grid.png")
+        if self.files:
+            _files(images, seed, folder)
+        if self.npz:
+            arrays = {"images": images.permute(0, 2, 3, 1).numpy()}
+            np.savez_compressed(folder / "samples.npz", **arrays, **_labels(labels))
+        record.results |= {"picture": str(picture), "n": self.n, "sampler": repr(parts["sampler"])}
+        say(f"{self.n} images of step {restored.step} by {parts['sampler']}: {picture}")
+
+    def _grid(self, images: Tensor, labels: Tensor | None, restored: Restored, path: Path) -> Path:
+        names, shown = restored.class_names, images[:400]
+        if labels is None:
+            save(grid(shown), path)
+            return path
+        order = torch.argsort(labels[:400], stable=True)
+        words = [names[i] if names else str(i) for i in labels[order].tolist()]
+        save(grid(shown[order], words), path)
+        return path
+
+
+def _precision(job: Job) -> str | None:
+    return job.config["precision"] if any(t.startswith("precision=") for t in job.typed) else None
+
+
+def _labels(labels: Tensor | None) -> dict[str, np.ndarray]:
+    return {} if labels is None else {"labels": labels.numpy()}
+
+
+def _files(images: Tensor, seed: int, folder: Path) -> None:
+    for i, image in enumerate(images.permute(0, 2, 3, 1).numpy()):
+        Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(
+            folder / f"{i:05d}_seed{seed}.png"
+        )

@@ -1,0 +1,83 @@
+"""What is shown on the screen: counts while images are made, and the table at the end."""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from diffexp.metrics.evaluator import Evaluation
+
+
+def say(text: str) -> None:
+    """One line, unbroken where the screen is no terminal."""
+    print(text, flush=True)
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar of images done; one line at the end where there is no terminal."""
+    if not sys.stdout.isatty():
+        yield lambda done, total: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
+    with Progress(*columns, transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+class _Rate(TextColumn):
+    def __init__(self) -> None:
+        super().__init__("")
+
+    def render(self, task: Any) -> Any:
+        from rich.text import Text
+
+        return Text(f"{task.speed:,.0f} images/s" if task.speed else "")
+
+
+def summary(
+    folder: Path, picture: Path, results: Mapping[str, Any], found: Mapping[float, Evaluation]
+) -> None:
+    """Values with their cards, where things are, and what to type next."""
+    table = Table(title="result", title_justify="left")
+    for column in ("metric", "value", "how it was made"):
+        table.add_column(column, overflow="fold")
+    for scale, result in found.items():
+        for key, value in result.values.items():
+            name = f"{key}, guidance {scale:g}" if len(found) > 1 else key
+            table.add_row(name, f"{value:.4g}", _card(result.cards[key]))
+    for key in ("train/loss", "val/loss"):
+        if key in results:
+            table.add_row(key, f"{results[key]:.4f}", "mean squared error of the network's output")
+    rate = next(iter(found.values()))
+    table.add_row("sampling", f"{rate.seconds:.1f} s", f"{rate.nfe:g} network calls an image; {rate.protocol['sampler']}")
+    if "train_seconds" in results:
+        table.add_row("training", f"{results['train_seconds']:.0f} s", "with the evaluations in between")
+    console = Console()
+    console.print(table if console.is_terminal else table, soft_wrap=False)
+    say(f"pictures: {picture.parent}/   everything: {folder}/")
+    say("next:")
+    for line in _next(folder, results):
+        say(f"  {line}")
+
+
+def _card(card: Mapping[str, Any]) -> str:
+    told = [f"N={card['n']}"] if "n" in card else []
+    if "floor" in card:
+        told += [f"floor {card['floor']:.2f} (real against real, N={card['floor_n']})"]
+    told += [f"{k} {card[k]}" for k in ("extractor", "judge", "split") if k in card]
+    return ", ".join(told) + (f"; {card['note']}" if card.get("note") else "")
+
+
+def _next(folder: Path, results: Mapping[str, Any]) -> list[str]:
+    run = folder if "train_seconds" in results else "RUN"
+    return [
+        f"python run.py task=sample task.ckpt={run} task.n=16 task.classes=[3] guidance.scale=2",
+        f"python run.py task=evaluate task.ckpt={run} sampler.steps=10 sampler.eta=1",
+        "python run.py schedule=linear prediction=eps name=linear_eps",
+    ]

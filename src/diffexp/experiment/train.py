@@ -1,0 +1,112 @@
+"""task=train: fit, then sample and measure the averaged weights."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from lightning import Trainer
+
+from diffexp.data import DataModule
+from diffexp.errors import DiffexpError, ResourceError
+from diffexp.experiment.job import Job
+from diffexp.experiment.record import Record
+from diffexp.experiment.screen import counting, summary
+from diffexp.metrics.evaluator import Evaluation, Evaluator
+from diffexp.training import DiffusionModule
+from diffexp.training.evaluate import Evaluate, show
+
+
+@dataclass(frozen=True)
+class Train:
+    """What is trained, on what, and how often it is measured is all in the configuration."""
+
+    def check(self, job: Job) -> None:
+        loader: DataModule = job.build("loader")
+        loader.prepare_data()
+        with torch.device("meta"):  # shapes only
+            model = _module(job, loader).model()
+        job.build("evaluator").check(loader.data, model)
+
+    def run(self, job: Job, record: Record) -> None:
+        start = time.perf_counter()
+        torch.manual_seed(job.config["seed"])  # of the initial weights
+        loader: DataModule = job.build("loader")
+        evaluator: Evaluator = job.build("evaluator")
+        module = _module(job, loader)
+        trainer = _trainer(job, Evaluate(evaluator, job.folder))
+        if trainer.is_global_zero:
+            print(headline(module, loader))
+            evaluator.prepare(loader.data, trainer.strategy.root_device)
+        trainer.strategy.barrier()
+        if not trainer.is_global_zero:
+            evaluator.prepare(loader.data, trainer.strategy.root_device)
+        _fit(trainer, module, loader)
+        record.results["train_seconds"] = round(time.perf_counter() - start, 1)
+        self._measure(job, trainer, module, evaluator, record)
+
+    def _measure(
+        self, job: Job, trainer: Trainer, module: DiffusionModule, evaluator: Evaluator, record: Record
+    ) -> None:
+        module.to(trainer.strategy.root_device)
+        found: dict[float, Evaluation] = {}
+        for scale in evaluator.scales or (evaluator.guidance.scale,):
+            with counting(f"sampling at guidance scale {scale:g}") as progress:
+                found[scale] = evaluator.run(
+                    module.model(),
+                    scale,
+                    module.device,
+                    progress,
+                    (trainer.global_rank, trainer.world_size),
+                )
+        if not trainer.is_global_zero:
+            return
+        first = next(iter(found.values()))
+        picture = show(trainer, module, first, job.folder)
+        values = {_key(k, s, len(found)): v for s, r in found.items() for k, v in r.values.items()}
+        for logger in trainer.loggers:
+            logger.log_metrics({f"final/{k}": v for k, v in values.items()}, step=trainer.global_step)
+            logger.finalize("success")
+        losses = {k: float(v) for k, v in trainer.callback_metrics.items() if k in ("train/loss", "val/loss")}
+        cards = {_key(k, s, len(found)): c for s, r in found.items() for k, c in r.cards.items()}
+        record.results |= losses | values | {"cards": cards, "picture": str(picture)}
+        summary(job.folder, picture, record.results, found)
+
+
+def _key(metric: str, scale: float, scales: int) -> str:
+    return f"{metric}@{scale:g}" if scales > 1 else metric
+
+
+def headline(module: DiffusionModule, loader: DataModule) -> str:
+    """One line on what is about to be trained."""
+    millions = sum(p.numel() for p in module.denoiser.network.parameters()) / 1e6
+    counts = ", ".join(f"{n:,} {split}" for split, n in loader.data.counts.items())
+    size = "x".join(map(str, reversed(loader.shape)))
+    return f"{loader.name}: {size} images, {counts}; network of {millions:.2f} M parameters"
+
+
+def _module(job: Job, loader: DataModule) -> DiffusionModule:
+    return job.build("model")(shape=loader.shape, classes=loader.classes, config=job.public())
+
+
+def _trainer(job: Job, evaluate: Evaluate) -> Trainer:
+    callbacks = [*job.build("callbacks").values(), evaluate]
+    loggers = [logger for logger in job.build("logger").values() if logger is not None]
+    precision = "16-mixed" if job.config["precision"] == "fp16" else "32-true"
+    return job.build("trainer")(
+        callbacks=callbacks, logger=loggers, default_root_dir=Path(job.folder), precision=precision
+    )
+
+
+def _fit(trainer: Trainer, module: DiffusionModule, loader: DataModule) -> None:
+    try:
+        trainer.fit(module, loader)
+    except torch.OutOfMemoryError as error:
+        do = "lower loader.batch_size (and raise trainer.accumulate_grad_batches), or precision=bf16"
+        raise ResourceError(f"out of memory: {str(error).splitlines()[0]}", "loader.batch_size", do) from error
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    if not trainer.state.finished:
+        raise DiffexpError("training has stopped before its end", "", "see the log in the run folder")
+
+

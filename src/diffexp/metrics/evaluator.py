@@ -1,0 +1,113 @@
+"""Samples of a model, measured: generated in batches, and each seen once by all metrics."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from diffexp.diffusion.clip import Clip
+from diffexp.diffusion.guidance import ClassifierFree
+from diffexp.errors import ConfigError
+from diffexp.metrics.metric import Card
+from diffexp.metrics.metric_set import MetricSet
+from diffexp.samplers import Model, Sampler, check_sampling, generate, labels_for, nfe
+
+if TYPE_CHECKING:
+    from diffexp.data.dataset import DataSet
+
+Progress = Callable[[int, int], None]
+"""Told (images done, images in all)."""
+
+
+@dataclass
+class Evaluation:
+    """values by key, the card of each, the first images uint8 (P, C, H, W) with their labels (P,)."""
+
+    values: dict[str, float]
+    cards: dict[str, Card]
+    images: Tensor
+    labels: Tensor | None
+    nfe: float
+    seconds: float
+    protocol: dict[str, Any] = field(default_factory=dict)
+
+
+class Evaluator:
+    """Samples with a sampler, guidance and clipping, and measures with a set of metrics.
+
+    seed: of the noise. batch_size: images at a time, which changes no image. pictures: images to show, for
+    which no more are generated than metrics.n if that is enough. When training evaluates: every `every`
+    epochs (0: never) and at the end, there at each of the guidance `scales`, or the configured one.
+    """
+
+    def __init__(
+        self,
+        sampler: Sampler,
+        guidance: ClassifierFree,
+        clip: Clip,
+        metrics: MetricSet,
+        seed: int = 0,
+        batch_size: int = 250,
+        pictures: int = 80,
+        every: int = 10,
+        scales: tuple[float, ...] = (),
+    ) -> None:
+        for key, value, least in (("batch_size", batch_size, 1), ("pictures", pictures, 1), ("every", every, 0)):
+            if value < least:
+                raise ConfigError(f"{key}={value}", f"evaluator.{key}", f"give {least} or more")
+        self.sampler, self.guidance, self.clip, self.metrics = sampler, guidance, clip, metrics
+        self.seed, self.batch_size, self.pictures = seed, batch_size, pictures
+        self.every, self.scales = every, scales
+
+    def check(self, data: "DataSet", model: Model) -> None:
+        """Before training. Raises ConfigError, DataError for what would fail after it."""
+        check_sampling(model, self.sampler, self.guidance)
+        self.metrics.check(data)
+
+    def prepare(self, data: "DataSet", device: torch.device | str) -> None:
+        """What the metrics need of the real images, once."""
+        self.metrics.prepare(data, device)
+
+    def run(
+        self,
+        model: Model,
+        scale: float | None = None,
+        device: torch.device | str = "cpu",
+        progress: Progress | None = None,
+        rank: tuple[int, int] = (0, 1),
+    ) -> Evaluation:
+        """Generates the images of this rank (rank, ranks), and measures those of all of them.
+
+        scale: of guidance, instead of the configured one. A collective call.
+        """
+        guidance = self.guidance if scale is None else replace(self.guidance, scale=scale)
+        n = max(self.metrics.n, self.pictures)
+        labels, mine = labels_for(n, model.classes), torch.arange(rank[0], n, rank[1])
+        self.metrics.reset()
+        start, kept = time.perf_counter(), []
+        for index in mine.split(self.batch_size):
+            asked = None if labels is None else labels[index]
+            images = generate(
+                model, asked, index, self.sampler, guidance, self.clip, self.seed, len(index), device=device
+            )
+            self.metrics.update(images, None if asked is None else asked.to(images.device))
+            if len(kept) * self.batch_size < self.pictures:
+                kept.append(images.cpu())
+            if progress is not None:
+                progress(min(n, int(index[-1]) + 1), n)
+        shown = torch.cat(kept)[: self.pictures]
+        values = self.metrics.compute()
+        calls = nfe(self.sampler, guidance, model.denoiser.schedule)
+        told = {
+            "sampler": repr(self.sampler),
+            "guidance": repr(guidance),
+            "clip": repr(self.clip),
+            "nfe": calls,
+            "sample_seed": self.seed,
+        }
+        cards = {key: card | told for key, card in self.metrics.cards.items()}
+        shown_labels = None if labels is None else labels[mine[: len(shown)]]
+        return Evaluation(values, cards, shown, shown_labels, calls, time.perf_counter() - start, told)

@@ -1,0 +1,54 @@
+"""Every k epochs: samples of the averaged weights, measured, and drawn into the run folder."""
+
+from pathlib import Path
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from diffexp.metrics.evaluator import Evaluation, Evaluator
+from diffexp.pictures import grid, save
+from diffexp.training.module import DiffusionModule
+
+
+def draw(result: Evaluation, names: tuple[str, ...] | None, title: str, path: Path) -> Path:
+    """The grid of an evaluation as a PNG: one row per class, if there are classes."""
+    images, labels = result.images, None
+    if result.labels is not None:
+        order = torch.argsort(result.labels, stable=True)
+        images = images[order]
+        labels = [names[i] if names else str(i) for i in result.labels[order].tolist()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save(grid(images, labels, title=title), path)
+    return path
+
+
+class Evaluate(Callback):
+    """Logs val/<metric>, and samples/step_<step>.png, every `evaluator.every` epochs."""
+
+    def __init__(self, evaluator: Evaluator, folder: Path) -> None:
+        self.evaluator, self.folder = evaluator, folder
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        every = self.evaluator.every
+        if not every or trainer.sanity_checking or (trainer.current_epoch + 1) % every:
+            return
+        assert isinstance(pl_module, DiffusionModule)
+        result = self.evaluator.run(
+            pl_module.model(), device=pl_module.device, rank=(trainer.global_rank, trainer.world_size)
+        )
+        values = {f"val/{k}": v for k, v in result.values.items()}
+        pl_module.log_dict(values, rank_zero_only=True, batch_size=1)
+        if trainer.is_global_zero:
+            show(trainer, pl_module, result, self.folder)
+
+
+def show(trainer: Trainer, module: DiffusionModule, result: Evaluation, folder: Path) -> Path:
+    """Draws the grid, gives it to the loggers that take pictures, and returns where it lies."""
+    step = trainer.global_step
+    told = ", ".join(f"{k} {v:.4g}" for k, v in result.values.items())
+    title = f"step {step}, {result.nfe:g} calls{', ' + told if told else ''}"
+    path = draw(result, module.class_names, title, folder / "samples" / f"step_{step:08d}.png")
+    for logger in trainer.loggers:
+        if hasattr(logger, "log_image"):
+            logger.log_image(key="val/samples", images=[str(path)], step=step)
+    return path

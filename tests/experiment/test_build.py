@@ -1,0 +1,108 @@
+"""Configurations become objects of allowed packages only, after a check against their signatures."""
+
+from functools import partial
+
+import pytest
+import torch
+
+from diffexp.diffusion import ClassifierFree, MinSNR, cosine
+from diffexp.errors import ConfigError
+from diffexp.experiment.build import OURS, build, locate
+from diffexp.experiment.check import check, describe, fits
+
+
+def node(target, **values):
+    return {"_target_": target, **values}
+
+
+def test_nested_nodes_and_partials():
+    made = build({"a": node("diffexp.diffusion.cosine", T=10), "b": [1, [2, 3]], "c": None})
+    assert torch.equal(made["a"].angles, cosine(10).angles)
+    assert made["b"] == (1, (2, 3)) and made["c"] is None
+    later = build(node("torch.optim.AdamW", _partial_=True, lr=0.5))
+    assert isinstance(later, partial) and later.keywords == {"lr": 0.5}
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "os.system",
+        "torch.load",
+        "builtins.eval",
+        "diffexp.experiment.record.subprocess.run",
+        "diffexp.diffusion.schedule.torch.load",
+        "diffexperiments.x",
+        3,
+    ],
+)
+def test_targets_elsewhere_are_refused(target):
+    with pytest.raises(ConfigError, match="may not be built|no class or function"):
+        locate(target)
+
+
+def test_stranger_may_build_only_ours():
+    with pytest.raises(ConfigError, match="may not be built"):
+        build(node("torch.optim.AdamW", _partial_=True), allowed=OURS)
+
+
+def test_plugins_are_allowed_by_name():
+    with pytest.raises(ConfigError, match=r"plugins=\[my_package\]"):
+        locate("fractions.Fraction")
+    assert locate("fractions.Fraction", allowed=("diffexp", "fractions"))(1, 2) == 0.5
+
+
+def test_mistyped_target_has_a_remedy():
+    with pytest.raises(ConfigError, match=r"type diffexp\.diffusion\.cosine"):
+        locate("diffexp.diffusion.cosin")
+
+
+def test_every_problem_at_once():
+    config = {
+        "weighting": node("diffexp.diffusion.MinSNR", gama=5.0),
+        "guidance": node("diffexp.diffusion.ClassifierFree", scale="high", rescale=True),
+    }
+    with pytest.raises(ConfigError) as told:
+        check(config)
+    text = str(told.value)
+    assert text.startswith("3 problems")
+    assert "type weighting.gamma" in text
+    assert "guidance.scale=high is not a number" in text
+    assert "guidance.rescale=True is not a number" in text
+
+
+def test_ranges_are_checked_by_the_constructors():
+    with pytest.raises(ConfigError, match="gamma=-1"):
+        check({"weighting": node("diffexp.diffusion.MinSNR", gamma=-1.0)})
+    check({"weighting": node("diffexp.diffusion.MinSNR", gamma=1.0)})
+    assert MinSNR(1.0).gamma == 1.0
+
+
+def test_missing_arguments_are_named():
+    with pytest.raises(ConfigError, match=r"schedule is missing[\s\S]*snr\.schedule"):
+        check({"snr": node("diffexp.diffusion.with_snr", shift=1.0)})
+
+
+@pytest.mark.parametrize(
+    ("value", "hint", "good"),
+    [
+        (1, int, True),
+        (True, int, False),
+        (1, float, True),
+        (True, float, False),
+        ("1", float, False),
+        (None, int | None, True),
+        ([1, 2], tuple[int, ...], True),
+        ([1, "a"], tuple[int, ...], False),
+        (1, tuple[int, ...], False),
+        ([0.1, 2], tuple[float, float] | None, True),
+        ("cosine", ClassifierFree, False),
+        (node("x"), ClassifierFree, True),
+    ],
+)
+def test_fits(value, hint, good):
+    assert fits(value, hint) is good
+
+
+def test_types_in_the_words_of_a_configuration():
+    assert describe(int | None) == "a whole number or null"
+    assert describe(tuple[float, ...]) == "a list, each a number"

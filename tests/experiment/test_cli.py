@@ -1,0 +1,104 @@
+"""What one mistypes: one clear line with the remedy, the exit code, and no run folder."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+RUN = Path(__file__).parents[2] / "run.py"
+
+
+def run(*args, cwd, env=None):
+    return subprocess.run(
+        [sys.executable, str(RUN), *args],
+        cwd=cwd,
+        env=os.environ | {"HYDRA_FULL_ERROR": "0"} | (env or {}),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+LIGHT = [  # answered without torch
+    (["sampler=dddim"], 2, ["there is no sampler=dddim", "type sampler=ddim"]),
+    (["sampler.eat=0"], 2, ["there is no sampler.eat", "type sampler.eta=..."]),
+    (["samplr=ddim"], 2, ["there is no samplr", "type sampler=..."]),
+    (["samplr.eta=0"], 2, ["there is no samplr.eta", "type sampler.eta=..."]),
+    (["sampler=ddim,ddpm"], 2, ["several values", "-m sampler=ddim,ddpm"]),
+    (["sampler.steps"], 2, ["cannot read 'sampler.steps'", "type key=value"]),
+    (["sampler.eta=[1"], 2, ["quote the value"]),
+    (["task=sample"], 2, ["task.ckpt must be set", "type task.ckpt=..."]),
+    (["data=folder"], 2, ["data.path must be set"]),
+]
+HEAVY = [
+    (["sampler.steps=abc"], 2, ["sampler.steps=abc is not a whole number"]),
+    (["sampler.steps=0"], 2, ["sampler.steps"]),
+    (["sampler.eta=-3"], 2, ["eta=-3", "sampler.eta"]),
+    (["sampler.steps=2000"], 2, ["sampler.steps=2000 exceeds the 1000-step chain"]),
+    (["+sampler.eat=0"], 2, ["sampler.eat", "type sampler.eta"]),
+    (["sampler.spacing=lading"], 2, ["sampler.spacing=lading", "leading"]),
+    (["prediction=eps", "snr.zero_terminal=true"], 2, ["zero terminal SNR", "use prediction=v"]),
+    (["conditioning=none", "guidance.scale=2"], 2, ["guidance"]),
+    (["network.groups=3"], 2, ["network.groups"]),
+    (["metrics=mnist"], 2, ["metrics="]),
+    (["trainer.max_stesp=3"], 2, ["max_steps"]),
+    (["+trainer.max_stesp=3"], 2, ["max_steps"]),
+    (["network._target_=os.system"], 2, ["os.system may not be built", "plugins="]),
+    (["network._target_=diffexp.networks.unet.torch.load"], 2, ["diffexp.networks.unet.torch.load"]),
+    (["sampler.steps=abc", "sampler.eta=x"], 2, ["2 problems", "sampler.steps=abc", "sampler.eta=x"]),
+    (["task=sample", "task.ckpt=nowhere.ckpt"], 3, ["nowhere.ckpt"]),
+    (["data=folder", "data.path=empty"], 3, ["empty"]),
+    (["data=folder", "data.path=absent"], 3, ["absent"]),
+    (["data=folder", "data.path=broken", "metrics=none"], 3, ["broken"]),
+]
+
+
+def shown(args):
+    return " ".join(args)
+
+
+@pytest.mark.parametrize(("args", "code", "texts"), LIGHT, ids=[shown(case[0]) for case in LIGHT])
+def test_typo_is_answered_without_torch(args, code, texts, tmp_path):
+    told = run(*args, cwd=tmp_path, env={"PYTHONPATH": str(_no_torch(tmp_path / "none"))})
+    assert told.returncode == code, told.stderr
+    for text in texts:
+        assert text in told.stderr
+    assert "Traceback" not in told.stderr and len(told.stderr.splitlines()) <= 4
+    assert not (tmp_path / "runs").exists()
+
+
+def _no_torch(folder):
+    """A torch that cannot be imported."""
+    folder.mkdir()
+    (folder / "torch.py").write_text("raise SystemExit('torch was imported')")
+    return folder
+
+
+@pytest.mark.parametrize(("args", "code", "texts"), HEAVY, ids=[shown(case[0]) for case in HEAVY])
+def test_mistake_is_refused_before_work_begins(args, code, texts, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken" / "a").mkdir(parents=True)
+    (tmp_path / "broken" / "a" / "x.png").write_bytes(b"\x89PNG\r\n\x1a\n not a picture")
+    told = run(*args, cwd=tmp_path)
+    assert told.returncode == code, told.stderr
+    for text in texts:
+        assert text in told.stderr
+    assert "Traceback" not in told.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_help_lists_every_group_within_seconds(tmp_path):
+    start = time.perf_counter()
+    told = run("--help", cwd=tmp_path, env={"PYTHONPATH": str(_no_torch(tmp_path / "none"))})
+    assert told.returncode == 0 and time.perf_counter() - start < 5
+    groups = {p.name for p in (RUN.parent / "conf").iterdir() if p.is_dir() and p.name != "hydra"}
+    assert all(f"{g}: " in told.stdout for g in groups)
+    assert list(tmp_path.iterdir()) == [tmp_path / "none"]
+
+
+def test_full_error_shows_the_traceback(tmp_path):
+    told = run("sampler=dddim", cwd=tmp_path, env={"HYDRA_FULL_ERROR": "1"})
+    assert told.returncode == 1 and "Traceback" in told.stderr
