@@ -11,7 +11,8 @@ class DiffexpError(Exception):
 
     def __init__(self, what: str, where: str = "", do: str = "") -> None:
         self.what, self.where, self.do = what, where, do
-        super().__init__("\n".join(line for line in (what, where and f"  at: {where}", do and f"  do: {do}") if line))
+        lines = (what, where and f"  at: {where}", do and f"  do: {do}")
+        super().__init__("\n".join(line for line in lines if line))
 
 
 class ConfigError(DiffexpError, ValueError):

@@ -36,6 +36,7 @@ def key(seed: int, *words: int | str) -> int:
 
 
 def generator(seed: int, *words: int | str, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator on `device`, seeded by `key(seed, *words)`."""
     return torch.Generator(device).manual_seed(key(seed, *words))
 
 
@@ -65,7 +66,9 @@ class Noise:
     index: int64 (B,), the number of each image. Draws are float32 of `shape` (C, H, W), made on the CPU.
     """
 
-    def __init__(self, seed: int, index: Tensor, shape: tuple[int, ...], device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, seed: int, index: Tensor, shape: tuple[int, ...], device: torch.device | str = "cpu"
+    ) -> None:
         self.seed, self.index, self.shape, self.device = seed, index.cpu(), tuple(shape), device
         self._generator = torch.Generator()
 

@@ -1,13 +1,13 @@
 """The mathematics: schedule → prediction → denoiser → objective. Imports torch only."""
 
-from .clip import Clipped, Dynamic, NoClip, Static
-from .codec import Pixels
-from .conditioning import ClassLabel, Unconditional
-from .denoiser import Denoiser, Prediction
-from .guidance import ClassifierFree, Guided
-from .objective import SNR, Chain, Losses, MinSNR, Objective, Uniform
-from .prediction import EDM, X0, Eps, V
-from .schedule import (
+from diffexp.diffusion.clip import Clipped, Dynamic, NoClip, Static
+from diffexp.diffusion.codec import Pixels
+from diffexp.diffusion.conditioning import ClassLabel, Unconditional
+from diffexp.diffusion.denoiser import Denoiser, Prediction
+from diffexp.diffusion.guidance import ClassifierFree, Guided
+from diffexp.diffusion.objective import SNR, Chain, Losses, MinSNR, Objective, Uniform
+from diffexp.diffusion.prediction import EDM, X0, Eps, V
+from diffexp.diffusion.schedule import (
     Level,
     Posterior,
     Schedule,
@@ -19,7 +19,7 @@ from .schedule import (
     sigmoid_beta,
     with_snr,
 )
-from .variance import FixedLarge, FixedSmall, LearnedRange
+from diffexp.diffusion.variance import FixedLarge, FixedSmall, LearnedRange
 
 __all__ = [
     "EDM", "SNR", "X0", "Chain", "ClassLabel", "ClassifierFree", "Clipped", "Denoiser", "Dynamic", "Eps",

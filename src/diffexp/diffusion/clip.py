@@ -9,12 +9,14 @@ from typing import Protocol
 
 from torch import Tensor
 
-from ..errors import ConfigError
-from .denoiser import Denoise, Prediction, eps_from
-from .schedule import Schedule
+from diffexp.diffusion.denoiser import Denoise, Prediction, eps_from
+from diffexp.diffusion.schedule import Schedule
+from diffexp.errors import ConfigError
 
 
 class Clip(Protocol):
+    """x̂0 (B, C, H, W) to x̂0 of the same shape."""
+
     def __call__(self, x0: Tensor) -> Tensor: ...
 
 
@@ -33,7 +35,7 @@ class Static:
     bound: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.bound <= 0:
+        if not self.bound > 0:
             raise ConfigError(f"bound={self.bound}", "clip.bound", "give a positive number")
 
     def __call__(self, x0: Tensor) -> Tensor:
@@ -42,13 +44,13 @@ class Static:
 
 @dataclass(frozen=True)
 class Dynamic:
-    """Clamp to the quantile s of |x0| of each image, then divide by s; s ≥ 1. Saharia et al. 2022 (Imagen)."""
+    """Clamp to the quantile s ≥ 1 of |x̂0| of each image, then divide by s. Saharia et al. 2022 (Imagen)."""
 
     quantile: float = 0.995
 
     def __post_init__(self) -> None:
         if not 0 < self.quantile <= 1:
-            raise ConfigError(f"quantile={self.quantile}", "clip.quantile", "give a share in (0, 1], e.g. 0.995")
+            raise ConfigError(f"quantile={self.quantile}", "clip.quantile", "give a share in (0, 1]")
 
     def __call__(self, x0: Tensor) -> Tensor:
         s = x0.abs().flatten(1).quantile(self.quantile, dim=1).clamp(min=1)

@@ -6,10 +6,12 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ..errors import DivergedError
+from diffexp.errors import DivergedError
 
 
 class Codec(Protocol):
+    """encode: uint8 (B, C, H, W) to float32; decode: back to uint8."""
+
     def encode(self, image: Tensor) -> Tensor: ...
 
     def decode(self, x: Tensor) -> Tensor: ...
@@ -26,5 +28,6 @@ class Pixels:
         """uint8 of the same shape. Raises DivergedError when an image is not finite."""
         bad = int((~x.isfinite()).flatten(1).any(1).sum())
         if bad:
-            raise DivergedError(f"{bad} of {len(x)} generated images are not finite", "", "see clip=static, sampler.steps")
+            what = f"{bad} of {len(x)} generated images are not finite"
+            raise DivergedError(what, "", "type clip=static, or raise sampler.steps")
         return ((x + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)

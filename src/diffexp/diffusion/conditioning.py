@@ -10,16 +10,23 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError
+from diffexp.errors import ConfigError
 
 
 class Conditioning(Protocol):
+    """What training and sampling ask of a conditioning."""
+
     def classes(self, available: int | None) -> int | None:
         """How many classes the network is built for, given those of the data."""
         ...
 
-    def __call__(self, label: Tensor | None, null: int | None, generator: torch.Generator | None) -> Tensor | None:
-        """cond of a batch, int64 (B,); labels are dropped only when a generator is given."""
+    def __call__(
+        self, label: Tensor | None, null: int | None, generator: torch.Generator | None = None
+    ) -> Tensor | None:
+        """cond of a batch, int64 (B,), of its labels, int64 (B,); `null` is the null label.
+
+        Labels are dropped only when a generator, on the device of the labels, is given.
+        """
         ...
 
     @property
@@ -35,7 +42,9 @@ class Unconditional:
     def classes(self, available: int | None) -> None:
         return None
 
-    def __call__(self, label: Tensor | None, null: int | None, generator: torch.Generator | None = None) -> None:
+    def __call__(
+        self, label: Tensor | None, null: int | None, generator: torch.Generator | None = None
+    ) -> None:
         return None
 
     @property
@@ -51,15 +60,18 @@ class ClassLabel:
 
     def __post_init__(self) -> None:
         if not 0 <= self.dropout < 1:
-            raise ConfigError(f"dropout={self.dropout}", "conditioning.dropout", "give a share in [0, 1), e.g. 0.1")
+            raise ConfigError(f"dropout={self.dropout}", "conditioning.dropout", "give a share in [0, 1)")
 
     def classes(self, available: int | None) -> int:
         if not available:
             raise ConfigError("the data has no classes", "conditioning=class", "use conditioning=none")
         return available
 
-    def __call__(self, label: Tensor | None, null: int | None, generator: torch.Generator | None = None) -> Tensor:
-        assert label is not None and null is not None
+    def __call__(
+        self, label: Tensor | None, null: int | None, generator: torch.Generator | None = None
+    ) -> Tensor:
+        if label is None or null is None:
+            raise ConfigError("each image must have a class", "conditioning=class", "use conditioning=none")
         if generator is None or not self.dropout:
             return label
         drop = torch.rand(len(label), generator=generator, device=label.device) < self.dropout

@@ -1,6 +1,8 @@
-"""The denoiser: network + schedule + prediction + variance. Samplers, guidance and clipping see only
+"""The denoiser: network + schedule + prediction + variance.
 
-    denoise(x, t, cond) -> Prediction(x0, eps, frac),   always with x = α x0 + σ eps.
+    denoise(x, t, cond) -> Prediction(x0, eps, frac),   always with x = α x0 + σ eps,
+
+is all that samplers, guidance and clipping see of it.
 """
 
 from typing import NamedTuple, Protocol
@@ -8,14 +10,14 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from ..errors import ConfigError
-from .prediction import Parameterization
-from .schedule import Level, Schedule
-from .variance import Variance
+from diffexp.diffusion.prediction import Parameterization
+from diffexp.diffusion.schedule import Level, Schedule
+from diffexp.diffusion.variance import Variance
+from diffexp.errors import ConfigError
 
 
 class Prediction(NamedTuple):
-    """x0 and eps have the shape of x; frac in [−1, 1] places log-variance between its bounds (variance.py)."""
+    """x0 and eps have the shape of x; frac in [−1, 1] places log var between its bounds (variance.py)."""
 
     x0: Tensor
     eps: Tensor
@@ -59,11 +61,11 @@ class Denoiser(nn.Module):
         self.autocast = autocast
 
     def output(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor | float]:
-        """F(c_in x, t) and frac."""
+        """F(c_in x, t), (B, C, H, W), and frac: what the objective needs."""
         c_in = like(self.prediction(self.schedule(t)).c_in, x)
         times = t.reshape(-1).expand(len(x)).to(x.device, torch.float32)
         with torch.autocast(x.device.type, self.autocast, enabled=self.autocast is not None):
-            out = self.network((c_in * x), times, cond)
+            out = self.network(c_in * x, times, cond)
         return self.variance.split(out.to(x.dtype))
 
     def forward(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> Prediction:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError
-from .denoiser import Denoise, Prediction, eps_from
-from .schedule import Schedule
+from diffexp.diffusion.denoiser import Denoise, Prediction, eps_from
+from diffexp.diffusion.schedule import Schedule
+from diffexp.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,9 @@ class ClassifierFree:
             raise ConfigError(f"scale={self.scale}", "guidance.scale", "give 0 or more; 1 is off")
         if not 0 <= self.rescale <= 1:
             raise ConfigError(f"rescale={self.rescale}", "guidance.rescale", "give a share in [0, 1]")
-        if self.interval is not None and not (len(self.interval) == 2 and 0 <= self.interval[0] < self.interval[1]):
-            raise ConfigError(
-                f"interval={tuple(self.interval)}", "guidance.interval", "give [low, high] of σ/α, 0 ≤ low < high"
-            )
+        if self.interval is not None and not _rising(self.interval):
+            what = f"interval={list(self.interval)}"
+            raise ConfigError(what, "guidance.interval", "give [low, high] of σ/α with 0 <= low < high")
 
     def active(self, ratio: float) -> bool:
         """Whether a step at σ/α = ratio is guided."""
@@ -48,8 +47,15 @@ class ClassifierFree:
         return 2 if self.active(ratio) and self.scale != 0 else 1
 
 
+def _rising(interval: tuple[float, ...]) -> bool:
+    return len(interval) == 2 and 0 <= interval[0] < interval[1]
+
+
 class Guided:
-    """`denoise` under guidance; `null` is the condition that means none (int64 0-dim)."""
+    """`denoise` under guidance; `null` is the condition that means none (int64 0-dim).
+
+    t is 0-dim, the same for all images: whether to guide is decided once for the batch.
+    """
 
     def __init__(self, denoise: Denoise, schedule: Schedule, guidance: ClassifierFree, null: Tensor) -> None:
         self.denoise, self.schedule, self.guidance, self.null = denoise, schedule, guidance, null
@@ -71,6 +77,7 @@ class Guided:
 
 
 def _rescaled(x0: Tensor, cond: Tensor, phi: float) -> Tensor:
+    """x̂0 times a mean of 1 and the ratio of deviations, which is 1 for an image without any."""
     dims = tuple(range(1, x0.ndim))
-    factor = cond.std(dims, keepdim=True) / x0.std(dims, keepdim=True).clamp(min=1e-6)
-    return x0 * (phi * factor + 1 - phi)
+    have, want = (z.std(dims, correction=0, keepdim=True) for z in (x0, cond))
+    return x0 * torch.lerp(torch.ones_like(have), torch.where(have > 0, want / have, 1), phi)

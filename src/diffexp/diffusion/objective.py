@@ -11,10 +11,10 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError
-from .denoiser import Denoiser, like
-from .prediction import target
-from .schedule import Level, Schedule
+from diffexp.diffusion.denoiser import Denoiser, like
+from diffexp.diffusion.prediction import target
+from diffexp.diffusion.schedule import Level, Schedule
+from diffexp.errors import ConfigError
 
 
 class Losses(NamedTuple):
@@ -27,6 +27,8 @@ class Losses(NamedTuple):
 
 
 class Weighting(Protocol):
+    """The weight of |x̂0 − x0|², float64 of the shape of t; c_out is the prediction's."""
+
     def __call__(self, level: Level, c_out: Tensor) -> Tensor: ...
 
 
@@ -61,6 +63,8 @@ class MinSNR:
 
 
 class Times(Protocol):
+    """n training times, float64 (n,) in (0, 1], on the device of the generator."""
+
     def __call__(self, n: int, schedule: Schedule, generator: torch.Generator) -> Tensor: ...
 
 

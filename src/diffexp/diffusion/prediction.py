@@ -11,8 +11,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError
-from .schedule import Level
+from diffexp.diffusion.schedule import Level
+from diffexp.errors import ConfigError
 
 
 class Coefficients(NamedTuple):
@@ -24,6 +24,8 @@ class Coefficients(NamedTuple):
 
 
 class Parameterization(Protocol):
+    """The coefficients at a noise level."""
+
     def __call__(self, level: Level) -> Coefficients: ...
 
 
@@ -61,8 +63,9 @@ class EDM:
     sigma_data: float = 0.5
 
     def __post_init__(self) -> None:
-        if self.sigma_data <= 0:
-            raise ConfigError(f"sigma_data={self.sigma_data}", "prediction.sigma_data", "give a positive number")
+        if not self.sigma_data > 0:
+            what = f"sigma_data={self.sigma_data}"
+            raise ConfigError(what, "prediction.sigma_data", "give a positive number, e.g. 0.5")
 
     def __call__(self, level: Level) -> Coefficients:
         signal = level.alpha * self.sigma_data
@@ -75,6 +78,6 @@ class EDM:
 
 
 def target(c: Coefficients, level: Level) -> tuple[Tensor, Tensor]:
-    """The target of F as a x0 + b ε: what makes x̂0 = x0."""
+    """(a, b) of the target F* = a x0 + b ε: what makes x̂0 = x0. Float64, 0-dim or of the shape of t."""
     a, b = (1 - c.c_skip * level.alpha) / c.c_out, -c.c_skip * level.sigma / c.c_out
-    return torch.as_tensor(a), torch.as_tensor(b)
+    return torch.as_tensor(a, dtype=torch.float64), torch.as_tensor(b, dtype=torch.float64)

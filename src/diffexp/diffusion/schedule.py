@@ -1,6 +1,4 @@
-"""Noise schedules.
-
-A variance-preserving schedule is one increasing angle φ(t), t in [0, 1]:
+"""Noise schedules. A variance-preserving schedule is one increasing angle φ(t), t in [0, 1]:
 
     x_t = α_t x0 + σ_t ε,    α_t = cos φ(t),    σ_t = sin φ(t),
 
@@ -17,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError
+from diffexp.errors import ConfigError
 
 
 class Level(NamedTuple):
@@ -33,6 +31,7 @@ class Level(NamedTuple):
 
     @property
     def snr(self) -> Tensor:
+        """(α/σ)², the signal-to-noise ratio."""
         return (self.alpha / self.sigma) ** 2
 
     @property
@@ -50,7 +49,7 @@ class Posterior(NamedTuple):
     beta: Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Schedule:
     """The table of angles φ(i/T), float64, shape (T + 1,), from 0 to at most π/2.
 
@@ -58,12 +57,13 @@ class Schedule:
     """
 
     angles: Tensor
-    _on: dict[torch.device, Tensor] = field(default_factory=dict, repr=False, compare=False)
+    _on: dict[torch.device, Tensor] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         a = self.angles
         if a.dtype != torch.float64 or a[0] != 0 or not (a.diff() > 0).all() or a[-1] > math.pi / 2:
-            raise ConfigError("noise must rise at every step of the schedule, from none to at most all", "schedule")
+            what = "noise does not rise at every step of the schedule"
+            raise ConfigError(what, "schedule", "see that schedule.start and schedule.end are not extreme")
 
     @classmethod
     def from_alpha_bar(cls, alpha_bar: Tensor) -> "Schedule":
@@ -81,15 +81,16 @@ class Schedule:
         return bool(self.angles[-1] == math.pi / 2)
 
     def angle(self, t: Tensor) -> Tensor:
+        """φ(t), float64 of the shape of t."""
         table = self._table(t.device)
         x = t.double() * self.T
         i = x.floor().long().clamp(0, self.T - 1)
         return torch.lerp(table[i], table[i + 1], x - i)
 
     def time(self, angle: Tensor) -> Tensor:
-        """Inverse of `angle`."""
+        """Inverse of `angle`: t in [0, 1], float64 of the shape of `angle`."""
         table = self._table(angle.device)
-        i = (torch.searchsorted(table, angle.double(), right=True) - 1).clamp(0, self.T - 1)
+        i = (torch.searchsorted(table, angle.double().contiguous(), right=True) - 1).clamp(0, self.T - 1)
         return (i + (angle - table[i]) / (table[i + 1] - table[i])) / self.T
 
     def __call__(self, t: Tensor) -> Level:
@@ -102,7 +103,7 @@ class Schedule:
         a_s, a_t = torch.sin(math.pi / 2 - ps), torch.sin(math.pi / 2 - pt)
         beta = torch.sin(pt - ps) * torch.sin(pt + ps) / a_s**2
         keep = (torch.sin(ps) / torch.sin(pt)) ** 2
-        return Posterior(c_x=a_t / a_s * keep, c_0=a_s * beta / torch.sin(pt) ** 2, var=beta * keep, beta=beta)
+        return Posterior(a_t / a_s * keep, a_s * beta / torch.sin(pt) ** 2, beta * keep, beta)
 
     def _table(self, device: torch.device) -> Tensor:
         if device not in self._on:
@@ -112,16 +113,16 @@ class Schedule:
 
 def _steps(T: int) -> None:
     if T < 2:
-        raise ConfigError(f"T={T} is too short a chain", "schedule.T", "give at least 2 steps, e.g. schedule.T=1000")
+        raise ConfigError(f"T={T} is too short a chain", "schedule.T", "give at least 2, e.g. 1000")
 
 
 def _from_betas(beta: Tensor) -> Schedule:
-    if not ((beta > 0) & (beta < 1)).all():
-        raise ConfigError(
-            f"beta runs from {beta.min():.3g} to {beta.max():.3g}, outside (0, 1)",
-            "schedule",
-            "lower schedule.end or raise schedule.T (beta is scaled by 1000/T)",
-        )
+    if not (beta > 0).all():
+        raise ConfigError(f"beta={beta.min():.3g} is no variance", "schedule", "give positive start and end")
+    if not (beta < 1).all():
+        least = int(len(beta) * beta.max() + 1e-9) + 1  # beta goes as 1/T
+        do = f"raise schedule.T to {least} or more, or lower schedule.end"
+        raise ConfigError(f"beta={beta.max():.3g} (scaled by 1000/T) is not below 1", "schedule", do)
     return Schedule.from_alpha_bar((1 - beta).cumprod(0))
 
 
@@ -139,6 +140,8 @@ def linear(T: int = 1000, start: float = 1e-4, end: float = 0.02) -> Schedule:
 def scaled_linear(T: int = 1000, start: float = 0.00085, end: float = 0.012) -> Schedule:
     """√β linear, with the constants of Stable Diffusion (Rombach et al. 2022); scaled by 1000/T."""
     _steps(T)
+    if min(start, end) <= 0:
+        raise ConfigError(f"start={start}, end={end}", "schedule", "give positive start and end")
     k = 1000 / T
     return _from_betas(torch.linspace((start * k) ** 0.5, (end * k) ** 0.5, T, dtype=torch.float64) ** 2)
 
@@ -151,6 +154,8 @@ def quad(T: int = 1000, start: float = 1e-4, end: float = 0.02) -> Schedule:
 def cosine(T: int = 1000, s: float = 0.008, max_beta: float = 0.999) -> Schedule:
     """ᾱ a squared cosine. Nichol & Dhariwal 2021, eq. 17."""
     _steps(T)
+    if s < 0 or not 0 < max_beta <= 1:
+        raise ConfigError(f"s={s}, max_beta={max_beta}", "schedule", "give s >= 0 and max_beta in (0, 1]")
     u = torch.arange(T + 1, dtype=torch.float64) / T
     return _from_signal(torch.cos((u + s) / (1 + s) * math.pi / 2) ** 2, max_beta)
 
@@ -175,8 +180,8 @@ def sigmoid_beta(T: int = 1000, start: float = 1e-4, end: float = 0.02) -> Sched
 
 def shifted(base: Schedule, shift: float) -> Schedule:
     """σ/α times `shift` at every t, e.g. size/64. Hoogeboom et al. 2023, eq. 6 (simple diffusion)."""
-    if shift <= 0:
-        raise ConfigError(f"shift={shift}", "snr.shift", "give a positive factor of σ/α, e.g. image size / 64")
+    if not shift > 0:
+        raise ConfigError(f"shift={shift}", "snr.shift", "give a positive number, e.g. image size / 64")
     a = base.angles
     return Schedule(torch.atan2(shift * torch.sin(a), torch.sin(math.pi / 2 - a)))
 

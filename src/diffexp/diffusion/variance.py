@@ -13,10 +13,12 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor
 
-from .schedule import Schedule
+from diffexp.diffusion.schedule import Schedule
 
 
 class Variance(Protocol):
+    """How the network's output becomes F and frac."""
+
     outputs: ClassVar[int]  # how many times the image's channels the network must give
 
     def split(self, out: Tensor) -> tuple[Tensor, Tensor | float]:
