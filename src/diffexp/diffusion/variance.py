@@ -58,9 +58,14 @@ class LearnedRange:
 
 
 def log_variance(schedule: Schedule, s: Tensor, t: Tensor, frac: Tensor | float) -> Tensor:
-    """log var of the step t → s, float64. At s = 0, where β̃ = 0, β̃ of the chain's second step stands in."""
+    """log var of the step t → s, float64.
+
+    At s = 0, where β̃ = 0, β̃ of the chain's second step stands in; both fixed variances are that one there,
+    as in the code of Ho et al. 2020.
+    """
     q = schedule.posterior(s, t)
     one = torch.ones((), dtype=torch.float64, device=t.device) / schedule.T
     low = torch.where(s == 0, schedule.posterior(one, 2 * one).var, q.var).log()
     f = (frac + 1) / 2
-    return f * q.beta.log() + (1 - f) * low
+    between = f * q.beta.log() + (1 - f) * low
+    return between if isinstance(frac, Tensor) else torch.where(s == 0, low, between)
