@@ -1,0 +1,63 @@
+"""Each YAML file of these groups names one of our classes or functions, all its arguments, their defaults."""
+
+import inspect
+from pathlib import Path
+
+import pytest
+import yaml
+
+import diffexp.diffusion as room
+
+CONF = Path(__file__).parents[2] / "conf"
+GROUPS = [
+    "clip",
+    "codec",
+    "conditioning",
+    "guidance",
+    "objective",
+    "prediction",
+    "schedule",
+    "times",
+    "variance",
+    "weighting",
+]
+OPTIONS = {
+    "clip": "dynamic none static",
+    "codec": "pixels",
+    "conditioning": "class none",
+    "guidance": "cfg",
+    "objective": "simple",
+    "prediction": "edm eps v x0",
+    "schedule": "cosine linear quad scaled_linear sigmoid sigmoid_beta",
+    "times": "uniform",
+    "variance": "fixed_large fixed_small learned_range",
+    "weighting": "min_snr snr uniform",
+}
+FILES = sorted(file for group in OPTIONS for file in (CONF / group).glob("*.yaml"))
+
+
+@pytest.mark.parametrize("group", OPTIONS)
+def test_the_options_of_each_group_are_there_and_differ(group):
+    files = {
+        file.stem: yaml.safe_load(file.read_text())["_target_"] for file in (CONF / group).glob("*.yaml")
+    }
+    assert set(OPTIONS[group].split()) <= set(files)
+    assert len(set(files.values())) == len(files)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}={file.stem}")
+def test_the_values_are_the_defaults_of_the_signature(file):
+    text = file.read_text()
+    assert text.startswith("# ") and text.splitlines()[0].endswith(".")
+    node = yaml.safe_load(text)
+    made = getattr(room, node.pop("_target_").removeprefix("diffexp.diffusion."))
+    parameters = inspect.signature(made).parameters
+    assert list(node) == list(parameters)
+    for name, value in node.items():
+        default = parameters[name].default
+        if default is inspect.Parameter.empty:
+            assert value == f"${{{name}}}"
+        else:
+            assert value == default and type(value) is type(default)
+    if not any(isinstance(value, str) for value in node.values()):
+        made(**node)
