@@ -1,0 +1,141 @@
+"""Which times a sampler visits: S + 1 decreasing times, from the noisiest to 0.
+
+t = i/T is the i-th step of the chain (the 0-based index of the papers' code is i − 1). Spacings of the chain
+are positions 1..T; spacings of the noise level are values of σ/α, at most RATIO_MAX where there is no signal,
+and fall between the steps of the chain unless snapped to it.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from diffexp.diffusion.schedule import Schedule
+from diffexp.errors import ConfigError
+
+RATIO_MAX = 80.0  # where Karras et al. 2022 begin: a start of unit noise is right to 1/80 there
+
+Spacing = Literal[
+    "trailing", "leading", "linspace", "uniform", "quad", "stride",
+    "sqrt_t", "beta", "logsnr", "karras", "soft",
+]  # fmt: skip
+
+
+def _trailing(T: int, S: int) -> Tensor:
+    """T − k T/S, rounded: from the last step, evenly. Lin et al. 2024."""
+    return (T - torch.arange(S, dtype=torch.float64) * T / S).round()
+
+
+def _leading(T: int, S: int) -> Tensor:
+    """k ⌊T/S⌋ + 1: down to the first step, evenly; the noisiest ones are left out."""
+    return torch.arange(S - 1, -1, -1, dtype=torch.float64) * (T // S) + 1
+
+
+def _linspace(T: int, S: int) -> Tensor:
+    """Evenly, with both ends; the "S" of Nichol & Dhariwal 2021 (code), every (T − 1)/(S − 1)-th."""
+    return torch.linspace(T - 1, 0, S, dtype=torch.float64).round() + 1
+
+
+def _uniform(T: int, S: int) -> Tensor:
+    """range(0, T, T // S). Song et al. 2021 (DDIM, code), for CelebA."""
+    steps = torch.arange(0, T, T // S, dtype=torch.float64).flip(0) + 1
+    if len(steps) != S:
+        what = f"spacing=uniform makes {len(steps)} steps of {S} in a chain of {T}"
+        raise ConfigError(what, "sampler.steps", f"give a divisor of {T}, or sampler.spacing=leading")
+    return steps
+
+
+def _quad(T: int, S: int) -> Tensor:
+    """⌊linspace(0, √(0.8 T), S)²⌋. Song et al. 2021 (DDIM, code), for CIFAR-10.
+
+    From about S = 30 on (T = 1000) the first of these coincide. Each is taken once, so fewer are left than asked for.
+    """
+    # a hair above, for 0.8 T may be a square whose root is not exact
+    steps = (torch.linspace(0, math.sqrt(0.8 * T), S, dtype=torch.float64) ** 2 + 1e-9).floor()
+    return steps.unique().flip(0) + 1
+
+
+def _stride(T: int, S: int) -> Tensor:
+    """The smallest whole stride of which S fit, from the first. Nichol & Dhariwal 2021 (code, "ddimS")."""
+    for stride in range(1, T + 1):
+        if len(range(0, T, stride)) == S:
+            return torch.arange(0, T, stride, dtype=torch.float64).flip(0) + 1
+    what = f"no whole stride makes {S} steps of a chain of {T}"
+    raise ConfigError(what, "sampler.steps", "give another number, or sampler.spacing=trailing")
+
+
+def _sqrt_t(T: int, S: int) -> Tensor:
+    """Evenly in √t, from the last to the first."""
+    return torch.linspace(math.sqrt(T), 1, S, dtype=torch.float64) ** 2
+
+
+def _beta(T: int, S: int) -> Tensor:
+    """Quantiles of Beta(0.6, 0.6), dense at both ends. Lee et al. 2024."""
+    from scipy.special import betaincinv
+
+    q = betaincinv(0.6, 0.6, (1 - torch.arange(S, dtype=torch.float64) / S).numpy())
+    return torch.from_numpy(q).double() * (T - 1) + 1
+
+
+def _karras(high: float, low: float, u: Tensor, rho: float) -> Tensor:
+    """Evenly in (σ/α)^(1/ρ). Karras et al. 2022, eq. 5."""
+    return torch.lerp(u.new_tensor(high ** (1 / rho)), u.new_tensor(low ** (1 / rho)), u) ** rho
+
+
+def _logsnr(high: float, low: float, u: Tensor, rho: float) -> Tensor:
+    """Evenly in λ = log α/σ, that is, σ/α falls exponentially. Lu et al. 2022."""
+    return torch.lerp(u.new_tensor(high).log(), u.new_tensor(low).log(), u).exp()
+
+
+def _soft(high: float, low: float, u: Tensor, rho: float) -> Tensor:
+    """Evenly in log(1 + α/σ): like logsnr where there is little noise, sparse where there is much."""
+    ends = torch.tensor([1 / high, 1 / low], dtype=torch.float64).log1p()
+    return 1 / torch.lerp(ends[0], ends[1], u).expm1()
+
+
+_CHAIN: dict[str, Callable[[int, int], Tensor]] = {
+    "trailing": _trailing,
+    "leading": _leading,
+    "linspace": _linspace,
+    "uniform": _uniform,
+    "quad": _quad,
+    "stride": _stride,
+}
+_BETWEEN: dict[str, Callable[[int, int], Tensor]] = {"sqrt_t": _sqrt_t, "beta": _beta}
+_RATIO: dict[str, Callable[[float, float, Tensor, float], Tensor]] = {
+    "logsnr": _logsnr,
+    "karras": _karras,
+    "soft": _soft,
+}
+assert {*_CHAIN, *_BETWEEN, *_RATIO} == set(get_args(Spacing))
+
+
+def grid(
+    schedule: Schedule, steps: int, spacing: Spacing, snap: bool | None = None, rho: float = 7.0
+) -> Tensor:
+    """float64 (S + 1,), decreasing, the last 0; S is `steps`, or less for quad.
+
+    snap: round to the chain; None leaves spacings of the noise level between its steps. rho: of karras.
+    Raises ConfigError when the chain has too few steps.
+    """
+    T = schedule.T
+    if spacing in _CHAIN and steps > T:
+        what = f"sampler.steps={steps} exceeds the {T}-step chain"
+        raise ConfigError(what, "sampler.steps", f"give at most {T}, or sampler.spacing=logsnr")
+    if spacing in _RATIO:
+        ends = schedule(torch.tensor([1, 1 / T], dtype=torch.float64)).ratio.clamp(max=RATIO_MAX).tolist()
+        u = torch.linspace(0, 1, steps, dtype=torch.float64)
+        at = T * schedule.time(_RATIO[spacing](*ends, u, rho).atan())
+    else:
+        at = (_CHAIN | _BETWEEN)[spacing](T, steps)
+    if snap or (snap is None and spacing in _CHAIN):
+        at = at.round().clamp(1, T)
+    times = torch.cat([at / T, at.new_zeros(1)])
+    if not (times.diff() < 0).all():
+        what = f"{steps} steps of spacing={spacing} do not fall on different steps of the {T}-step chain"
+        raise ConfigError(
+            what, "sampler.snap", "give sampler.snap=false, fewer sampler.steps, or spacing=trailing"
+        )
+    return times

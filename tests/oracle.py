@@ -1,0 +1,57 @@
+"""Closed-form denoisers, as networks: what a sampler should do to them is known."""
+
+import torch
+from torch import nn
+
+from diffexp.diffusion import Denoiser, FixedSmall
+from diffexp.diffusion.variance import log_variance
+
+
+class Gaussian(nn.Module):
+    """The network whose x̂0 is E[x0 | x_t] for x0 ~ N(mean, std²), every pixel for itself.
+
+    means: one for each class and, last, for the null label; or one number. Learned variance: the optimal one
+    of a step of the chain, as far as it lies between the bounds.
+    """
+
+    def __init__(self, schedule, prediction, variance, means=0.2, std=0.5):
+        super().__init__()
+        self.schedule, self.prediction, self.variance, self.std = schedule, prediction, variance, std
+        self.means = torch.as_tensor(means, dtype=torch.float64)
+
+    def forward(self, x_in, t, cond=None):
+        T = self.schedule.T
+        steps = t.double() * T
+        on_chain = (steps - steps.round()).abs() < 1e-3  # what float32 has blurred
+        t = (torch.where(on_chain, steps.round(), steps) / T).view(-1, 1, 1, 1)
+        level, mean = self.schedule(t), self.means
+        if cond is not None:
+            mean = mean[cond].view(-1, 1, 1, 1)
+        c = self.prediction(level)
+        x = x_in.double() / c.c_in
+        unknown = self.std**2 * level.sigma**2 / (level.alpha**2 * self.std**2 + level.sigma**2)
+        x0 = unknown * (mean / self.std**2 + level.alpha * x / level.sigma**2)
+        out = (x0 - c.c_skip * x) / c.c_out
+        if self.variance.outputs == 2:
+            out = torch.cat([out, self._frac(t, unknown).expand_as(out)], 1)
+        return out.to(x_in.dtype)
+
+    def _frac(self, t, unknown):
+        s = (t - 1 / self.schedule.T).clamp(min=0)
+        q = self.schedule.posterior(s, t)
+        low, high = (log_variance(self.schedule, s, t, torch.tensor(f)) for f in (-1.0, 1.0))
+        best = (q.var + q.c_0**2 * unknown).clamp(min=1e-300).log()
+        return (2 * (best - low) / (high - low) - 1).clamp(-1, 1)
+
+
+def gaussian(schedule, prediction, variance=None, means=0.2, std=0.5):
+    """A Denoiser of that data."""
+    variance = variance or FixedSmall()
+    return Denoiser(Gaussian(schedule, prediction, variance, means, std), schedule, prediction, variance)
+
+
+def flow(schedule, x, t, mean=0.2, std=0.5):
+    """Where the probability-flow ODE takes x at time t: x0 = mean + std (x − α mean)/√(α² std² + σ²)."""
+    level = schedule(t)
+    spread = (level.alpha**2 * std**2 + level.sigma**2).sqrt()
+    return mean + std * (x - level.alpha * mean) / spread

@@ -1,0 +1,116 @@
+"""Grids: the reference values of the papers' code, and what is refused."""
+
+from typing import get_args
+
+import pytest
+import torch
+
+from diffexp.diffusion import Schedule, cosine, linear, with_snr
+from diffexp.errors import ConfigError
+from diffexp.samplers import Spacing, grid
+
+LINEAR = linear()
+SPACINGS = get_args(Spacing)
+
+
+def indices(spacing, steps, T=1000):
+    """0-based indices of the chain, rising, as the papers' code has them."""
+    times = grid(linear(T), steps, spacing)[:-1]
+    return (times * T).sub(1).flip(0).tolist()
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("schedule", [LINEAR, with_snr(cosine(), zero_terminal=True)], ids=["linear", "zero"])
+def test_times_fall_from_the_noisiest_to_zero(spacing, schedule):
+    for steps in (1, 5, 20, 25):
+        times = grid(schedule, steps, spacing)
+        assert len(times) == steps + 1 and times.dtype == torch.float64
+        assert times[-1] == 0 and 0 < times[0] <= 1 and (times.diff() < 0).all()
+
+
+@pytest.mark.parametrize(
+    ("spacing", "steps", "want"),
+    [
+        ("trailing", 10, list(range(99, 1000, 100))),
+        ("leading", 10, list(range(0, 1000, 100))),
+        ("linspace", 10, [0, 111, 222, 333, 444, 555, 666, 777, 888, 999]),
+        ("uniform", 10, list(range(0, 1000, 100))),
+        ("quad", 5, [0, 50, 200, 450, 800]),
+        ("stride", 10, list(range(0, 1000, 100))),
+        ("trailing", 3, [332, 666, 999]),
+        ("leading", 3, [0, 333, 666]),
+    ],
+)
+def test_reference_indices(spacing, steps, want):
+    assert indices(spacing, steps) == pytest.approx(want, abs=1e-9)
+
+
+def test_quad_takes_coinciding_steps_once():
+    assert indices("quad", 10) == pytest.approx([0, 9, 39, 88, 158, 246, 355, 483, 632, 800], abs=1e-9)
+    times = indices("quad", 50)
+    assert len(times) == len(set(times)) == 49  # 0, 0, 1, 2, ...: the first two coincide
+    assert len(indices("quad", 100)) < 100
+
+
+def test_uniform_and_stride_say_what_they_cannot_do():
+    with pytest.raises(ConfigError, match=r"uniform makes 31 steps of 30 [\s\S]*sampler\.spacing=leading"):
+        grid(LINEAR, 30, "uniform")
+    with pytest.raises(ConfigError, match="no whole stride makes 999"):
+        grid(LINEAR, 999, "stride")
+
+
+def test_more_steps_than_the_chain_are_refused_on_it_and_allowed_between():
+    for spacing in SPACINGS:
+        if spacing in ("sqrt_t", "beta", "logsnr", "karras", "soft"):
+            assert len(grid(linear(100), 300, spacing)) == 301
+        else:
+            with pytest.raises(ConfigError, match=r"sampler\.steps=2000 exceeds the 1000-step chain"):
+                grid(LINEAR, 2000, spacing)
+
+
+def test_snap_rounds_to_the_chain_or_refuses():
+    times = grid(LINEAR, 10, "karras", snap=True)[:-1] * 1000
+    assert torch.equal(times, times.round())
+    with pytest.raises(ConfigError, match=r"do not fall on different steps[\s\S]*sampler\.snap=false"):
+        grid(LINEAR, 300, "logsnr", snap=True)
+    between = grid(LINEAR, 10, "sqrt_t")[:-1] * 1000
+    assert not torch.equal(between, between.round())
+
+
+def test_full_chain_is_the_chain():
+    want = torch.arange(1000, -1, -1, dtype=torch.float64) / 1000
+    for spacing in ("trailing", "leading", "linspace", "uniform", "stride"):
+        torch.testing.assert_close(grid(LINEAR, 1000, spacing), want, rtol=0, atol=1e-15)
+
+
+KARRAS = [
+    80, 57.586, 40.7856, 28.3746, 19.3525, 12.9101, 8.40094, 5.31519, 3.25682, 1.92334, 1.08817, 0.585348,
+    0.296442, 0.139516, 0.0599473, 0.0229345, 0.00752802, 0.002,
+]  # fmt: skip
+
+
+def test_karras_is_the_papers():
+    """A schedule from σ/α = 0.002 to beyond 80: the 18 levels of the paper."""
+    low, high = torch.tensor([0.002, 100.0], dtype=torch.float64).atan().tolist()
+    angles = torch.cat([torch.zeros(1).double(), torch.linspace(low, high, 4000, dtype=torch.float64)])
+    schedule = Schedule(angles)
+    ratios = schedule(grid(schedule, 18, "karras")[:-1]).ratio
+    torch.testing.assert_close(ratios, torch.tensor(KARRAS).double(), rtol=5e-6, atol=0)
+
+
+def test_logsnr_is_even_in_lambda_and_soft_below_one():
+    lam = LINEAR(grid(LINEAR, 20, "logsnr")[:-1]).lam
+    torch.testing.assert_close(lam.diff(), lam.diff().mean().expand(19), rtol=1e-9, atol=0)
+    soft = LINEAR(grid(LINEAR, 20, "soft")[:-1]).ratio.reciprocal().log1p()
+    torch.testing.assert_close(soft.diff(), soft.diff().mean().expand(19), rtol=1e-9, atol=0)
+
+
+def test_noise_level_spacings_start_at_80_where_there_is_no_signal():
+    schedule = with_snr(cosine(), zero_terminal=True)
+    for spacing in ("logsnr", "karras", "soft"):
+        assert float(schedule(grid(schedule, 10, spacing)[0]).ratio) == pytest.approx(80, rel=1e-9)
+
+
+def test_beta_spacing_is_dense_at_both_ends():
+    gaps = -grid(LINEAR, 40, "beta")[:-1].diff()
+    assert gaps[20] > 2 * gaps[1] and gaps[20] > 2 * gaps[-1]
