@@ -59,6 +59,21 @@ def keys(seed: int, *words: int | str, index: Tensor) -> Tensor:
     return _shift(out ^ _shift(out, 31), 1)
 
 
+def _distinct(base: int, index: Tensor) -> Tensor:
+    """32-bit numbers that look random and differ for different indices below 2^32.
+
+    torch's CPU generator reads no more than 32 bits of its seed: of random ones, two of 50,000 may be equal.
+    """
+    low = (1 << 32) - 1
+    z = index & low
+    for word in (base & low, base >> 32):  # each round is a bijection (Appleby's finalizer)
+        z = z ^ word
+        z = ((z ^ (z >> 16)) * 0x85EBCA6B) & low
+        z = ((z ^ (z >> 13)) * 0xC2B2AE35) & low
+        z = z ^ (z >> 16)
+    return z
+
+
 class Noise:
     """The normal noise of a batch of images, each drawn for itself: the same image comes out of any batch,
     on any rank and any device, for it depends on (seed, image index, step) only.
@@ -75,6 +90,7 @@ class Noise:
     def __call__(self, step: int) -> Tensor:
         """Noise for `step` (0 is the start x_T), shape (B, *shape)."""
         out = torch.empty(len(self.index), *self.shape)
-        for row, k in zip(out, keys(self.seed, "noise", step, index=self.index).tolist(), strict=True):
+        seeds = _distinct(key(self.seed, "noise", step), self.index)
+        for row, k in zip(out, seeds.tolist(), strict=True):
             row.normal_(generator=self._generator.manual_seed(k))
         return out.to(self.device)

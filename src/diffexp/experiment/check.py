@@ -52,7 +52,9 @@ def _call(target: Any, node: Mapping[str, Any], path: str) -> Iterator[ConfigErr
             continue
         if key not in params:
             if not anything:
-                yield ConfigError(f"{node['_target_']} has no {key}", where, _nearest(key, list(params), path))
+                yield ConfigError(
+                    f"{node['_target_']} has no {key}", where, _nearest(key, list(params), path)
+                )
         elif value == "???":
             yield ConfigError(f"{key} must be set", where, f"type {where}=...")
         elif not fits(value, hints.get(key, Any)):

@@ -5,7 +5,6 @@ torch and Lightning are imported in the job only, so that --help and a typo answ
 
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import hydra
@@ -19,13 +18,22 @@ _INTERRUPTED = 130
 
 
 def main(conf: Path) -> int:
-    """Runs what the command line asks for, with the options in the folder `conf`; returns the exit code."""
+    """Runs what the command line asks for, with the options in the folder `conf`; returns the exit code.
+
+    In a sweep a job that fails says so at once, and the others are run; the code is that of the first.
+    """
     full = os.environ.get("HYDRA_FULL_ERROR", "0") == "1"  # what the user wants
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra is to raise, not to print
+    codes: list[int] = []
+
+    def job(cfg: DictConfig) -> None:
+        try:
+            _run(cfg)
+        except DiffexpError as error:  # told here, for Hydra would add its own words
+            codes.append(_say(error, full))
+
     try:
-        hydra.main(version_base="1.3", config_path=str(conf.resolve()), config_name="config")(_job)()
-    except DiffexpError as error:
-        return _say(error, full)
+        hydra.main(version_base="1.3", config_path=str(conf.resolve()), config_name="config")(job)()
     except (HydraException, OmegaConfBaseException) as error:
         from diffexp.experiment.mistakes import explain
 
@@ -33,7 +41,7 @@ def main(conf: Path) -> int:
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         return _INTERRUPTED
-    return 0
+    return codes[0] if codes else 0
 
 
 def _say(error: DiffexpError, full: bool, cause: Exception | None = None) -> int:
@@ -43,7 +51,7 @@ def _say(error: DiffexpError, full: bool, cause: Exception | None = None) -> int
     return error.code
 
 
-def _job(cfg: DictConfig) -> None:
+def _run(cfg: DictConfig) -> None:
     from hydra.core.hydra_config import HydraConfig
 
     from diffexp.experiment.mistakes import before_imports
@@ -52,17 +60,11 @@ def _job(cfg: DictConfig) -> None:
     folder = Path(told.runtime.output_dir)
     try:
         before_imports(cfg)
-        run = _task_runner()
-        run(cfg, folder, list(told.overrides.task), dict(told.runtime.choices))
-    except BaseException:
+        from diffexp.experiment.job import run_job
+
+        run_job(cfg, folder, list(told.overrides.task), dict(told.runtime.choices))
+    finally:
         _remove_if_empty(folder)
-        raise
-
-
-def _task_runner() -> Callable[[DictConfig, Path, list[str], dict], None]:
-    from diffexp.experiment.job import run_job
-
-    return run_job
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -27,7 +27,10 @@ class Evaluate:
     def _ready(self, job: Job) -> tuple[Restored, Evaluator, object]:
         restored = restore(self.ckpt, self.ema, job.config["plugins"], _precision(job))
         nodes = sampling_config(job, restored.config)
-        told = {**job.config["evaluator"], **{k: nodes[k] for k in ("sampler", "guidance", "clip", "metrics")}}
+        told = {
+            **job.config["evaluator"],
+            **{k: nodes[k] for k in ("sampler", "guidance", "clip", "metrics")},
+        }
         return restored, build(told, "evaluator", job.allowed), build(nodes["data"], "data", job.allowed)
 
     def run(self, job: Job, record: Record) -> None:

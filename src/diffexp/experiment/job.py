@@ -62,5 +62,8 @@ def run_job(cfg: DictConfig, folder: Path, typed: list[str], choices: dict[str, 
 
 def _blotted(node: Any) -> Any:
     if isinstance(node, Mapping):
-        return {k: "***" if _SECRET.search(str(k)) and isinstance(v, str) else _blotted(v) for k, v in node.items()}
+        return {
+            k: "***" if _SECRET.search(str(k)) and isinstance(v, str) else _blotted(v)
+            for k, v in node.items()
+        }
     return [_blotted(v) for v in node] if isinstance(node, list) else node

@@ -73,4 +73,6 @@ def before_imports(cfg: DictConfig) -> None:
         OmegaConf.to_container(cfg, resolve=True)
     except OmegaConfBaseException as error:
         what = " ".join(str(error).split("\n")[0].split())
-        raise ConfigError(what, str(error.full_key or ""), "restore the group or key that it names") from error
+        raise ConfigError(
+            what, str(error.full_key or ""), "restore the group or key that it names"
+        ) from error

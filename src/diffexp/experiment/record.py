@@ -48,7 +48,9 @@ class Record:
                 self._log = _log_to(self.folder / "log")
             except OSError as error:
                 do = "choose another folder with dir=..., or free space on the disk"
-                raise ResourceError(f"cannot write to the run folder: {error}", str(self.folder), do) from error
+                raise ResourceError(
+                    f"cannot write to the run folder: {error}", str(self.folder), do
+                ) from error
         return self
 
     def __exit__(

@@ -44,7 +44,9 @@ def find(path: str | Path) -> Path:
     given = Path(path).expanduser()
     inside = given / "checkpoints" / "last.ckpt"
     if given.is_dir() and not inside.exists():
-        raise DataError(f"no checkpoints/last.ckpt in {given}", "task.ckpt", "give a run folder or a .ckpt file")
+        raise DataError(
+            f"no checkpoints/last.ckpt in {given}", "task.ckpt", "give a run folder or a .ckpt file"
+        )
     return inside if given.is_dir() else given
 
 
@@ -117,7 +119,10 @@ def _with(
         do = f"type {group}.{near}=..." if near else f"name the option as well: {group}=... {path}=..."
         raise ConfigError(f"the {group} of this run, {option}, has no {keys[0]}", path, do)
     value = composed[keys[0]]
-    return {**node, keys[0]: value if len(keys) == 1 else _with(node[keys[0]], value, keys[1:], path, trained)}
+    return {
+        **node,
+        keys[0]: value if len(keys) == 1 else _with(node[keys[0]], value, keys[1:], path, trained),
+    }
 
 
 def device_of(job: Job) -> torch.device:

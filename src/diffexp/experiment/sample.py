@@ -16,7 +16,7 @@ from diffexp.experiment.record import Record
 from diffexp.experiment.restore import Restored, device_of, restore, sampling_config
 from diffexp.experiment.screen import counting, say
 from diffexp.pictures import grid, save
-from diffexp.samplers import check_sampling, generate, labels_for
+from diffexp.samplers import generate, labels_for
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Sample:
         restored = restore(self.ckpt, self.ema, job.config["plugins"], _precision(job))
         nodes = sampling_config(job, restored.config)
         parts = {key: build(nodes[key], key, job.allowed) for key in ("sampler", "guidance", "clip")}
-        check_sampling(restored.model, parts["sampler"], parts["guidance"])
+        restored.model.check(parts["sampler"], parts["guidance"])
         return restored, parts, labels_for(self.n, restored.model.classes, self.classes)
 
     def run(self, job: Job, record: Record) -> None:
@@ -55,16 +55,16 @@ class Sample:
         with counting("sampling") as progress:
             images = generate(
                 restored.model,
-                labels,
-                torch.arange(self.n),
                 parts["sampler"],
+                torch.arange(self.n),
+                labels,
                 parts["guidance"],
                 parts["clip"],
                 seed,
                 job.config["evaluator"]["batch_size"],
-                on_batch=lambda done: progress(done, self.n),
-                device=device,
-            ).cpu()
+                device,
+                lambda done: progress(done, self.n),
+            )
         folder = job.folder / "samples"
         folder.mkdir(exist_ok=True)
         picture = self._grid(images, labels, restored, folder / "grid.png")

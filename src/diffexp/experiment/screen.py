@@ -24,7 +24,13 @@ def counting(what: str) -> Iterator[Callable[[int, int], None]]:
     if not sys.stdout.isatty():
         yield lambda done, total: None
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
@@ -55,7 +61,11 @@ def summary(
         if key in results:
             table.add_row(key, f"{results[key]:.4f}", "mean squared error of the network's output")
     rate = next(iter(found.values()))
-    table.add_row("sampling", f"{rate.seconds:.1f} s", f"{rate.nfe:g} network calls an image; {rate.protocol['sampler']}")
+    table.add_row(
+        "sampling",
+        f"{rate.seconds:.1f} s",
+        f"{rate.nfe:g} network calls an image; {rate.protocol['sampler']}",
+    )
     if "train_seconds" in results:
         table.add_row("training", f"{results['train_seconds']:.0f} s", "with the evaluations in between")
     console = Console()

@@ -1,11 +1,14 @@
 """task=train: fit, then sample and measure the averaged weights."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
+from typing import Any
 
 import torch
 from lightning import Trainer
+from torch import nn
 
 from diffexp.data import DataModule
 from diffexp.errors import DiffexpError, ResourceError
@@ -13,7 +16,7 @@ from diffexp.experiment.job import Job
 from diffexp.experiment.record import Record
 from diffexp.experiment.screen import counting, summary
 from diffexp.metrics.evaluator import Evaluation, Evaluator
-from diffexp.training import DiffusionModule
+from diffexp.training import AtomicCheckpointIO, DiffusionModule, Jsonl
 from diffexp.training.evaluate import Evaluate, show
 
 
@@ -24,9 +27,8 @@ class Train:
     def check(self, job: Job) -> None:
         loader: DataModule = job.build("loader")
         loader.prepare_data()
-        with torch.device("meta"):  # shapes only
-            model = _module(job, loader).model()
-        job.build("evaluator").check(loader.data, model)
+        module = _module(job, loader, shapes_only=True)
+        job.build("evaluator").check(loader.data, module.model())
 
     def run(self, job: Job, record: Record) -> None:
         start = time.perf_counter()
@@ -80,22 +82,43 @@ def _key(metric: str, scale: float, scales: int) -> str:
 def headline(module: DiffusionModule, loader: DataModule) -> str:
     """One line on what is about to be trained."""
     millions = sum(p.numel() for p in module.denoiser.network.parameters()) / 1e6
-    counts = ", ".join(f"{n:,} {split}" for split, n in loader.data.counts.items())
+    counts = ", ".join(f"{len(loader.data.split(s)):,} {s}" for s in ("train", "val", "test"))
     size = "x".join(map(str, reversed(loader.shape)))
     return f"{loader.name}: {size} images, {counts}; network of {millions:.2f} M parameters"
 
 
-def _module(job: Job, loader: DataModule) -> DiffusionModule:
-    return job.build("model")(shape=loader.shape, classes=loader.classes, config=job.public())
+def _module(job: Job, loader: DataModule, shapes_only: bool = False) -> DiffusionModule:
+    make = job.build("model")
+    if shapes_only:
+        make = partial(make, network=partial(_without_memory, make.keywords["network"]))
+    return make(shape=loader.shape, classes=loader.classes, config=job.public())
+
+
+def _without_memory(network: Callable[..., nn.Module], **options: Any) -> nn.Module:
+    with torch.device("meta"):
+        return network(**options)
 
 
 def _trainer(job: Job, evaluate: Evaluate) -> Trainer:
-    callbacks = [*job.build("callbacks").values(), evaluate]
-    loggers = [logger for logger in job.build("logger").values() if logger is not None]
-    precision = "16-mixed" if job.config["precision"] == "fp16" else "32-true"
+    """Callbacks in the order in which they act: samples first, so that a checkpoint comes after them."""
+    parts = job.build("callbacks")
+    tracked = job.build("logger").open(job.folder, job.config["name"], "train", _tags(job), job.public())
     return job.build("trainer")(
-        callbacks=callbacks, logger=loggers, default_root_dir=Path(job.folder), precision=precision
+        callbacks=[evaluate, *parts.values()],
+        logger=[Jsonl(job.folder / "metrics.jsonl"), *([tracked] if tracked else [])],
+        plugins=[AtomicCheckpointIO()],
+        precision="16-mixed" if job.config["precision"] == "fp16" else "32-true",
+        default_root_dir=job.folder,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,  # the data module knows ranks
+        num_sanity_val_steps=0,
     )
+
+
+def _tags(job: Job) -> list[str]:
+    return [f"{group}={option}" for group, option in (job.choices or {}).items()]
 
 
 def _fit(trainer: Trainer, module: DiffusionModule, loader: DataModule) -> None:
@@ -103,10 +126,10 @@ def _fit(trainer: Trainer, module: DiffusionModule, loader: DataModule) -> None:
         trainer.fit(module, loader)
     except torch.OutOfMemoryError as error:
         do = "lower loader.batch_size (and raise trainer.accumulate_grad_batches), or precision=bf16"
-        raise ResourceError(f"out of memory: {str(error).splitlines()[0]}", "loader.batch_size", do) from error
+        raise ResourceError(
+            f"out of memory: {str(error).splitlines()[0]}", "loader.batch_size", do
+        ) from error
     if trainer.interrupted:
         raise KeyboardInterrupt
     if not trainer.state.finished:
         raise DiffexpError("training has stopped before its end", "", "see the log in the run folder")
-
-

@@ -2,6 +2,7 @@
 
 from diffexp.metrics.accuracy import ClassifierAccuracy
 from diffexp.metrics.classifier import SmallClassifier
+from diffexp.metrics.evaluator import Evaluation, Evaluator
 from diffexp.metrics.extractor import Extractor, extract
 from diffexp.metrics.fid import FID
 from diffexp.metrics.inception import Inception
@@ -14,6 +15,8 @@ __all__ = [
     "FID",
     "Card",
     "ClassifierAccuracy",
+    "Evaluation",
+    "Evaluator",
     "Extractor",
     "Inception",
     "Metric",

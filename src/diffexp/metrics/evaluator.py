@@ -13,7 +13,7 @@ from diffexp.diffusion.guidance import ClassifierFree
 from diffexp.errors import ConfigError
 from diffexp.metrics.metric import Card
 from diffexp.metrics.metric_set import MetricSet
-from diffexp.samplers import Model, Sampler, check_sampling, generate, labels_for, nfe
+from diffexp.samplers import Model, Sampler, generate, labels_for, nfe
 
 if TYPE_CHECKING:
     from diffexp.data.dataset import DataSet
@@ -55,7 +55,11 @@ class Evaluator:
         every: int = 10,
         scales: tuple[float, ...] = (),
     ) -> None:
-        for key, value, least in (("batch_size", batch_size, 1), ("pictures", pictures, 1), ("every", every, 0)):
+        for key, value, least in (
+            ("batch_size", batch_size, 1),
+            ("pictures", pictures, 1),
+            ("every", every, 0),
+        ):
             if value < least:
                 raise ConfigError(f"{key}={value}", f"evaluator.{key}", f"give {least} or more")
         self.sampler, self.guidance, self.clip, self.metrics = sampler, guidance, clip, metrics
@@ -64,7 +68,9 @@ class Evaluator:
 
     def check(self, data: "DataSet", model: Model) -> None:
         """Before training. Raises ConfigError, DataError for what would fail after it."""
-        check_sampling(model, self.sampler, self.guidance)
+        model.check(self.sampler, self.guidance)
+        for scale in self.scales:
+            model.check(self.sampler, replace(self.guidance, scale=scale))
         self.metrics.check(data)
 
     def prepare(self, data: "DataSet", device: torch.device | str) -> None:
@@ -91,16 +97,16 @@ class Evaluator:
         for index in mine.split(self.batch_size):
             asked = None if labels is None else labels[index]
             images = generate(
-                model, asked, index, self.sampler, guidance, self.clip, self.seed, len(index), device=device
+                model, self.sampler, index, asked, guidance, self.clip, self.seed, len(index), device
             )
-            self.metrics.update(images, None if asked is None else asked.to(images.device))
+            self.metrics.update(images, asked)
             if len(kept) * self.batch_size < self.pictures:
-                kept.append(images.cpu())
+                kept.append(images)
             if progress is not None:
                 progress(min(n, int(index[-1]) + 1), n)
         shown = torch.cat(kept)[: self.pictures]
         values = self.metrics.compute()
-        calls = nfe(self.sampler, guidance, model.denoiser.schedule)
+        calls = nfe(self.sampler, guidance, model)
         told = {
             "sampler": repr(self.sampler),
             "guidance": repr(guidance),

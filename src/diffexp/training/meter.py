@@ -1,0 +1,51 @@
+"""What is told of training: means since they were last told, summed where the losses are, read when told."""
+
+import time
+
+import torch
+from torch import Tensor
+
+from diffexp.diffusion.objective import Losses
+from diffexp.errors import DivergedError
+
+QUARTERS = 4
+
+
+class Meter:
+    """loss: weighted mean; loss_q1..q4: mean squared error of the network's output by quarter of t."""
+
+    def __init__(self) -> None:
+        self._clear()
+
+    def _clear(self) -> None:
+        self._sums: Tensor | None = None
+        self._images, self._start = 0, time.perf_counter()
+        self.grad_norm: Tensor | None = None
+
+    def add(self, losses: Losses) -> None:
+        """One micro-batch."""
+        quarter = (losses.t * QUARTERS).ceil().long().clamp(1, QUARTERS) - 1
+        mse = losses.mse.float()
+        sums = torch.zeros(2 * QUARTERS + 2, device=mse.device)
+        sums.index_add_(0, quarter, mse).index_add_(0, quarter + QUARTERS, torch.ones_like(mse))
+        sums[-2], sums[-1] = losses.weighted.float().sum(), len(mse)
+        self._sums = sums if self._sums is None else self._sums + sums
+        self._images += len(mse)
+
+    def take(self, step: int, ranks: int = 1) -> dict[str, float]:
+        """The means, and a new start. Raises DivergedError when the loss is not finite."""
+        assert self._sums is not None
+        seconds = time.perf_counter() - self._start
+        *quarters, total, n = self._sums.tolist()
+        values = {"train/loss": total / n}
+        for q in range(QUARTERS):
+            if quarters[q + QUARTERS]:
+                values[f"train/loss_q{q + 1}"] = quarters[q] / quarters[q + QUARTERS]
+        if self.grad_norm is not None:
+            values["train/grad_norm"] = float(self.grad_norm)
+        values["train/images_per_s"] = ranks * self._images / seconds
+        self._clear()
+        if not all(v == v and abs(v) != float("inf") for v in values.values()):
+            what = f"the loss is not finite at step {step}: {values['train/loss']}"
+            raise DivergedError(what, "train/loss", "lower optimizer.lr, or precision=fp32")
+        return values

@@ -1,0 +1,164 @@
+"""DiffusionModule: the weights, their averages, and one step of training. It knows nothing of sampling.
+
+Times, noise and dropped labels are a function of (seed, step, micro-batch, rank), so that a resumed run draws
+what the unbroken one draws, and validation disturbs nothing.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from diffexp.data.batch import Batch
+from diffexp.diffusion import Denoiser, Objective, Schedule
+from diffexp.diffusion.codec import Codec
+from diffexp.diffusion.conditioning import Conditioning
+from diffexp.diffusion.prediction import Parameterization
+from diffexp.diffusion.variance import Variance
+from diffexp.randomness import Noise, key
+from diffexp.samplers import Model
+from diffexp.training.ema import EMA, Averages
+from diffexp.training.lr import LearningRate
+from diffexp.training.meter import Meter
+
+Precision = Literal["fp32", "bf16", "fp16"]
+FORMAT = 1  # of the checkpoint
+_AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+_GOLDEN = 0.6180339887498949
+
+
+def build_denoiser(
+    shape: tuple[int, int, int],
+    classes: int | None,
+    network: Callable[..., nn.Module],
+    schedule: Schedule,
+    prediction: Parameterization,
+    variance: Variance,
+    conditioning: Conditioning,
+    precision: Precision = "fp32",
+) -> Denoiser:
+    """The denoiser of images of that shape, (C, H, W), with the number of classes of the data.
+
+    network: called with image_size, in_channels, out_channels, num_classes. Raises ConfigError.
+    """
+    built = network(
+        image_size=shape[1],
+        in_channels=shape[0],
+        out_channels=shape[0] * variance.outputs,
+        num_classes=conditioning.classes(classes),
+    )
+    return Denoiser(built, schedule, prediction, variance, _AUTOCAST[precision])
+
+
+class DiffusionModule(LightningModule):
+    """Trains a denoiser of images of `shape`, (C, H, W), whose classes have the names `classes`.
+
+    network, optimizer: called with what they still need. clip_norm: of the gradient, None for no clipping.
+    precision: of the network alone. config: plain values, stored in the checkpoint.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        classes: Sequence[str] | None,
+        network: Callable[..., nn.Module],
+        schedule: Schedule,
+        prediction: Parameterization,
+        variance: Variance,
+        objective: Objective,
+        conditioning: Conditioning,
+        codec: Codec,
+        optimizer: Callable[..., Optimizer],
+        lr: LearningRate,
+        ema: EMA,
+        seed: int = 0,
+        precision: Precision = "fp32",
+        compile: bool = False,
+        clip_norm: float | None = 1.0,
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        known = None if classes is None else len(classes)
+        self.denoiser = build_denoiser(
+            shape, known, network, schedule, prediction, variance, conditioning, precision
+        )
+        self.ema = Averages(self.denoiser.network, ema)
+        if compile:
+            self.denoiser.network.compile()
+        self.shape, self.class_names = shape, None if classes is None else tuple(classes)
+        self.objective, self.conditioning, self.codec = objective, conditioning, codec
+        self.null = conditioning.classes(known)
+        self.make_optimizer, self.lr, self.seed, self.clip_norm = optimizer, lr, seed, clip_norm
+        self.config, self.meter, self._told = dict(config or {}), Meter(), 0
+
+    def model(self, ema: bool = True) -> Model:
+        """What samples: the first average, or the weights that are being trained."""
+        averaged = ema and len(self.ema.networks) > 0
+        d = self.denoiser
+        if averaged:
+            d = Denoiser(self.ema.networks[0], d.schedule, d.prediction, d.variance, d.autocast)
+        return Model(d, self.conditioning, self.codec, self.shape, self.null)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        drawn = key(self.seed, "train", self.global_step, batch_idx, self.global_rank)
+        torch.manual_seed(drawn)  # of dropout in the network
+        generator = torch.Generator(self.device).manual_seed(drawn)
+        x0 = self.codec.encode(batch.image)
+        cond = self.conditioning(batch.label, self.null, generator)
+        losses = self.objective(self.denoiser, x0, cond, generator)
+        self.meter.add(losses)
+        return losses.loss
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        most = float("inf") if self.clip_norm is None else self.clip_norm
+        self.meter.grad_norm = nn.utils.clip_grad_norm_(self.denoiser.parameters(), most)
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        super().optimizer_step(*args, **kwargs)
+        self.ema.update(self.denoiser.network, self.global_step + 1)
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        trainer, step = self.trainer, self.global_step
+        # with accumulation, several batches end at one step
+        if step % trainer.log_every_n_steps or step == self._told:  # type: ignore[attr-defined]
+            return
+        self._told = step
+        values = self.meter.take(step, trainer.world_size)
+        values["train/lr"] = trainer.optimizers[0].param_groups[0]["lr"]
+        self.log_dict(values, logger=False, batch_size=1)  # for callbacks
+        for logger in trainer.loggers:
+            logger.log_metrics(values, step=step)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """The loss of the averaged weights at times and noise that belong to each image."""
+        model, x0 = self.model(), self.codec.encode(batch.image)
+        index, T = batch.index.cpu(), model.denoiser.schedule.T
+        t = ((index.double() * _GOLDEN % 1 * T).floor() + 1) / T  # evenly spread over any run of images
+        noise = Noise(key(self.seed, "val"), index, self.shape, self.device)(0)
+        cond = self.conditioning(batch.label, self.null)
+        losses = self.objective.at(model.denoiser, x0, cond, t.to(self.device), noise)
+        self.log("val/loss", losses.loss, batch_size=len(x0), sync_dist=True)
+
+    def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
+        optimizer = self.make_optimizer(self.denoiser.parameters())
+        # a function, for of an object LambdaLR would restore the settings of the run before
+        schedule = LambdaLR(optimizer, lambda step: self.lr(step))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["diffexp"] = {
+            "format": FORMAT,
+            "config": self.config,
+            "shape": list(self.shape),
+            "classes": None if self.class_names is None else list(self.class_names),
+            "step": self.global_step,
+        }

@@ -1,0 +1,71 @@
+"""The progress of training, in steps of the optimizer."""
+
+import sys
+import time
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+_SHOWN = (("train/loss", "loss"), ("val/loss", "val loss"), ("train/images_per_s", "images/s"))
+
+
+class TrainingProgress(Callback):
+    """A bar on a terminal; elsewhere a line at the start of each tenth of the steps."""
+
+    def __init__(self) -> None:
+        self._bar: Progress | None = None
+        self._tenth, self._start = 0, 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._start, self._tenth = time.monotonic(), self._tenths(trainer)
+        if trainer.is_global_zero and sys.stdout.isatty():
+            self._bar = Progress(
+                TextColumn("training"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[told]}"),
+            )
+            self._bar.start()
+            self._task = self._bar.add_task("", total=trainer.max_steps, told="")
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        if self._bar is not None:
+            self._bar.update(self._task, completed=trainer.global_step, told=_told(trainer))
+        elif trainer.is_global_zero and self._tenths(trainer) > self._tenth:
+            self._tenth = self._tenths(trainer)
+            seconds = time.monotonic() - self._start
+            print(
+                f"step {trainer.global_step}/{trainer.max_steps}, {seconds:.0f} s, {_told(trainer)}",
+                flush=True,
+            )
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._stop()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    @staticmethod
+    def _tenths(trainer: Trainer) -> int:
+        return 10 * trainer.global_step // max(1, trainer.max_steps)
+
+
+def _told(trainer: Trainer) -> str:
+    found = [(k, n) for k, n in _SHOWN if k in trainer.callback_metrics]
+    found += [(k, k.removeprefix("val/")) for k in trainer.callback_metrics if k.startswith("val/fid")]
+    return ", ".join(f"{name} {float(trainer.callback_metrics[key]):.4g}" for key, name in found)
