@@ -5,6 +5,7 @@ torch and Lightning are imported in the job only, so that --help and a typo answ
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import hydra
@@ -69,7 +70,5 @@ def _run(cfg: DictConfig) -> None:
 
 def _remove_if_empty(folder: Path) -> None:
     """Hydra has made the folder before anything was checked."""
-    try:
+    with suppress(OSError, ValueError):
         os.removedirs(os.path.relpath(folder))
-    except (OSError, ValueError):
-        pass

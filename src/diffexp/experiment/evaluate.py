@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
+from diffexp.data import DataSet
 from diffexp.experiment.build import build
 from diffexp.experiment.job import Job
 from diffexp.experiment.record import Record
-from diffexp.experiment.restore import Restored, device_of, restore, sampling_config
-from diffexp.experiment.sample import _precision
+from diffexp.experiment.restore import Restored, device_of, precision_of, restore, sampling_config
 from diffexp.experiment.screen import counting, summary
 from diffexp.metrics.evaluator import Evaluator
 from diffexp.training.evaluate import draw
@@ -24,8 +24,8 @@ class Evaluate:
         data.check()
         evaluator.check(data, restored.model)
 
-    def _ready(self, job: Job) -> tuple[Restored, Evaluator, object]:
-        restored = restore(self.ckpt, self.ema, job.config["plugins"], _precision(job))
+    def _ready(self, job: Job) -> tuple[Restored, Evaluator, DataSet]:
+        restored = restore(self.ckpt, self.ema, job.config["plugins"], precision_of(job))
         nodes = sampling_config(job, restored.config)
         told = {
             **job.config["evaluator"],

@@ -19,7 +19,7 @@ from diffexp.experiment.job import Job
 from diffexp.experiment.names import nearest
 from diffexp.samplers import Model
 from diffexp.training.checkpoint import read_checkpoint
-from diffexp.training.module import build_denoiser
+from diffexp.training.module import Precision, build_denoiser
 
 SAMPLING = ("sampler", "guidance", "clip", "metrics", "data")
 TRAINED = (
@@ -51,7 +51,7 @@ def find(path: str | Path) -> Path:
 
 
 def restore(
-    path: str | Path, ema: bool = True, plugins: Sequence[str] = (), precision: str | None = None
+    path: str | Path, ema: bool = True, plugins: Sequence[str] = (), precision: Precision | None = None
 ) -> Restored:
     """The model of a checkpoint or run folder, on the CPU. Raises DataError, ConfigError.
 
@@ -123,6 +123,11 @@ def _with(
         **node,
         keys[0]: value if len(keys) == 1 else _with(node[keys[0]], value, keys[1:], path, trained),
     }
+
+
+def precision_of(job: Job) -> Precision | None:
+    """The precision that was typed, or None for that of the training run."""
+    return job.config["precision"] if any(t.startswith("precision=") for t in job.typed) else None
 
 
 def device_of(job: Job) -> torch.device:

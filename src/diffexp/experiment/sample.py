@@ -13,7 +13,7 @@ from diffexp.errors import ConfigError
 from diffexp.experiment.build import build
 from diffexp.experiment.job import Job
 from diffexp.experiment.record import Record
-from diffexp.experiment.restore import Restored, device_of, restore, sampling_config
+from diffexp.experiment.restore import Restored, device_of, precision_of, restore, sampling_config
 from diffexp.experiment.screen import counting, say
 from diffexp.pictures import grid, save
 from diffexp.samplers import generate, labels_for
@@ -42,7 +42,7 @@ class Sample:
         self._ready(job)
 
     def _ready(self, job: Job) -> tuple[Restored, dict[str, Any], Tensor | None]:
-        restored = restore(self.ckpt, self.ema, job.config["plugins"], _precision(job))
+        restored = restore(self.ckpt, self.ema, job.config["plugins"], precision_of(job))
         nodes = sampling_config(job, restored.config)
         parts = {key: build(nodes[key], key, job.allowed) for key in ("sampler", "guidance", "clip")}
         restored.model.check(parts["sampler"], parts["guidance"])
@@ -71,8 +71,7 @@ class Sample:
         if self.files:
             _files(images, seed, folder)
         if self.npz:
-            arrays = {"images": images.permute(0, 2, 3, 1).numpy()}
-            np.savez_compressed(folder / "samples.npz", **arrays, **_labels(labels))
+            _array(images, labels, folder / "samples.npz")
         record.results |= {"picture": str(picture), "n": self.n, "sampler": repr(parts["sampler"])}
         say(f"{self.n} images of step {restored.step} by {parts['sampler']}: {picture}")
 
@@ -91,8 +90,12 @@ def _precision(job: Job) -> str | None:
     return job.config["precision"] if any(t.startswith("precision=") for t in job.typed) else None
 
 
-def _labels(labels: Tensor | None) -> dict[str, np.ndarray]:
-    return {} if labels is None else {"labels": labels.numpy()}
+def _array(images: Tensor, labels: Tensor | None, path: Path) -> None:
+    pixels = images.permute(0, 2, 3, 1).numpy()
+    if labels is None:
+        np.savez_compressed(path, images=pixels)
+    else:
+        np.savez_compressed(path, images=pixels, labels=labels.numpy())
 
 
 def _files(images: Tensor, seed: int, folder: Path) -> None:

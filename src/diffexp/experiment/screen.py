@@ -13,6 +13,14 @@ from rich.table import Table
 from diffexp.metrics.evaluator import Evaluation
 
 
+def near(path: Path) -> Path:
+    """The path from here, where that is shorter."""
+    try:
+        return path.absolute().relative_to(Path.cwd())
+    except ValueError:
+        return path
+
+
 def say(text: str) -> None:
     """One line, unbroken where the screen is no terminal."""
     print(text, flush=True)
@@ -60,17 +68,14 @@ def summary(
     for key in ("train/loss", "val/loss"):
         if key in results:
             table.add_row(key, f"{results[key]:.4f}", "mean squared error of the network's output")
-    rate = next(iter(found.values()))
-    table.add_row(
-        "sampling",
-        f"{rate.seconds:.1f} s",
-        f"{rate.nfe:g} network calls an image; {rate.protocol['sampler']}",
-    )
+    for scale, result in found.items():
+        name = f"sampling, guidance {scale:g}" if len(found) > 1 else "sampling"
+        how = f"{result.nfe} network calls an image, {result.protocol['sampler']}"
+        table.add_row(name, f"{result.seconds:.1f} s", how)
     if "train_seconds" in results:
         table.add_row("training", f"{results['train_seconds']:.0f} s", "with the evaluations in between")
-    console = Console()
-    console.print(table if console.is_terminal else table, soft_wrap=False)
-    say(f"pictures: {picture.parent}/   everything: {folder}/")
+    Console().print(table)
+    say(f"picture: {near(picture)}   everything: {near(folder)}/")
     say("next:")
     for line in _next(folder, results):
         say(f"  {line}")
@@ -85,7 +90,7 @@ def _card(card: Mapping[str, Any]) -> str:
 
 
 def _next(folder: Path, results: Mapping[str, Any]) -> list[str]:
-    run = folder if "train_seconds" in results else "RUN"
+    run = near(folder) if "train_seconds" in results else "RUN"
     return [
         f"python run.py task=sample task.ckpt={run} task.n=16 task.classes=[3] guidance.scale=2",
         f"python run.py task=evaluate task.ckpt={run} sampler.steps=10 sampler.eta=1",

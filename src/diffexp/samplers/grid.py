@@ -50,7 +50,8 @@ def _uniform(T: int, S: int) -> Tensor:
 def _quad(T: int, S: int) -> Tensor:
     """⌊linspace(0, √(0.8 T), S)²⌋. Song et al. 2021 (DDIM, code), for CIFAR-10.
 
-    From about S = 30 on (T = 1000) the first of these coincide. Each is taken once, so fewer are left than asked for.
+    From about S = 30 (T = 1000) the first of these coincide. Each is taken once, so fewer are left than
+    asked for.
     """
     # a hair above, for 0.8 T may be a square whose root is not exact
     steps = (torch.linspace(0, math.sqrt(0.8 * T), S, dtype=torch.float64) ** 2 + 1e-9).floor()
@@ -125,9 +126,9 @@ def grid(
         what = f"sampler.steps={steps} exceeds the {T}-step chain"
         raise ConfigError(what, "sampler.steps", f"give at most {T}, or sampler.spacing=logsnr")
     if spacing in _RATIO:
-        ends = schedule(torch.tensor([1, 1 / T], dtype=torch.float64)).ratio.clamp(max=RATIO_MAX).tolist()
+        ends = schedule(torch.tensor([1, 1 / T], dtype=torch.float64)).ratio.clamp(max=RATIO_MAX)
         u = torch.linspace(0, 1, steps, dtype=torch.float64)
-        at = T * schedule.time(_RATIO[spacing](*ends, u, rho).atan())
+        at = T * schedule.time(_RATIO[spacing](float(ends[0]), float(ends[1]), u, rho).atan())
     else:
         at = (_CHAIN | _BETWEEN)[spacing](T, steps)
     if snap or (snap is None and spacing in _CHAIN):
