@@ -17,12 +17,24 @@ from diffexp.experiment.names import nearest
 
 def check(config: Mapping[str, Any], allowed: Sequence[str] = ALLOWED) -> None:
     """config: plain values. Raises ConfigError with every problem of every node."""
-    found = list(_walk(config, "", allowed)) or list(_constructed(config, allowed))
+    found = list(_walk(_once(config), "", allowed)) or list(_constructed(config, allowed))
     unique = list({str(p): p for p in found}.values())
     if len(unique) == 1:
         raise unique[0]
     if unique:
         raise ConfigError(f"{len(unique)} problems in the configuration\n" + "\n".join(map(str, unique)))
+
+
+def _once(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the copies of top-level nodes that others interpolate: a problem is shown where it was typed."""
+    own = [node for node in config.values() if isinstance(node, Mapping) and "_target_" in node]
+
+    def strip(node: Any) -> Any:
+        if isinstance(node, Mapping):
+            return {k: {} if v in own else strip(v) for k, v in node.items()}
+        return [strip(v) for v in node] if isinstance(node, list) else node
+
+    return {key: strip(node) for key, node in config.items()}
 
 
 def _walk(node: Any, path: str, allowed: Sequence[str]) -> Iterator[ConfigError]:
