@@ -26,7 +26,7 @@ def check(config: Mapping[str, Any], allowed: Sequence[str] = ALLOWED) -> None:
 
 
 def _once(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Without the copies of top-level nodes that others interpolate: a problem is shown where it was typed."""
+    """Without the copies of top-level nodes in others: a problem is shown where it was typed."""
     own = [node for node in config.values() if isinstance(node, Mapping) and "_target_" in node]
 
     def strip(node: Any) -> Any:

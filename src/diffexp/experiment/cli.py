@@ -5,6 +5,7 @@ torch and Lightning are imported in the job only, so that --help and a typo answ
 
 import os
 import sys
+import traceback
 from contextlib import suppress
 from pathlib import Path
 
@@ -32,6 +33,8 @@ def main(conf: Path) -> int:
             _run(cfg)
         except DiffexpError as error:  # told here, for Hydra would add its own words
             codes.append(_say(error, full))
+        except Exception as error:
+            codes.append(_say(_unexpected(error), full, error))
 
     try:
         hydra.main(version_base="1.3", config_path=str(conf.resolve()), config_name="config")(job)()
@@ -50,6 +53,13 @@ def _say(error: DiffexpError, full: bool, cause: Exception | None = None) -> int
         raise cause or error
     print(f"error: {error}", file=sys.stderr)
     return error.code
+
+
+def _unexpected(error: Exception) -> DiffexpError:
+    """An error that is no one's mistake but ours: where it is, and where more is to be read."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    do = "see the log in the run folder, or run again with HYDRA_FULL_ERROR=1 for the traceback"
+    return DiffexpError(f"{type(error).__name__}: {error}", f"{last.filename}:{last.lineno}", do)
 
 
 def _run(cfg: DictConfig) -> None:

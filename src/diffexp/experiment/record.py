@@ -83,10 +83,12 @@ class Record:
 
 
 def revision() -> str | None:
-    """The commit of the working folder, with + when files differ from it; None outside git."""
+    """The commit of this code, with + when files differ from it; None outside git."""
     try:
         told = [
-            subprocess.run(["git", *a], capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+            subprocess.run(
+                ["git", *a], capture_output=True, text=True, timeout=5, check=True, cwd=Path(__file__).parent
+            ).stdout.strip()
             for a in (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "-uno"])
         ]
     except (OSError, subprocess.SubprocessError):

@@ -76,6 +76,11 @@ def restore(
     return Restored(model, names and tuple(names), config, told["step"], found)
 
 
+def load(path: str | Path, ema: bool = True) -> Model:
+    """The model of a checkpoint or run folder, for diffexp.sample. Raises DataError."""
+    return restore(path, ema).model
+
+
 def _load(denoiser: Denoiser, state: Mapping[str, Any], ema: bool, path: Path) -> None:
     prefix = "ema.networks.0." if ema else "denoiser.network."
     weights = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}

@@ -18,6 +18,8 @@ from diffexp.experiment.screen import counting, summary
 from diffexp.metrics.evaluator import Evaluation, Evaluator
 from diffexp.training import AtomicCheckpointIO, DiffusionModule, Jsonl
 from diffexp.training.evaluate import Evaluate, show
+from diffexp.training.logger import Tracker
+from diffexp.training.quiet import quiet
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,22 @@ class Train:
         job.build("evaluator").check(loader.data, module.model())
 
     def run(self, job: Job, record: Record) -> None:
+        quiet()
+        tracker: Tracker = job.build("logger")
+        try:
+            self._run(job, record, tracker)
+        except BaseException:
+            tracker.close(failed=True)
+            raise
+        tracker.close()
+
+    def _run(self, job: Job, record: Record, tracker: Tracker) -> None:
         start = time.perf_counter()
         torch.manual_seed(job.config["seed"])  # of the initial weights
         loader: DataModule = job.build("loader")
         evaluator: Evaluator = job.build("evaluator")
         module = _module(job, loader)
-        trainer = _trainer(job, Evaluate(evaluator, job.folder))
+        trainer = _trainer(job, Evaluate(evaluator, job.folder), tracker)
         if trainer.is_global_zero:
             print(headline(module, loader))
             evaluator.prepare(loader.data, trainer.strategy.root_device)
@@ -68,7 +80,6 @@ class Train:
         values = {_key(k, s, len(found)): v for s, r in found.items() for k, v in r.values.items()}
         for logger in trainer.loggers:
             logger.log_metrics({f"final/{k}": v for k, v in values.items()}, step=trainer.global_step)
-            logger.finalize("success")
         losses = {k: float(v) for k, v in trainer.callback_metrics.items() if k in ("train/loss", "val/loss")}
         cards = {_key(k, s, len(found)): c for s, r in found.items() for k, c in r.cards.items()}
         record.results |= losses | values | {"cards": cards, "picture": str(picture)}
@@ -99,12 +110,11 @@ def _without_memory(network: Callable[..., nn.Module], **options: Any) -> nn.Mod
         return network(**options)
 
 
-def _trainer(job: Job, evaluate: Evaluate) -> Trainer:
-    """Callbacks in the order in which they act: samples first, so that a checkpoint comes after them."""
-    parts = job.build("callbacks")
-    tracked = job.build("logger").open(job.folder, job.config["name"], "train", _tags(job), job.public())
+def _trainer(job: Job, evaluate: Evaluate, tracker: Tracker) -> Trainer:
+    """Callbacks act in this order: samples first, so that a checkpoint comes after them."""
+    tracked = tracker.open(job.folder, job.config["name"], "train", _tags(job), job.public())
     return job.build("trainer")(
-        callbacks=[evaluate, *parts.values()],
+        callbacks=[evaluate, *job.build("callbacks").values()],
         logger=[Jsonl(job.folder / "metrics.jsonl"), *([tracked] if tracked else [])],
         plugins=[AtomicCheckpointIO()],
         precision="16-mixed" if job.config["precision"] == "fp16" else "32-true",

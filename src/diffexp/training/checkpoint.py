@@ -120,7 +120,9 @@ class Checkpoint(Callback):
             raise ConfigError(f"every={every}", "callbacks.checkpoint.every", "give 1 or more steps")
         self.path, self.every, self._written = Path(folder) / LAST, every, -1
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         if trainer.global_step % self.every == 0:
             self._write(trainer)
 
@@ -129,5 +131,5 @@ class Checkpoint(Callback):
 
     def _write(self, trainer: Trainer) -> None:
         if trainer.global_step != self._written:  # with accumulation, several batches end at one step
-            trainer.save_checkpoint(self.path)
+            trainer.save_checkpoint(self.path, weights_only=False)
             self._written = trainer.global_step

@@ -51,6 +51,7 @@ class Averages(nn.Module):
         """After the n-th step of the optimizer, n from 1. Buffers are copied."""
         for d, average in zip(self.settings.decays, self.networks, strict=True):
             weights: list[Tensor] = list(average.parameters())
-            torch._foreach_lerp_(weights, list(network.parameters()), 1 - self.settings.decay(d, n))
+            rate = 1 - self.settings.decay(d, n)
+            torch._foreach_lerp_(weights, list(network.parameters()), rate)  # pyright: ignore[reportPrivateImportUsage]
             for to, of in zip(average.buffers(), network.buffers(), strict=True):
                 to.copy_(of)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import WandbLogger
 
 from diffexp.metrics.evaluator import Evaluation, Evaluator
 from diffexp.pictures import grid, save
@@ -43,12 +44,12 @@ class Evaluate(Callback):
 
 
 def show(trainer: Trainer, module: DiffusionModule, result: Evaluation, folder: Path) -> Path:
-    """Draws the grid, gives it to the loggers that take pictures, and returns where it lies."""
+    """Draws the grid, gives it to W&B, and returns where it lies."""
     step = trainer.global_step
     told = ", ".join(f"{k} {v:.4g}" for k, v in result.values.items())
     title = f"step {step}, {result.nfe:g} calls{', ' + told if told else ''}"
     path = draw(result, module.class_names, title, folder / "samples" / f"step_{step:08d}.png")
     for logger in trainer.loggers:
-        if hasattr(logger, "log_image"):
+        if isinstance(logger, WandbLogger):
             logger.log_image(key="val/samples", images=[str(path)], step=step)
     return path

@@ -6,12 +6,10 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import Logger, WandbLogger
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
-
-from diffexp.errors import ConfigError
 
 
 class Jsonl(Logger):
@@ -41,6 +39,16 @@ class Jsonl(Logger):
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """They are in config.yaml."""
+
+
+class Tracker(Protocol):
+    """Opened when a run begins, closed when it ends, also by an error."""
+
+    def open(
+        self, folder: Path, name: str, kind: str, tags: Sequence[str], config: Mapping[str, Any]
+    ) -> Logger | None: ...
+
+    def close(self, failed: bool = False) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -74,8 +82,10 @@ class Wandb:
         """The logger of one run; offline when there is no key or no network, and it says so. Never asks."""
         import wandb
 
-        told = {
-            "save_dir": str(folder),
+        if rank_zero_only.rank:  # type: ignore[attr-defined]
+            return None
+        told: dict[str, Any] = {
+            "dir": str(folder),
             "name": f"{name}/{folder.name}",
             "project": self.project,
             "entity": self.entity,
@@ -83,23 +93,22 @@ class Wandb:
             "job_type": kind,
             "tags": list(tags),
             "config": dict(config),
+            "settings": wandb.Settings(silent=True, console="off", init_timeout=20, login_timeout=5),
         }
-        settings = wandb.Settings(silent=True, console="off", init_timeout=20, login_timeout=5)
         if self.mode == "online":
             try:
-                if not wandb.api.api_key:
-                    raise ConfigError("no API key", "", "")
-                logger = WandbLogger(**told, settings=settings)
-                _ = logger.experiment
-                return logger
+                if not wandb.login(prompt=False, timeout=5):
+                    raise ConnectionError("no API key: see wandb login")
+                return WandbLogger(experiment=wandb.init(mode="online", **told))
             except Exception as error:
-                why = str(error).splitlines()[0]
-                print(f"W&B cannot be reached ({why}); going on offline, see wandb sync")
+                print(
+                    f"W&B is out of reach ({str(error).splitlines()[0]}): offline, to be sent by wandb sync"
+                )
                 wandb.teardown()
-        return WandbLogger(**told, offline=True, settings=settings)
+        return WandbLogger(experiment=wandb.init(mode="offline", **told))
 
     def close(self, failed: bool = False) -> None:
         """Ends the run, also after an error: the next one would be added to it."""
         import wandb
 
-        wandb.finish(exit_code=int(failed), quiet=True)
+        wandb.finish(exit_code=int(failed))

@@ -38,7 +38,9 @@ class TrainingProgress(Callback):
             self._bar.start()
             self._task = self._bar.add_task("", total=trainer.max_steps, told="")
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         if self._bar is not None:
             self._bar.update(self._task, completed=trainer.global_step, told=_told(trainer))
         elif trainer.is_global_zero and self._tenths(trainer) > self._tenth:

@@ -1,0 +1,21 @@
+"""What Lightning says that helps nobody is not shown; its other warnings are."""
+
+import logging
+import os
+import warnings
+
+_NOISE = (
+    r".*LeafSpec.* is deprecated",
+    r"Found \d+ module\(s\) in eval mode",  # the averaged weights, and they should be
+    r".*does not have many workers",  # what lies in memory needs none
+    r"`isinstance\(treespec",
+)
+
+
+def quiet() -> None:
+    """For the rest of the process, before a Trainer is built."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    for pattern in _NOISE:
+        warnings.filterwarnings("ignore", message=pattern)
+    os.environ.setdefault("WANDB_SILENT", "true")
