@@ -36,7 +36,7 @@ def test_nested_nodes_and_partials():
     ],
 )
 def test_targets_elsewhere_are_refused(target):
-    with pytest.raises(ConfigError, match="may not be built|no class or function"):
+    with pytest.raises(ConfigError, match=r"may not be built|no class or function"):
         locate(target)
 
 

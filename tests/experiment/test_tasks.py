@@ -1,0 +1,143 @@
+"""Train, sample, evaluate: the whole way, on the real digits with a small network."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from commands import QUICK
+from PIL import Image
+
+import diffexp
+from diffexp.data import Npz
+from diffexp.errors import ConfigError, DataError, DivergedError
+from diffexp.experiment.restore import restore
+from diffexp.samplers import DDIM
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run folder."""
+    from commands import composed
+
+    from diffexp.experiment.job import run_job
+
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    overrides = [*QUICK, f"dir={folder}", "sampler.eta=0.5"]
+    cfg, choices = composed(overrides)
+    run_job(cfg, folder, overrides, choices)
+    return folder
+
+
+def results(folder):
+    return json.loads((folder / "run.json").read_text())
+
+
+def weights(folder):
+    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+
+
+def test_run_folder_tells_everything(trained):
+    names = {p.name for p in trained.iterdir()}
+    assert names == {
+        "checkpoints", "config.yaml", "overrides.yaml", "run.json", "log", "metrics.jsonl", "samples",
+    }  # fmt: skip
+    told = results(trained)
+    assert told["state"] == "done" and told["seed"] == 0 and told["packages"]["torch"]
+    card = told["results"]["cards"]["fid_digits64"]
+    assert card["n"] == 20 and card["nfe"] == 3 and "eta=0.5" in card["sampler"] and card["floor"] > 0
+    config = yaml.safe_load((trained / "config.yaml").read_text())
+    assert config["sampler"]["eta"] == 0.5 and config["choices"]["network"] == "unet_tiny"
+    assert "sampler.eta=0.5" in yaml.safe_load((trained / "overrides.yaml").read_text())
+    lines = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["final/fid_digits64"] == told["results"]["fid_digits64"]
+    with Image.open(trained / "samples" / "step_00000006.png") as picture:
+        assert picture.width > 150 and picture.height > 800  # ten rows
+
+
+def test_same_seed_same_weights_and_samples(trained, job):
+    again = job(*QUICK, "sampler.eta=0.5", folder="again")
+    other = job(*QUICK, "sampler.eta=0.5", "seed=1", folder="other")
+    a, b, c = weights(trained), weights(again), weights(other)
+    assert all(torch.equal(a[k], b[k]) for k in a)
+    assert not all(torch.equal(a[k], c[k]) for k in a)
+    pictures = [(f / "samples" / "step_00000006.png").read_bytes() for f in (trained, again, other)]
+    assert pictures[0] == pictures[1] != pictures[2]
+
+
+def test_sample_takes_the_model_and_its_sampler_from_the_run(trained, job):
+    out = job("task=sample", f"task.ckpt={trained}", "task.n=6", "task.classes=[3,8]", "task.npz=true")
+    assert sorted(p.name for p in (out / "samples").iterdir()) == [
+        *(f"0000{i}_seed0.png" for i in range(6)), "grid.png", "samples.npz",
+    ]  # fmt: skip
+    assert "steps=3" in results(out)["results"]["sampler"] and "eta=0.5" in results(out)["results"]["sampler"]
+    with np.load(out / "samples" / "samples.npz") as arrays:
+        assert arrays["labels"].tolist() == [3, 8] * 3 and arrays["images"].shape == (6, 8, 8, 1)
+        single = np.asarray(Image.open(out / "samples" / "00004_seed0.png"))
+        assert (arrays["images"][4, :, :, 0] == single).all()
+    assert Npz(str(out / "samples" / "samples.npz")).shape == (1, 8, 8)
+    model = diffexp.load(trained)
+    images = diffexp.sample(model, 6, DDIM(steps=3, eta=0.5), classes=[3, 8])
+    assert (images[4, 0].numpy() == single).all()
+    assert diffexp.grid(images).width > 100
+
+
+def test_values_change_the_sampler_of_the_run_and_options_replace_it(trained, job):
+    out = job("task=sample", f"task.ckpt={trained}", "task.n=2", "sampler.steps=2", folder="values")
+    assert "steps=2" in results(out)["results"]["sampler"] and "eta=0.5" in results(out)["results"]["sampler"]
+    out = job(
+        "task=sample", f"task.ckpt={trained}", "task.n=2", "sampler=ddpm", "sampler.steps=4", folder="option"
+    )
+    assert results(out)["results"]["sampler"].startswith("DDPM(steps=4")
+
+
+def test_evaluate_measures_the_run_again(trained, job):
+    same = job("task=evaluate", f"task.ckpt={trained}", folder="same")
+    assert results(same)["results"]["fid_digits64"] == pytest.approx(
+        results(trained)["results"]["fid_digits64"], rel=1e-3
+    )
+    other = job("task=evaluate", f"task.ckpt={trained}", "sampler.steps=5", "guidance.scale=2", folder="o")
+    card = results(other)["results"]["cards"]["fid_digits64"]
+    assert card["nfe"] == 10 and "scale=2" in card["guidance"]
+    raw = job("task=evaluate", f"task.ckpt={trained}", "task.ema=false", folder="raw")
+    assert results(raw)["results"]["fid_digits64"] != results(same)["results"]["fid_digits64"]
+
+
+@pytest.mark.parametrize("typed", ["network.channels=16", "prediction=eps", "snr.shift=2", "optimizer.lr=1"])
+def test_what_the_checkpoint_holds_cannot_be_typed(trained, job, typed):
+    with pytest.raises(ConfigError, match="is of the training run"):
+        job("task=sample", f"task.ckpt={trained}", typed, folder="no")
+
+
+def test_sample_refuses_before_it_writes(trained, job, tmp_path):
+    with pytest.raises(ConfigError, match="choose from 0 to 9"):
+        job("task=sample", f"task.ckpt={trained}", "task.classes=[11]", folder="no")
+    with pytest.raises(ConfigError, match="exceeds the 1000-step chain"):
+        job("task=sample", f"task.ckpt={trained}", "sampler.steps=1001", folder="no")
+    with pytest.raises(DataError, match=r"no checkpoints/last\.ckpt"):
+        job("task=sample", f"task.ckpt={tmp_path}", folder="no")
+    assert not (tmp_path / "no").exists()
+
+
+def test_checkpoint_of_a_stranger_builds_only_ours(trained, tmp_path):
+    path = trained / "checkpoints" / "last.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint["diffexp"]["config"]["model"]["network"]["_target_"] = "os.system"
+    torch.save(checkpoint, tmp_path / "evil.ckpt")
+    with pytest.raises(ConfigError, match=r"os\.system may not be built"):
+        restore(tmp_path / "evil.ckpt")
+
+
+def test_without_averages_the_weights_themselves_are_sampled(job):
+    out = job(*QUICK, "ema=none", folder="raw")
+    with pytest.raises(DataError, match=r"no averaged weights[\s\S]*task\.ema=false"):
+        restore(out)
+    assert restore(out, ema=False).step == 6
+
+
+def test_failed_run_says_so_in_run_json(job, tmp_path):
+    with pytest.raises(DivergedError, match="not finite at step"):
+        job(*QUICK, "optimizer.lr=1e30", "trainer.log_every_n_steps=1", "model.clip_norm=null", folder="nan")
+    told = json.loads((tmp_path / "nan" / "run.json").read_text())
+    assert told["state"].startswith("DivergedError")
