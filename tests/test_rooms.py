@@ -15,7 +15,7 @@ FILES = sorted(SRC.rglob("*.py"))
 RANK = {
     "errors": 0,
     "randomness": 0,
-    "pictures": 0,
+    "pictures": 1,
     "diffusion": 1,
     "networks": 1,
     "samplers": 2,
@@ -98,7 +98,7 @@ def test_importing_the_package_loads_nothing_until_a_room_is_named():
 
 def test_the_package_offers_its_rooms_and_its_version():
     package = importlib.import_module("diffexp")
-    assert set(package.__all__) == {*RANK, "__version__"} - FILES_ALONE
+    assert set(package.__all__) == {*RANK, "__version__", "load", "sample", "grid"} - FILES_ALONE
     assert re.fullmatch(r"\d+\.\d+\.\d+\S*", package.__version__)
     assert dir(package) == sorted(package.__all__)
     with pytest.raises(AttributeError, match="diffexp has no typo"):

@@ -25,6 +25,8 @@ SplitName = Literal["train", "val", "test"]
 
 
 class Splits(NamedTuple):
+    """The three parts of a data set; no image is in two of them."""
+
     train: Images
     val: Images
     test: Images

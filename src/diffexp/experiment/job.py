@@ -39,6 +39,8 @@ class Job:
 
 
 class Task(Protocol):
+    """What `task=` chooses."""
+
     def check(self, job: Job) -> None:
         """Quickly, before the run folder is written to. Raises DiffexpError."""
         ...

@@ -37,5 +37,6 @@ def extract(extractor: Extractor, images: Tensor) -> Tensor:
 
 
 def sha256_of(file: Path) -> str:
+    """The digest of a file, in hexadecimal."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

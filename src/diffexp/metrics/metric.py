@@ -17,6 +17,8 @@ Card = dict[str, Any]
 
 
 class Metric(Protocol):
+    """One number or several of the images of a model."""
+
     def check(self, data: "DataSet", extractor: Extractor | None) -> None:
         """Before training, quickly. Raises ConfigError for data or an extractor that it cannot measure."""
         ...

@@ -86,6 +86,7 @@ def cached(folder: str | None, key: str, make: Callable[[], dict[str, Tensor]]) 
 
 
 def key(data: "DataSet", split: Split, extractor: Extractor, *more: object) -> str:
+    """The name in the cache: it changes when the images, the extractor or the question do."""
     words = (VERSION, data.fingerprint(split), split, extractor.name, extractor.sha256, *more)
     return hashlib.sha256("\n".join(map(str, words)).encode()).hexdigest()
 

@@ -69,6 +69,7 @@ def _tensors(data: DataSet, split: str) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def main() -> None:
+    """The command line."""
     parser = argparse.ArgumentParser(description="Train a classifier of small grey images, for metrics.")
     parser.add_argument("name", choices=["digits", "mnist", "fashion_mnist"])
     parser.add_argument("--root", default="data", help="folder of MNIST/ and FashionMNIST/")

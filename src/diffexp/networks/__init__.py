@@ -1,3 +1,5 @@
+"""Networks: (x, t, cond) -> F, and nothing of diffusion. Imports torch only."""
+
 from diffexp.networks.unet import UNet
 
 __all__ = ["UNet"]

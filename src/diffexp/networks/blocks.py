@@ -44,6 +44,7 @@ class Norm(nn.GroupNorm):
 
 
 def conv3x3(c_in: int, c_out: int, stride: int = 1) -> nn.Conv2d:
+    """A 3x3 convolution that keeps the size, or with stride 2 halves it."""
     return nn.Conv2d(c_in, c_out, 3, stride, padding=1)
 
 

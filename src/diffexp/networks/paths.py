@@ -25,6 +25,8 @@ class Chain(nn.ModuleList):
 
 @dataclass(frozen=True)
 class Level:
+    """One size of maps."""
+
     channels: int
     attention: bool
 
