@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,8 @@ def write(path: Path, checkpoint: Mapping[str, Any]) -> None:
         os.close(folder)
     except (OSError, RuntimeError) as error:  # torch tells a full disk by a RuntimeError
         for left in (part, note):
-            left.unlink(missing_ok=True)
+            with suppress(OSError):
+                left.unlink()
         what = f"the checkpoint could not be written: {error}"
         raise ResourceError(
             what, str(path), "free space on the disk, or choose another folder with dir=..."
@@ -87,7 +89,8 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
     try:
         checkpoint = torch.load(path, map_location=map_location, weights_only=True)
     except Exception as error:
-        what = f"not a readable checkpoint: {str(error).splitlines()[0][:150]}"
+        why = " ".join((str(error) or type(error).__name__).split())
+        what = f"not a readable checkpoint: {why[:150]}"
         raise DataError(
             what, str(path), "use another checkpoint; files that hold code are refused"
         ) from error
@@ -118,7 +121,7 @@ class Checkpoint(Callback):
     def __init__(self, folder: str, every: int = 500) -> None:
         if every < 1:
             raise ConfigError(f"every={every}", "callbacks.checkpoint.every", "give 1 or more steps")
-        self.path, self.every, self._written = Path(folder) / LAST, every, -1
+        self.path, self.every, self._written = Path(folder) / LAST, every, 0
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -22,6 +22,13 @@ class Meter:
         self._images, self._start = 0, time.perf_counter()
         self.grad_norm: Tensor | None = None
 
+    def pause(self) -> None:
+        """The clock of images/s stands while something else than training is done."""
+        self._paused = time.perf_counter()
+
+    def go_on(self) -> None:
+        self._start += time.perf_counter() - self._paused
+
     def add(self, losses: Losses) -> None:
         """One micro-batch."""
         quarter = (losses.t * QUARTERS).ceil().long().clamp(1, QUARTERS) - 1

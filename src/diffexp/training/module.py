@@ -148,6 +148,12 @@ class DiffusionModule(LightningModule):
         losses = self.objective.at(model.denoiser, x0, cond, t.to(self.device), noise)
         self.log("val/loss", losses.loss, batch_size=len(x0), sync_dist=True)
 
+    def on_validation_start(self) -> None:
+        self.meter.pause()
+
+    def on_validation_end(self) -> None:
+        self.meter.go_on()
+
     def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
         optimizer = self.make_optimizer(self.denoiser.parameters())
         # a function, for of an object LambdaLR would restore the settings of the run before

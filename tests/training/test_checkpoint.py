@@ -1,0 +1,124 @@
+"""Checkpoints are whole or not there, and damaged ones are not loaded."""
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from diffexp.errors import DataError, ResourceError
+from diffexp.training import read_checkpoint
+from diffexp.training.checkpoint import write
+
+GOOD = {"diffexp": {"step": 3}, "global_step": 3, "state_dict": {"w": torch.arange(1000.0)}}
+
+
+def test_round_trip_leaves_nothing_beside(tmp_path):
+    path = tmp_path / "a" / "last.ckpt"
+    write(path, GOOD)
+    write(path, GOOD | {"global_step": 4})
+    assert torch.equal(read_checkpoint(path)["state_dict"]["w"], GOOD["state_dict"]["w"])
+    assert sorted(p.name for p in path.parent.iterdir()) == ["last.ckpt", "last.ckpt.json"]
+    told = json.loads((path.parent / "last.ckpt.json").read_text())
+    assert told["step"] == 4 and told["bytes"] == path.stat().st_size
+
+
+def test_every_damage_is_seen(tmp_path):
+    path = tmp_path / "last.ckpt"
+    write(path, GOOD)
+    whole = path.read_bytes()
+    generator = torch.Generator().manual_seed(0)
+    for i in range(60):
+        at = int(torch.randint(len(whole), (), generator=generator))
+        if i % 3 == 0:
+            path.write_bytes(whole[:at])
+        else:
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ (1 << (i % 8))]) + whole[at + 1 :])
+        with pytest.raises(DataError, match=r"damaged \([\d,]+ bytes, expected"):
+            read_checkpoint(path)
+    path.write_bytes(whole)
+    read_checkpoint(path)
+
+
+def test_power_failure_between_the_two_files(tmp_path):
+    """The digest is replaced first: the file of before is still known to be good."""
+    path = tmp_path / "last.ckpt"
+    write(path, GOOD)
+    before = path.read_bytes()
+    write(path, GOOD | {"global_step": 4})
+    path.write_bytes(before)
+    assert read_checkpoint(path)["global_step"] == 3
+
+
+def test_missing_file_names_its_neighbours(tmp_path):
+    write(tmp_path / "last.ckpt", GOOD)
+    with pytest.raises(DataError, match=r"no checkpoint .*first\.ckpt[\s\S]*there are last\.ckpt"):
+        read_checkpoint(tmp_path / "first.ckpt")
+
+
+class Evil:
+    """Runs a command when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+def test_code_and_strangers_are_refused(tmp_path):
+    evil = Evil(tmp_path / "ran")
+    for name, content in (("evil", evil), ("plain", {"a": 1})):
+        torch.save(content, tmp_path / f"{name}.ckpt")
+    with (tmp_path / "pickle.ckpt").open("wb") as file:
+        pickle.dump(evil, file)
+    (tmp_path / "empty.ckpt").touch()
+    for name in ("evil", "plain", "pickle", "empty"):
+        with pytest.raises(DataError, match=r"not a readable checkpoint|not a checkpoint of diffexp"):
+            read_checkpoint(tmp_path / f"{name}.ckpt")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_what_cannot_be_written_is_an_error_and_keeps_the_old_file(tmp_path):
+    path = tmp_path / "last.ckpt"
+    write(path, GOOD)
+    code = (
+        "import resource, signal, torch, pathlib\n"
+        "from diffexp.training.checkpoint import write\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        f"write(pathlib.Path({str(path)!r}), {{'w': torch.zeros(1_000_000)}})\n"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "could not be written" in told.stderr and "ResourceError" in told.stderr
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["last.ckpt", "last.ckpt.json"]
+    assert read_checkpoint(path)["global_step"] == 3
+    (tmp_path / "file").touch()
+    with pytest.raises(ResourceError, match="could not be written"):
+        write(tmp_path / "file" / "last.ckpt", GOOD)
+
+
+def test_kill_while_writing_never_leaves_a_torn_file(tmp_path):
+    path = tmp_path / "last.ckpt"
+    code = (
+        "import torch, pathlib, itertools\n"
+        "from diffexp.training.checkpoint import write\n"
+        "for n in itertools.count():\n"
+        f"    write(pathlib.Path({str(path)!r}),"
+        " {'diffexp': {}, 'global_step': n, 'w': torch.full((300_000,), float(n))})\n"
+        "    print(n, flush=True)\n"
+    )
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(3):
+        with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            time.sleep(float(torch.rand((), generator=generator)) * 0.1)
+            process.send_signal(signal.SIGKILL)
+        found = read_checkpoint(path)
+        assert (found["w"] == found["global_step"]).all()

@@ -1,0 +1,69 @@
+"""metrics.jsonl, and W&B without a network."""
+
+import json
+import subprocess
+import sys
+import time
+
+import torch
+
+from diffexp.training import Jsonl, NoTracker, Wandb
+
+
+def test_one_line_for_each_call(tmp_path):
+    logger = Jsonl(tmp_path / "metrics.jsonl")
+    logger.log_metrics({"a": 1.5, "epoch": 0}, step=1)
+    logger.log_metrics({"b": float("nan"), "c": torch.tensor(2.0)}, step=2)
+    logger.log_metrics({"epoch": 0}, step=3)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [{k: v for k, v in line.items() if k != "seconds"} for line in lines] == [
+        {"step": 1, "a": 1.5},
+        {"step": 2, "b": None, "c": 2.0},
+    ]
+
+
+def test_no_tracker_opens_nothing(tmp_path):
+    assert NoTracker().open(tmp_path, "n", "train", [], {}) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+RUN = """
+import pathlib, sys
+from diffexp.training import Wandb
+for name in ("one", "two"):
+    tracker = Wandb(mode=sys.argv[2])
+    folder = pathlib.Path(sys.argv[1]) / name
+    folder.mkdir()
+    logger = tracker.open(folder, "digits", "train", ["schedule=cosine"], {"seed": 3})
+    logger.log_metrics({"train/loss": 0.25}, step=7)
+    tracker.close()
+"""
+
+
+def test_offline_runs_are_apart_and_hold_what_was_logged(tmp_path):
+    for mode in ("offline", "online"):  # without a key, online falls back
+        root = tmp_path / mode
+        root.mkdir()
+        start = time.monotonic()
+        told = subprocess.run(
+            [sys.executable, "-c", RUN, str(root), mode],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            stdin=subprocess.DEVNULL,
+            env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+            cwd=tmp_path,
+        )
+        assert told.returncode == 0, told.stderr
+        assert time.monotonic() - start < 45
+        assert ("out of reach" in told.stdout) == (mode == "online")
+        for name in ("one", "two"):
+            (file,) = (root / name).glob("wandb/offline-run-*/*.wandb")
+            content = file.read_bytes()
+            for text in (b"train/loss", b"schedule=cosine", b"digits", b"train"):
+                assert text in content
+        assert not (tmp_path / "wandb").exists()
+
+
+def test_modes_are_two():
+    assert Wandb().mode == "offline"

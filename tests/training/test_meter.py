@@ -1,0 +1,47 @@
+"""Means by quarter of t, and what is not finite."""
+
+import time
+
+import pytest
+import torch
+
+from diffexp.diffusion import Losses
+from diffexp.errors import DivergedError
+from diffexp.training.meter import Meter
+
+
+def losses(t, mse, weight=2.0):
+    t, mse = torch.tensor(t, dtype=torch.float64), torch.tensor(mse)
+    return Losses((weight * mse).mean(), mse, weight * mse, t)
+
+
+def test_quarters_and_means():
+    meter = Meter()
+    meter.add(losses([0.001, 0.25, 0.2501, 1.0], [1.0, 3.0, 5.0, 7.0]))
+    meter.add(losses([0.6], [9.0]))
+    meter.grad_norm = torch.tensor(0.5)
+    told = meter.take(1, ranks=2)
+    assert told["train/loss"] == pytest.approx(2 * (1 + 3 + 5 + 7 + 9) / 5)
+    want = {"train/loss_q1": 2.0, "train/loss_q2": 5.0, "train/loss_q3": 9.0, "train/loss_q4": 7.0}
+    assert {k: told[k] for k in want} == want
+    assert told["train/grad_norm"] == 0.5 and told["train/images_per_s"] > 0
+    meter.add(losses([0.1], [4.0]))
+    again = meter.take(2)
+    assert again["train/loss"] == 8.0 and "train/loss_q2" not in again and "train/grad_norm" not in again
+
+
+def test_clock_stands_during_validation():
+    meter = Meter()
+    meter.add(losses([0.1] * 100, [1.0] * 100))
+    meter.pause()
+    time.sleep(0.3)
+    meter.go_on()
+    assert meter.take(1)["train/images_per_s"] > 100 / 0.3
+
+
+def test_not_finite_is_divergence():
+    meter = Meter()
+    meter.add(losses([0.5], [float("nan")]))
+    with pytest.raises(DivergedError, match="not finite at step 7") as told:
+        meter.take(7)
+    assert told.value.code == 4

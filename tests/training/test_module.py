@@ -1,0 +1,251 @@
+"""Training on the real digits: exact repetition, exact resumption, and what is logged."""
+
+import json
+import warnings
+
+import pytest
+import torch
+from lightning import Trainer
+from torch import nn
+
+from diffexp.data import DataModule, Digits
+from diffexp.diffusion import Chain, ClassLabel, FixedSmall, Objective, Pixels, Uniform, V, cosine
+from diffexp.networks import UNet
+from diffexp.training import EMA, AtomicCheckpointIO, Checkpoint, DiffusionModule, Jsonl, LearningRate
+from diffexp.training.quiet import quiet
+
+STEPS = 30  # with 32 images in 2 micro-batches: 45 batches an epoch
+
+
+def module(seed=0, **options):
+    """A small network with dropout, so that its randomness is tested too."""
+
+    def network(**fixed):
+        torch.manual_seed(seed)
+        return UNet(**fixed, channels=8, channel_mult=(1, 2), blocks=1, attention=(4,), groups=2, dropout=0.1)
+
+    def optimizer(parameters):
+        return torch.optim.AdamW(parameters, lr=2e-3)
+
+    parts = {
+        "network": network,
+        "schedule": cosine(),
+        "prediction": V(),
+        "variance": FixedSmall(),
+        "objective": Objective(Uniform(), Chain()),
+        "conditioning": ClassLabel(0.2),
+        "codec": Pixels(),
+        "optimizer": optimizer,
+        "lr": LearningRate(steps=STEPS, warmup=5, shape="cosine"),
+        "ema": EMA((0.5, 0.99)),
+        "seed": seed,
+    }
+    return DiffusionModule((1, 8, 8), tuple("0123456789"), **parts | options)
+
+
+def loader(seed=0, batch_size=32):
+    return DataModule(Digits(), batch_size=batch_size, eval_batch_size=64, flip=True, seed=seed)
+
+
+def trainer(folder, steps=STEPS, callbacks=(), accumulate=2, every=10, **options):
+    quiet()
+    return Trainer(
+        accelerator="cpu",
+        max_steps=steps,
+        accumulate_grad_batches=accumulate,
+        log_every_n_steps=every,
+        logger=[Jsonl(folder / "metrics.jsonl")],
+        callbacks=list(callbacks),
+        plugins=[AtomicCheckpointIO()],
+        default_root_dir=folder,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        **options,
+    )
+
+
+def fit(folder, made=None, data=None, ckpt_path=None, **options):
+    folder.mkdir(exist_ok=True)
+    made, data = made or module(), data or loader()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`isinstance")
+        warnings.filterwarnings("ignore", "Found .* in eval mode")
+        warnings.filterwarnings("ignore", ".*does not have many workers")
+        trainer(folder, **options).fit(made, data, ckpt_path=ckpt_path)
+    return made
+
+
+def same(a, b):
+    a, b = a.state_dict(), b.state_dict()
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    """A whole run, its folder, and a checkpoint of step 25, in the middle of the second epoch."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    made = fit(folder, callbacks=[Checkpoint(str(folder / "at"), every=25)])
+    return made, folder
+
+
+def test_loss_falls_and_what_is_logged(tmp_path):
+    data = loader(batch_size=64)
+    made = module(lr=LearningRate(steps=60))
+    fit(tmp_path, made, data, steps=60, accumulate=1, every=20)
+    told = [line for line in lines(tmp_path) if "train/loss" in line]
+    assert [line["step"] for line in told] == [20, 40, 60]
+    keys = {"train/loss", "train/grad_norm", "train/lr", "train/images_per_s"}
+    assert keys | {f"train/loss_q{q}" for q in (1, 2, 3, 4)} <= told[-1].keys()
+    assert told[-1]["train/loss"] < 0.8 * told[0]["train/loss"]
+    assert told[-1]["train/lr"] == 2e-3
+    validated = [line["val/loss"] for line in lines(tmp_path) if "val/loss" in line]
+    assert len(validated) == 2 and validated[-1] < validated[0]
+
+
+def test_same_seed_same_run_and_another_seed_another(unbroken, tmp_path):
+    torch.manual_seed(12345)  # what others draw makes no difference
+    assert same(unbroken[0], fit(tmp_path / "a"))
+    assert not same(unbroken[0], fit(tmp_path / "b", module(seed=1), loader(seed=1)))
+
+
+class Stop(Exception):
+    """A failure in the middle of an epoch."""
+
+
+@pytest.mark.parametrize("at", [7, 25])
+def test_resumed_run_is_the_unbroken_one(unbroken, tmp_path, at):
+    """Weights, averages and optimizer, bit for bit, from the middle of an epoch."""
+    checkpoint = Checkpoint(str(tmp_path / "at"), every=at)
+    first = trainer(tmp_path, callbacks=[checkpoint, _StopAt(at)])
+    with warnings.catch_warnings(), pytest.raises(Stop):
+        warnings.simplefilter("ignore")
+        first.fit(module(), loader())
+    torch.manual_seed(999)
+    torch.randn(17)
+    path = str(tmp_path / "at" / "last.ckpt")
+    resumed = fit(tmp_path / "resumed", module(seed=0), loader(), ckpt_path=path)
+    assert same(unbroken[0], resumed)
+    a, b = (m.trainer.optimizers[0].state_dict()["state"] for m in (unbroken[0], resumed))
+    assert all(torch.equal(a[i]["exp_avg_sq"], b[i]["exp_avg_sq"]) for i in a)
+    rates = [m.trainer.optimizers[0].param_groups[0]["lr"] for m in (unbroken[0], resumed)]
+    assert rates[0] == rates[1]
+
+
+class _StopAt(Checkpoint):
+    """Raises after the checkpoint of a step was written."""
+
+    def __init__(self, step):
+        super().__init__(".", 1)
+        self.step = step
+
+    def on_train_batch_end(self, trainer, *args):
+        if trainer.global_step == self.step:
+            raise Stop
+
+    def on_train_end(self, *args):
+        pass
+
+
+def test_validation_and_sampling_do_not_disturb_training(unbroken, tmp_path):
+    assert same(unbroken[0], fit(tmp_path, check_val_every_n_epoch=1, limit_val_batches=0))
+
+
+def test_validation_loss_does_not_depend_on_its_batches(unbroken):
+    from diffexp.data.loader import EvalLoader
+    from diffexp.data.order import in_turn
+
+    made, images = unbroken[0], Digits().split("val")
+    found = []
+    for size in (7, 64):
+        total = count = 0.0
+        made.log = lambda name, value, batch_size, **_: found_append(value, batch_size)
+
+        def found_append(value, batch_size):
+            nonlocal total, count
+            total, count = total + float(value) * batch_size, count + batch_size
+
+        with torch.no_grad():
+            for i, batch in enumerate(EvalLoader(images, list(in_turn(len(images), size, 0, 1)), 0)):
+                made.validation_step(batch, i)
+        found.append(total / count)
+    del made.log
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
+
+
+def test_averages_are_not_optimized_and_follow(unbroken):
+    made = unbroken[0]
+    optimized = {id(p) for g in made.trainer.optimizers[0].param_groups for p in g["params"]}
+    assert not optimized & {id(p) for p in made.ema.parameters()}
+    weights = [next(n.parameters()) for n in (made.denoiser.network, *made.ema.networks)]
+    assert not torch.equal(weights[0], weights[1]) and not torch.equal(weights[1], weights[2])
+    assert made.model().denoiser.network is made.ema.networks[0]
+    assert made.model(ema=False).denoiser is made.denoiser
+
+
+def test_checkpoint_holds_plain_values_and_the_model(unbroken):
+    told = torch.load(unbroken[1] / "at" / "last.ckpt", weights_only=True)
+    assert told["diffexp"]["step"] == STEPS and told["diffexp"]["format"] == 1
+    assert told["diffexp"]["shape"] == [1, 8, 8] and told["diffexp"]["classes"] == list("0123456789")
+    assert same(unbroken[0], _Holder(told["state_dict"]))
+
+
+class _Holder:
+    def __init__(self, state):
+        self.state_dict = lambda: state
+
+
+def test_checkpoints_are_written_once_a_step(tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(Trainer, "save_checkpoint", lambda self, path, **_: written.append(self.global_step))
+    fit(tmp_path, callbacks=[Checkpoint(str(tmp_path), every=4)], steps=10)
+    assert written == [4, 8, 10]
+
+
+@pytest.mark.parametrize("clip", [None, 1e-3])
+def test_gradient_norm_is_measured_and_clipped(clip):
+    made = module(clip_norm=clip)
+    for p in made.denoiser.parameters():
+        p.grad = torch.full_like(p, 0.01)
+    count = sum(p.numel() for p in made.denoiser.parameters())
+    made.configure_gradient_clipping(None)
+    assert float(made.meter.grad_norm) == pytest.approx(0.01 * count**0.5, rel=1e-5)
+    after = torch.stack([p.grad.norm() for p in made.denoiser.parameters()]).norm()
+    assert float(after) == pytest.approx(0.01 * count**0.5 if clip is None else clip, rel=1e-3)
+
+
+def test_steps_micro_batches_and_ranks_draw_differently():
+    from diffexp.randomness import key
+
+    draws = {key(0, "train", s, m, r) for s in range(20) for m in range(4) for r in range(4)}
+    assert len(draws) == 20 * 4 * 4
+
+
+def test_bfloat16_is_near_float32():
+    """At the same times and noise, with weights beyond their zeros."""
+    batch = next(iter(loader(batch_size=256).val_dataloader()))
+    found = {}
+    for precision in ("fp32", "bf16"):
+        made = module(precision=precision, ema=EMA(()))
+        torch.manual_seed(1)
+        for part in made.denoiser.network.modules():
+            if isinstance(part, nn.Conv2d):
+                nn.init.normal_(part.weight, std=0.05)
+        told = []
+        made.eval()
+        made.log = lambda name, value, told=told, **_: told.append(float(value))
+        with torch.no_grad():
+            made.validation_step(batch, 0)
+        found[precision] = told[0]
+    assert found["bf16"] != found["fp32"]
+    assert found["bf16"] == pytest.approx(found["fp32"], rel=0.01)
+
+
+def test_compiling_keeps_the_names_of_the_weights():
+    assert module(compile=True).state_dict().keys() == module().state_dict().keys()
