@@ -16,6 +16,7 @@ from diffexp.experiment.job import Job
 from diffexp.experiment.record import Record
 from diffexp.experiment.screen import counting, summary
 from diffexp.metrics.evaluator import Evaluation, Evaluator
+from diffexp.networks.allocator import keep_freed_memory
 from diffexp.training import AtomicCheckpointIO, DiffusionModule, Jsonl
 from diffexp.training.evaluate import Evaluate, show
 from diffexp.training.logger import Tracker
@@ -48,6 +49,8 @@ class Train:
         loader: DataModule = job.build("loader")
         evaluator: Evaluator = job.build("evaluator")
         module = _module(job, loader)
+        if not torch.cuda.is_available():
+            keep_freed_memory()
         trainer = _trainer(job, Evaluate(evaluator, job.folder), tracker)
         if trainer.is_global_zero:
             print(headline(module, loader))

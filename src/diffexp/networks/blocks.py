@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import ConfigError
+from diffexp.errors import ConfigError
 
 Resample = Literal["up", "down"]
 Told = tuple[Tensor, ...]  # what each residual block is told, (B, told) each

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import ConfigError
+from diffexp.errors import ConfigError
 
 
 def sinusoid(t: Tensor, width: int) -> Tensor:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from ..errors import ConfigError
-from .blocks import Attention, Downsample, ResidualBlock, Told, Upsample
+from diffexp.errors import ConfigError
+from diffexp.networks.blocks import Attention, Downsample, ResidualBlock, Told, Upsample
 
 
 class Chain(nn.ModuleList):
@@ -73,9 +73,7 @@ class Paths:
         return ResidualBlock(c_in, c_out, self.groups, self.dropout, self.scale_shift)
 
     def attend(self, c: int) -> Attention:
-        return Attention(
-            c, self.groups, self.heads if self.head_channels is None else c // self.head_channels
-        )
+        return Attention(c, self.groups, self.heads, self.head_channels)
 
     def halve(self, c: int) -> nn.Module:
         if not self.updown:

@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
-from .blocks import Attention, Norm, ResidualBlock, Told, conv3x3
-from .embedding import Embedding
-from .paths import Paths, plan
+from diffexp.networks.blocks import Attention, Norm, ResidualBlock, Told, conv3x3
+from diffexp.networks.embedding import Embedding
+from diffexp.networks.paths import Paths, plan
 
 
 class UNet(nn.Module):

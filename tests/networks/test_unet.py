@@ -1,0 +1,193 @@
+"""The UNet: its size, its layouts, its precision, and what it refuses."""
+
+import re
+
+import pytest
+import torch
+from commands import CONF
+from omegaconf import OmegaConf
+from torch import nn
+
+from diffexp.errors import ConfigError
+from diffexp.experiment.build import build
+from diffexp.networks import UNet
+from diffexp.networks.blocks import attend
+from diffexp.networks.embedding import sinusoid
+
+SMALL = {"channels": 16, "channel_mult": (1, 2), "blocks": 1, "attention": (4,), "groups": 2}
+VARIANTS = {
+    "plain": {},
+    "scale_shift": {"scale_shift": True},
+    "updown": {"updown": True},
+    "heads": {"heads": 4},
+    "head_channels": {"head_channels": 8},
+    "adm": {"scale_shift": True, "updown": True, "head_channels": 8, "blocks": 2},
+}
+PRESETS = sorted(p.stem for p in (CONF / "network").glob("*.yaml"))
+FIXED = {  # size, colours, outputs, classes
+    "unet_tiny": (8, 1, 1, 10),
+    "unet_digits": (8, 1, 1, 10),
+    "unet_mnist": (28, 1, 1, 10),
+    "unet_cifar10_small": (32, 3, 3, 10),
+    "unet_cifar10_ddpm": (32, 3, 3, None),
+    "unet_cifar10_iddpm": (32, 3, 6, None),
+    "unet_adm64": (64, 3, 6, 1000),
+}
+
+
+def awake(net, std=0.1):
+    """With weights where a new network has zeros."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for part in net.modules():
+            if isinstance(part, nn.Conv2d):
+                part.weight.normal_(std=std, generator=generator)
+    return net
+
+
+def small(classes=3, **options):
+    torch.manual_seed(0)
+    return awake(UNet(8, 1, 2, classes, **SMALL | options))
+
+
+def batch(n=4, classes=3, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    cond = None if classes is None else torch.randint(classes + 1, (n,), generator=g)
+    return torch.randn(n, 1, 8, 8, generator=g), torch.rand(n, generator=g), cond
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_preset_has_the_parameters_that_it_states(name):
+    text = (CONF / "network" / f"{name}.yaml").read_text()
+    stated = int(re.search(r"([\d,]+) parameters", text)[1].replace(",", ""))
+    size, colours, outputs, classes = FIXED[name]
+    make = build(OmegaConf.to_container(OmegaConf.create(text)))
+    with torch.device("meta"):
+        net = make(image_size=size, in_channels=colours, out_channels=outputs, num_classes=classes)
+    assert sum(p.numel() for p in net.parameters()) == stated
+
+
+def test_network_of_ddpm_has_its_35_746_307_parameters():
+    with torch.device("meta"):
+        net = UNet(32, 3, 3, None)
+    assert sum(p.numel() for p in net.parameters()) == 35_746_307
+
+
+@pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS)
+def test_variants_run_and_begin_at_zero(options):
+    torch.manual_seed(0)
+    net = UNet(8, 1, 2, 3, **SMALL | options)
+    x, t, cond = batch()
+    out = net(x, t, cond)
+    assert out.shape == (4, 2, 8, 8) and not out.any()
+    out = awake(net)(x, t, cond)
+    assert out.isfinite().all() and out.std() > 1e-3
+    out.square().sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
+
+
+def test_time_class_and_null_label_matter():
+    net, (x, t, _) = small().eval(), batch()
+    outs = [net(x, t, torch.full((4,), c)) for c in range(4)] + [net(x, t + 0.1, torch.zeros(4).long())]
+    for i, a in enumerate(outs):
+        for b in outs[:i]:
+            assert not torch.allclose(a, b, atol=1e-5)
+
+
+def test_images_of_a_batch_do_not_see_each_other():
+    net, (x, t, cond) = small().eval(), batch()
+    torch.testing.assert_close(net(x, t, cond)[2:3], net(x[2:3], t[2:3], cond[2:3]), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS)
+def test_both_layouts_give_the_same_and_stay_channels_last(options):
+    net, (x, t, cond) = small(**options).eval(), batch()
+    seen = []
+    for part in net.modules():
+        if isinstance(part, nn.Conv2d):
+            part.register_forward_hook(lambda _m, _i, out: seen.append(out))
+    a = net(x, t, cond)
+    assert all(out.is_contiguous(memory_format=torch.channels_last) for out in seen if min(out.shape[1:]) > 1)
+    reference = small(**options).eval().to(memory_format=torch.contiguous_format)
+    torch.testing.assert_close(reference(x, t, cond), a, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS)
+def test_recomputation_gives_the_same_gradients(options):
+    grads = []
+    for checkpoint in (False, True):
+        net, (x, t, cond) = small(**options, dropout=0.3, checkpoint=checkpoint), batch()
+        torch.manual_seed(7)
+        net(x, t, cond).square().mean().backward()
+        grads.append([p.grad for p in net.parameters()])
+    for a, b in zip(*grads, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def test_compiles_without_a_break():
+    net, (x, t, cond) = small().eval(), batch()
+    torch._dynamo.reset()
+    compiled = torch.compile(net, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(x, t, cond), net(x, t, cond), rtol=1e-4, atol=1e-5)
+
+
+def test_times_stay_apart_under_bfloat16():
+    """The embedding is float32 whatever autocast says: neighbouring steps of the chain are told apart."""
+    net = small().eval()
+    t = torch.tensor([0.998, 0.999, 1.0])
+    whole = net.embedding(t, torch.zeros(3).long())
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(net.embedding(t, torch.zeros(3).long()), whole)
+        out = net(batch(3)[0], t, torch.zeros(3).long())
+    assert out.dtype == torch.bfloat16 and whole.dtype == torch.float32
+    assert not torch.allclose(whole[0], whole[1], atol=1e-5)
+
+
+def test_bfloat16_is_near_float32():
+    net, (x, t, cond) = small().eval(), batch()
+    want = net(x, t, cond)
+    with torch.autocast("cpu", torch.bfloat16):
+        got = net(x, t, cond).float()
+    assert (got - want).norm() < 0.03 * want.norm()
+
+
+def test_sinusoid_is_that_of_the_paper():
+    t, n = torch.tensor([0.0, 0.25]), 8
+    told = sinusoid(t, 2 * n)
+    w = 10000.0 ** (-torch.arange(n) / (n - 1))
+    torch.testing.assert_close(told[1], torch.cat([(250 * w).sin(), (250 * w).cos()]), rtol=1e-4, atol=1e-4)
+    assert told[0].tolist() == [0.0] * n + [1.0] * n
+
+
+@pytest.mark.parametrize("positions", [16, 64, 400])
+def test_attention_is_that_of_torch(positions):
+    g = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(2, 3, positions, 8, generator=g) for _ in range(3))
+    want = nn.functional.scaled_dot_product_attention(q, k, v)
+    torch.testing.assert_close(attend(q, k, v), want, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"groups": 3}, r"cannot be normalised in 3 groups[\s\S]*network\.groups"),
+        ({"heads": 5}, r"cannot be split with heads=5[\s\S]*network\.heads"),
+        ({"head_channels": 5}, r"head_channels=5"),
+        ({"attention": (5,)}, r"no maps of size 5[\s\S]*choose from \[8, 4\]"),
+        ({"channel_mult": (1, 2, 2, 2, 2)}, r"cannot be halved 4 times[\s\S]*network\.channel_mult"),
+        ({"channels": 3}, r"network\.channels"),
+        ({"blocks": 0}, r"blocks=0"),
+        ({"dropout": 1.0}, r"dropout=1\.0"),
+    ],
+)
+def test_refusals_name_the_key(options, text):
+    with pytest.raises(ConfigError, match=text):
+        UNet(8, 1, 1, None, **SMALL | options)
+
+
+def test_labels_must_fit():
+    x, t, cond = batch()
+    with pytest.raises(ConfigError, match="given no cond"):
+        small()(x, t)
+    with pytest.raises(ConfigError, match="knows no classes"):
+        small(None)(x, t, cond)
