@@ -1,10 +1,19 @@
 """Samplers: loops over pairs of times. Imports torch and the core only."""
 
+from diffexp.samplers.adams import Adams
 from diffexp.samplers.ddim import DDIM
 from diffexp.samplers.ddpm import DDPM
+from diffexp.samplers.dpm_solver_pp import DPMSolverPP
 from diffexp.samplers.generate import generate, labels_for, sample
 from diffexp.samplers.grid import Spacing, grid
+from diffexp.samplers.heun import Heun
+from diffexp.samplers.midpoint import Midpoint
 from diffexp.samplers.model import Model, nfe
+from diffexp.samplers.pndm import PNDM
 from diffexp.samplers.sampler import Sampler
+from diffexp.samplers.unipc import UniPC
 
-__all__ = ["DDIM", "DDPM", "Model", "Sampler", "Spacing", "generate", "grid", "labels_for", "nfe", "sample"]
+__all__ = [
+    "DDIM", "DDPM", "PNDM", "Adams", "DPMSolverPP", "Heun", "Midpoint", "Model", "Sampler", "Spacing",
+    "UniPC", "generate", "grid", "labels_for", "nfe", "sample",
+]  # fmt: skip

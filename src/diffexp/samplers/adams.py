@@ -1,0 +1,126 @@
+"""Adams methods with exact coefficients: the prediction as a polynomial, its integral without error.
+
+    held x0:  x_s/σ_s = x_t/σ_t + ∫ e^λ x0(λ) dλ,       λ = log α/σ,
+    held ε:   x_s/α_s = x_t/α_t + ∫ ε(ρ) dρ,            ρ = σ/α.
+
+The last `order` predictions define a polynomial in λ, ρ or t; over the step it is integrated against the
+weight above. Named methods are choices of these: `lms` is ε in ρ (Crowson, k-diffusion), `deis` ε in t (tAB)
+or in ρ (ρAB) (Zhang & Chen 2023), `adams` x0 in λ, of which order 2 is DPM-Solver++(2M) with exact weights.
+With `corrector`, the prediction at the end of a step, which the next step needs anyway, mends the step before
+one goes on from there (the idea of UniC, Zhao et al. 2023); no further network call.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from diffexp.diffusion.denoiser import Denoise, Prediction
+from diffexp.diffusion.schedule import Schedule
+from diffexp.errors import ConfigError
+from diffexp.samplers.grid import Spacing
+from diffexp.samplers.sampler import Noise, Sampler
+from diffexp.samplers.transfer import by_prediction, has_signal
+
+_NODES = 32  # of the quadrature: exact to rounding for steps of λ up to about 20
+
+
+@lru_cache(maxsize=1)
+def _gauss() -> tuple[Tensor, Tensor]:
+    """Nodes and weights of Gauss and Legendre on [0, 1] (Golub & Welsch 1969)."""
+    i = torch.arange(1, _NODES, dtype=torch.float64)
+    off = i / (4 * i**2 - 1).sqrt()
+    nodes, vectors = torch.linalg.eigh(torch.diag(off, 1) + torch.diag(off, -1))
+    return (nodes + 1) / 2, vectors[0] ** 2
+
+
+class Known(NamedTuple):
+    """A prediction and the time that it was made at."""
+
+    t: Tensor
+    prediction: Prediction
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adams(Sampler):
+    """`order` is that of the polynomial's number of nodes, and of the method; one network call a step.
+
+    hold: the quantity that is a polynomial; of: its variable. Steps to the end, where λ is infinite, and from
+    above σ/α = 80 are those of DDIM.
+    """
+
+    spacing: Spacing = "logsnr"
+    order: int = 2
+    hold: Literal["x0", "eps"] = "x0"
+    of: Literal["lam", "ratio", "t"] = "lam"
+    corrector: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 1 <= self.order <= 4:
+            raise ConfigError(f"order={self.order}", "sampler.order", "give 1, 2, 3 or 4")
+
+    def run(
+        self, denoise: Denoise, schedule: Schedule, noise: Noise, cond: Tensor | None = None
+    ) -> Iterator[tuple[Tensor, Prediction]]:
+        x, known = noise(0), list[Known]()
+        start: Tensor | None = None  # of the step before
+        for _, t, s in self.pairs(schedule):
+            p = denoise(x, t, cond)
+            if self.corrector and start is not None:
+                x = self._step(schedule, start, [Known(t, p), *known][: self.order + 1], known[0].t, t)
+            known = [Known(t, p), *known][: self.order]
+            start = x
+            x = self._step(schedule, x, known, t, s)
+            yield x, p
+
+    def _step(self, schedule: Schedule, x: Tensor, known: Sequence[Known], t: Tensor, s: Tensor) -> Tensor:
+        at, to = schedule(t), schedule(s)
+        here = next(k for k in known if k.t == t)
+        if not has_signal(at) or (s == 0 and self._endless()):
+            return by_prediction(here.prediction, to)
+        known = [k for k in known if has_signal(schedule(k.t))]
+        points, mass = self._integral(schedule, t, s)
+        nodes = torch.stack([self._variable(schedule, k.t) for k in known])
+        weights = _lagrange(nodes, points, mass)
+        y = (to.sigma / at.sigma if self.hold == "x0" else to.alpha / at.alpha) * x
+        for w, k in zip(weights, known, strict=True):
+            y = y + w * (k.prediction.x0 if self.hold == "x0" else k.prediction.eps)
+        return y
+
+    def _endless(self) -> bool:
+        """Whether the variable, or the weight, is infinite at the end."""
+        return self.of == "lam" or self.hold == "x0"
+
+    def _variable(self, schedule: Schedule, t: Tensor) -> Tensor:
+        if self.of == "t":
+            return t
+        return schedule(t).lam if self.of == "lam" else schedule(t).ratio
+
+    def _integral(self, schedule: Schedule, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
+        """Values of the variable over the step, and the weight of each, in x_s."""
+        to, (v, w), x0 = schedule(s), _gauss(), self.hold == "x0"
+        if self.of == "t":
+            # of t the schedule has corners: take its change over the pieces of the quadrature
+            ratio = schedule(torch.lerp(t, s, torch.cat([v.new_zeros(1), w.cumsum(0)]))).ratio
+            return torch.lerp(t, s, v), (1 / ratio).diff() * to.sigma if x0 else ratio.diff() * to.alpha
+        a, b = self._variable(schedule, t), self._variable(schedule, s)
+        u = torch.lerp(a, b, v)
+        if self.of == "lam":
+            weight = (u - b).exp() * to.alpha if x0 else -(b - u).exp() * to.sigma
+        else:
+            weight = -to.sigma / u**2 if x0 else to.alpha
+        return u, weight * w * (b - a)
+
+
+def _lagrange(nodes: Tensor, points: Tensor, mass: Tensor) -> list[Tensor]:
+    """The integrals, by points and their mass, of the polynomials that are 1 at one node, 0 at the others."""
+    out = []
+    for i, node in enumerate(nodes):
+        others = torch.cat([nodes[:i], nodes[i + 1 :]])
+        basis = ((points[:, None] - others) / (node - others)).prod(1)
+        out.append((basis * mass).sum())
+    return out

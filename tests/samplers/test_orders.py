@@ -1,0 +1,149 @@
+"""The order of every solver, against the exact flow of a Gaussian, and the identities between them."""
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from oracle import gaussian
+
+from diffexp.diffusion import Denoiser, V, cosine, linear, sigmoid, with_snr
+from diffexp.samplers import DDIM, PNDM, Adams, DPMSolverPP, Heun, Midpoint, UniPC
+
+MEAN, STD = 0.2, 0.5
+SCHEDULES = {
+    "linear": linear(),
+    "cosine": cosine(),
+    "sigmoid": sigmoid(),
+    "zero": with_snr(linear(), zero_terminal=True),
+}
+SOLVERS = {  # with the order that each should have
+    "ddim": (DDIM, {}, 1),
+    "heun": (Heun, {}, 2),
+    "dpm_2": (Midpoint, {}, 2),
+    "2m": (DPMSolverPP, {"order": 2}, 2),
+    "3m": (DPMSolverPP, {"order": 3}, 2),  # as published
+    "unipc 2": (UniPC, {"order": 2}, 3),  # the corrector raises it by one
+    "unipc 3": (UniPC, {"order": 3}, 4),
+    "adams 2": (Adams, {"order": 2}, 2),
+    "adams 3": (Adams, {"order": 3}, 3),
+    "corrected 2": (Adams, {"order": 2, "corrector": True}, 3),
+    "lms 3": (Adams, {"order": 3, "hold": "eps", "of": "ratio"}, 3),
+    "ab eps lam": (Adams, {"order": 2, "hold": "eps", "of": "lam"}, 2),
+    "ab x0 ratio": (Adams, {"order": 2, "of": "ratio"}, 2),
+}
+
+
+def noises(shape=(4, 1, 2, 2)):
+    return lambda k: torch.randn(shape, generator=torch.Generator().manual_seed(k), dtype=torch.float64)
+
+
+def exact(schedule, x, t, s):
+    """The flow from t to s."""
+    at, to = schedule(t), schedule(s)
+    spread = [(u.alpha**2 * STD**2 + u.sigma**2).sqrt() for u in (at, to)]
+    return to.alpha * MEAN + (x - at.alpha * MEAN) * spread[1] / spread[0]
+
+
+def error(sampler, schedule):
+    """Of the point before the step to 0, where λ is infinite and every method takes x0."""
+    denoiser, noise = gaussian(schedule, V(), means=MEAN, std=STD), noises()
+    points = [x for x, _ in sampler.run(denoiser, schedule, noise)]
+    times = sampler.grid(schedule)
+    return float((points[-2] - exact(schedule, noise(0), times[0], times[-2])).abs().max())
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+@pytest.mark.parametrize("name", SOLVERS)
+def test_order(name, schedule):
+    make, options, order = SOLVERS[name]
+    steps = (40, 80, 160)
+    errors = [error(make(steps=n, spacing="logsnr", **options), schedule) for n in steps]
+    slopes = [math.log2(a / b) for a, b in pairwise(errors)]
+    assert slopes[-1] > order - 0.3, (name, slopes)
+    assert errors[-1] < 0.05
+
+
+@pytest.mark.parametrize("start", ["lower", "heun", "runge_kutta"])
+def test_pndm_beats_ddim_and_converges(start):
+    schedule = cosine()
+    ddim = error(DDIM(steps=50, spacing="leading"), schedule)
+    pndm = [error(PNDM(steps=n, start=start, spacing="leading"), schedule) for n in (25, 50, 100)]
+    assert pndm[1] < ddim / 10 and pndm[2] < pndm[1] < pndm[0]
+
+
+def same(a, b, schedule=None, atol=1e-11):
+    schedule = schedule or linear()
+    denoiser = gaussian(schedule, V())
+    runs = ([x for x, _ in sampler.run(denoiser, schedule, noises())] for sampler in (a, b))
+    for x, y in zip(*runs, strict=True):
+        torch.testing.assert_close(x, y, rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("zero", [False, True])
+def test_all_of_order_one_are_ddim(zero):
+    schedule = with_snr(cosine(), zero_terminal=zero)
+    for sampler in (
+        DPMSolverPP(steps=9, order=1, spacing="trailing"),
+        PNDM(steps=9, order=1),
+        *(Adams(steps=9, order=1, spacing="trailing", hold=h, of=o)
+          for h, o in (("x0", "lam"), ("eps", "lam"), ("eps", "ratio"), ("eps", "t"))),
+    ):  # fmt: skip
+        # tAB integrates the schedule numerically
+        same(DDIM(steps=9), sampler, schedule, atol=1e-9)
+
+
+def test_identities():
+    same(Heun(steps=8), Heun(steps=8, s_churn=0.0, s_noise=3.0))
+    # without differences, the corrector of order 1 has nothing but the new prediction
+    same(UniPC(steps=1), DDIM(steps=1))
+
+
+def test_sde_of_order_one_has_the_exact_transition():
+    """η = 1, order 1: x_s given x_t and x0 is the posterior, so it is DDPM's step with the small variance."""
+    same(DDIM(steps=12, eta=1.0), DPMSolverPP(steps=12, order=1, eta=1.0, spacing="trailing"), atol=1e-9)
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_sde_converges_to_the_data(order):
+    schedule = linear()
+    sampler = DPMSolverPP(steps=100, order=order, eta=1.0, spacing="logsnr")
+    x = sampler.sample(gaussian(schedule, V()), schedule, noises((1, 1, 40_000, 1)))
+    assert float(x.mean()) == pytest.approx(MEAN, abs=0.02)
+    assert float(x.std()) == pytest.approx(STD, rel=0.06 if order == 1 else 0.02)
+
+
+@pytest.mark.parametrize("sampler", [Heun(steps=40, s_churn=20), Midpoint(steps=60, eta=1.0)], ids=str)
+def test_fresh_noise_keeps_the_data(sampler):
+    schedule = linear()
+    x = sampler.sample(gaussian(schedule, V()), schedule, noises((1, 1, 40_000, 1)))
+    assert float(x.mean()) == pytest.approx(MEAN, abs=0.02)
+    assert float(x.std()) == pytest.approx(STD, rel=0.03)
+
+
+class Counting(Denoiser):
+    """Notes the times at which it is called."""
+
+    def forward(self, x, t, cond=None):
+        self.times.append(float(t))
+        return super().forward(x, t, cond)
+
+
+@pytest.mark.parametrize("schedule", [linear(), with_snr(linear(), zero_terminal=True)], ids=["", "zero"])
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        DDIM(steps=7), Heun(steps=7), Heun(steps=7, s_churn=5.0), Heun(steps=7, spacing="trailing"),
+        Midpoint(steps=7), Midpoint(steps=7, eta=1.0), Midpoint(steps=7, eta=0.5, spacing="trailing"),
+        DPMSolverPP(steps=7), UniPC(steps=7),
+        Adams(steps=7, corrector=True), *(PNDM(steps=7, start=s) for s in ("lower", "heun", "runge_kutta")),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_calls_are_those_that_are_made(sampler, schedule):
+    made = gaussian(schedule, V())
+    denoiser = Counting(made.network, schedule, made.prediction, made.variance)
+    denoiser.times = []
+    out = sampler.sample(denoiser, schedule, noises())
+    assert out.isfinite().all()
+    assert denoiser.times == pytest.approx(sampler.calls(schedule).tolist(), abs=1e-12)
