@@ -1,0 +1,34 @@
+"""The README names every group and every option, and what it shows can be typed."""
+
+import re
+from pathlib import Path
+
+from commands import CONF, composed
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+GROUPS = {
+    folder.name: [p.stem for p in folder.glob("*.yaml")]
+    for folder in CONF.iterdir()
+    if folder.is_dir() and folder.name != "hydra"
+}
+
+
+def test_every_option_is_in_the_table():
+    for group, options in GROUPS.items():
+        (row,) = re.findall(rf"^\| `{group}` \| (.*?) \|", README, re.MULTILINE)
+        assert sorted(re.findall(r"`(\w+)`", row)) == sorted(options), group
+
+
+def test_command_lines_compose():
+    lines = re.findall(r"^    python run\.py (.*?)(?: {3,}#.*)?$", README, re.MULTILINE)
+    typed = [line.split() for line in lines if not line.startswith("--")]
+    assert len(typed) >= 8
+    for words in typed:
+        sweep = "-m" in words
+        overrides = [w for w in words if w != "-m"]
+        composed([re.sub(r"=([^\[,]+),.*", r"=\1", w) for w in overrides] if sweep else overrides)
+
+
+def test_pictures_are_there():
+    for name in re.findall(r"!\[.*?\]\((.*?)\)", README):
+        assert (CONF.parent / name).stat().st_size > 1000
