@@ -38,7 +38,7 @@ class Evaluate(Callback):
             pl_module.model(), device=pl_module.device, rank=(trainer.global_rank, trainer.world_size)
         )
         values = {f"val/{k}": v for k, v in result.values.items()}
-        pl_module.log_dict(values, rank_zero_only=True, batch_size=1)
+        pl_module.log_dict(values, sync_dist=True, batch_size=1)  # the same on every rank
         if trainer.is_global_zero:
             show(trainer, pl_module, result, self.folder)
 

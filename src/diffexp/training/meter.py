@@ -1,6 +1,7 @@
 """What is told of training: means since they were last told, summed where the losses are, read when told."""
 
 import time
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ class Meter:
 
     def _clear(self) -> None:
         self._sums: Tensor | None = None
-        self._images, self._start = 0, time.perf_counter()
+        self._start = time.perf_counter()
         self.grad_norm: Tensor | None = None
 
     def pause(self) -> None:
@@ -37,20 +38,22 @@ class Meter:
         sums.index_add_(0, quarter, mse).index_add_(0, quarter + QUARTERS, torch.ones_like(mse))
         sums[-2], sums[-1] = losses.weighted.float().sum(), len(mse)
         self._sums = sums if self._sums is None else self._sums + sums
-        self._images += len(mse)
 
-    def take(self, step: int, ranks: int = 1) -> dict[str, float]:
-        """The means, and a new start. Raises DivergedError when the loss is not finite."""
+    def take(self, step: int, over_ranks: Callable[[Tensor], Tensor] = lambda sums: sums) -> dict[str, float]:
+        """The means over all ranks, and a new start. Raises DivergedError when the loss is not finite.
+
+        over_ranks: sums a tensor over them.
+        """
         assert self._sums is not None
         seconds = time.perf_counter() - self._start
-        *quarters, total, n = self._sums.tolist()
+        *quarters, total, n = over_ranks(self._sums).tolist()
         values = {"train/loss": total / n}
         for q in range(QUARTERS):
             if quarters[q + QUARTERS]:
                 values[f"train/loss_q{q + 1}"] = quarters[q] / quarters[q + QUARTERS]
         if self.grad_norm is not None:
             values["train/grad_norm"] = float(self.grad_norm)
-        values["train/images_per_s"] = ranks * self._images / seconds
+        values["train/images_per_s"] = n / seconds
         self._clear()
         if not all(v == v and abs(v) != float("inf") for v in values.values()):
             what = f"the loss is not finite at step {step}: {values['train/loss']}"

@@ -132,7 +132,7 @@ class DiffusionModule(LightningModule):
         if step % trainer.log_every_n_steps or step == self._told:  # type: ignore[attr-defined]
             return
         self._told = step
-        values = self.meter.take(step, trainer.world_size)
+        values = self.meter.take(step, lambda sums: trainer.strategy.reduce(sums, reduce_op="sum"))
         values["train/lr"] = trainer.optimizers[0].param_groups[0]["lr"]
         self.log_dict(values, logger=False, batch_size=1)  # for callbacks
         for logger in trainer.loggers:
