@@ -83,13 +83,15 @@ def test_prior_is_the_divergence_from_unit_noise():
 def test_decoder_is_a_distribution_over_the_256_values():
     values = (torch.arange(256, dtype=torch.float64) / 127.5 - 1).view(-1, 1, 1, 1)
     for mean, std in ((0.1, 0.05), (-0.97, 0.3), (0.999, 0.02), (0.0, 3.0)):
-        nll = bound.decoder(values, torch.full_like(values, mean), torch.tensor(std).double().log())
+        nll = bound.decoder(
+            values, torch.full_like(values, mean), torch.tensor(std, dtype=torch.float64).log()
+        )
         assert float((-nll).exp().sum()) == pytest.approx(1, abs=3e-10)
 
 
 def test_decoder_is_symmetric_and_exact_in_its_tails():
     values = (torch.arange(256, dtype=torch.float64) / 127.5 - 1).view(-1, 1, 1, 1)
-    log_std = torch.tensor(0.1).double().log()
+    log_std = torch.tensor(0.1, dtype=torch.float64).log()
     up = bound.decoder(values, torch.full_like(values, 0.3), log_std)
     down = bound.decoder(-values, torch.full_like(values, -0.3), log_std)
     torch.testing.assert_close(up, down, rtol=1e-12, atol=0)

@@ -60,8 +60,8 @@ def test_one_dimension():
 def test_two_gaussians_in_closed_form():
     # tr (C₁C₂)^½ of 2 x 2 is (tr C₁C₂ + 2 (det C₁C₂)^½)^½, and these two do not commute
     c1, c2 = (
-        torch.tensor([[2.0, 0.6], [0.6, 1.0]]).double(),
-        torch.tensor([[1.0, -0.4], [-0.4, 3.0]]).double(),
+        torch.tensor([[2.0, 0.6], [0.6, 1.0]], dtype=torch.float64),
+        torch.tensor([[1.0, -0.4], [-0.4, 3.0]], dtype=torch.float64),
     )
     product = c1 @ c2
     root = (product.trace() + 2 * product.det().sqrt()).sqrt()
@@ -72,7 +72,10 @@ def test_two_gaussians_in_closed_form():
 
 def test_a_singular_covariance_in_closed_form():
     # C₁ = u uᵀ has rank 1, so the cross term is (uᵀC₂u)^½
-    u, c2 = torch.tensor([1.0, 2.0, 0.0]).double(), torch.diag(torch.tensor([1.0, 4.0, 9.0])).double()
+    u, c2 = (
+        torch.tensor([1.0, 2.0, 0.0], dtype=torch.float64),
+        torch.diag(torch.tensor([1.0, 4.0, 9.0])).double(),
+    )
     expected = 5 + 14 - 2 * 17**0.5
     assert frechet_distance(exactly([0.0] * 3, torch.outer(u, u)), exactly([0.0] * 3, c2)) == pytest.approx(
         expected, rel=1e-11

@@ -95,7 +95,7 @@ def test_karras_is_the_papers():
     angles = torch.cat([torch.zeros(1).double(), torch.linspace(low, high, 4000, dtype=torch.float64)])
     schedule = Schedule(angles)
     ratios = schedule(grid(schedule, 18, "karras")[:-1]).ratio
-    torch.testing.assert_close(ratios, torch.tensor(KARRAS).double(), rtol=5e-6, atol=0)
+    torch.testing.assert_close(ratios, torch.tensor(KARRAS, dtype=torch.float64), rtol=5e-6, atol=0)
 
 
 def test_logsnr_is_even_in_lambda_and_soft_below_one():

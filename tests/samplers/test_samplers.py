@@ -24,8 +24,10 @@ def trajectory(sampler, denoiser, noise):
 
 @pytest.mark.parametrize(("eta", "std"), [(1.0, 0.9053839), (0.5, 0.4526920), ("hat", 0.9059447), (0.0, 0.0)])
 def test_noise_of_a_step_from_900_to_800(eta, std):
-    s, t = torch.tensor(801 / 1000).double(), torch.tensor(901 / 1000).double()
-    assert float(DDIM(eta=eta).stds(linear(), s, t)[1]) == pytest.approx(std, abs=1e-7)
+    s, t = torch.tensor(801 / 1000, dtype=torch.float64), torch.tensor(901 / 1000, dtype=torch.float64)
+    assert float(DDIM(eta=eta).stds(linear(), s, t)[1]) == pytest.approx(
+        std, abs=1e-7
+    )  # as many digits as are known
 
 
 @pytest.mark.parametrize("schedule", [linear(), cosine()], ids=["linear", "cosine"])
@@ -48,7 +50,7 @@ def test_full_chain_is_the_textbook(variance):
     ours = trajectory(DDPM(steps=1000, variance=variance), denoiser, noise)
     x = noise(0)
     for k, i in enumerate(reversed(range(1000)), 1):
-        eps = denoiser(x, torch.tensor((i + 1) / 1000).double()).eps
+        eps = denoiser(x, torch.tensor((i + 1) / 1000, dtype=torch.float64)).eps
         x = (x - beta[i] / (1 - bar[i]).sqrt() * eps) / alpha[i].sqrt()
         small = beta[i] * (1 - bar[i - 1]) / (1 - bar[i]) if i else torch.zeros(())
         x = x + ((small if variance == "fixed_small" else beta[i]).sqrt() * noise(k) if i else 0)
@@ -131,7 +133,7 @@ def test_learned_variance_of_the_optimal_model_gives_the_exact_data():
     x = DDPM(steps=100).sample(denoiser, denoiser.schedule, noises((1, 1, 60_000, 1)))
     assert float(x.mean()) == pytest.approx(0.2, abs=0.01)
     # the last step takes no noise, and loses what is unknown there
-    level = denoiser.schedule(torch.tensor(0.01).double())
+    level = denoiser.schedule(torch.tensor(0.01, dtype=torch.float64))
     lost = float(0.25 * level.sigma**2 / (level.alpha**2 * 0.25 + level.sigma**2))
     assert float(x.var()) == pytest.approx(0.25 - lost, rel=0.03)
 

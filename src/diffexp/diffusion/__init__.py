@@ -5,7 +5,7 @@ from diffexp.diffusion.codec import Pixels
 from diffexp.diffusion.conditioning import ClassLabel, Unconditional
 from diffexp.diffusion.denoiser import Denoiser, Prediction
 from diffexp.diffusion.guidance import ClassifierFree, Guided
-from diffexp.diffusion.objective import SNR, Chain, Losses, MinSNR, Objective, Uniform
+from diffexp.diffusion.objective import Losses, Objective
 from diffexp.diffusion.prediction import EDM, X0, Eps, V
 from diffexp.diffusion.schedule import (
     Level,
@@ -19,11 +19,25 @@ from diffexp.diffusion.schedule import (
     sigmoid_beta,
     with_snr,
 )
+from diffexp.diffusion.times import Chain, LogitNormal, LogNormal, Stratified
 from diffexp.diffusion.variance import FixedLarge, FixedSmall, LearnedRange
+from diffexp.diffusion.weighting import (
+    P2,
+    SNR,
+    Debiased,
+    EDMWeight,
+    MinSNR,
+    Sigmoid,
+    SoftMinSNR,
+    TruncatedSNR,
+    Uniform,
+)
 
 __all__ = [
-    "EDM", "SNR", "X0", "Chain", "ClassLabel", "ClassifierFree", "Clipped", "Denoiser", "Dynamic", "Eps",
-    "FixedLarge", "FixedSmall", "Guided", "LearnedRange", "Level", "Losses", "MinSNR", "NoClip", "Objective",
-    "Pixels", "Posterior", "Prediction", "Schedule", "Static", "Unconditional", "Uniform", "V", "cosine",
-    "linear", "quad", "scaled_linear", "sigmoid", "sigmoid_beta", "with_snr",
+    "EDM", "P2", "SNR", "X0", "Chain", "ClassLabel", "ClassifierFree", "Clipped", "Debiased", "Denoiser",
+    "Dynamic", "EDMWeight", "Eps", "FixedLarge", "FixedSmall", "Guided", "LearnedRange", "Level",
+    "LogNormal", "LogitNormal", "Losses", "MinSNR", "NoClip", "Objective", "Pixels", "Posterior",
+    "Prediction", "Schedule", "Sigmoid", "SoftMinSNR", "Static", "Stratified", "TruncatedSNR",
+    "Unconditional", "Uniform", "V", "cosine", "linear", "quad", "scaled_linear", "sigmoid", "sigmoid_beta",
+    "with_snr",
 ]  # fmt: skip

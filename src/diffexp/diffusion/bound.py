@@ -34,13 +34,14 @@ def step(schedule: Schedule, x0: Tensor, error: Tensor, t: Tensor, frac: Tensor 
     """
     s = ((t * schedule.T).round() - 1) / schedule.T
     var = log_variance(schedule, s, t, frac)
+    var = var.to(error.dtype)
     q = schedule.posterior(s, t)
     # at s = 0 there is no divergence to take, for q is a point
-    true = torch.where(s == 0, var.detach(), q.var.clamp(min=1e-300).log())
+    true = torch.where(s == 0, var, q.var.clamp(min=1e-300).log().to(error.dtype))
     gap = true - var
-    kl = 0.5 * (gap.exp() - 1 - gap + (q.c_0 * error) ** 2 * (-var).exp())
+    kl = 0.5 * (torch.expm1(gap) - gap + (q.c_0.to(error.dtype) * error) ** 2 * (-var).exp())
     nats = torch.where(s == 0, decoder(x0, x0 + error, var / 2), kl)
-    return _bits(nats.to(error.dtype).expand_as(error))
+    return _bits(nats.expand_as(error))
 
 
 def decoder(x0: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:

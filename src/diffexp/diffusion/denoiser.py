@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from diffexp.diffusion.prediction import Parameterization
-from diffexp.diffusion.schedule import Level, Schedule
+from diffexp.diffusion.schedule import Level, Schedule, like
 from diffexp.diffusion.variance import Variance
 from diffexp.errors import ConfigError
 
@@ -28,11 +28,6 @@ class Denoise(Protocol):
     """x: (B, C, H, W); t: float64, 0-dim or (B, 1, 1, 1), in (0, 1]; cond: int64 (B,) or None."""
 
     def __call__(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> Prediction: ...
-
-
-def like(c: Tensor | float, x: Tensor) -> Tensor | float:
-    """A float64 coefficient made ready to combine with x, without promoting x to float64."""
-    return c.to(x.dtype) if isinstance(c, Tensor) and c.ndim else c
 
 
 def eps_from(x: Tensor, x0: Tensor, level: Level) -> Tensor:

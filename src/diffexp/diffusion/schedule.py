@@ -49,6 +49,11 @@ class Posterior(NamedTuple):
     beta: Tensor
 
 
+def like(c: Tensor | float, x: Tensor) -> Tensor | float:
+    """A float64 coefficient made ready to combine with x, without promoting x to float64."""
+    return c.to(x.dtype) if isinstance(c, Tensor) and c.ndim else c
+
+
 @dataclass(frozen=True, eq=False)
 class Schedule:
     """The table of angles φ(i/T), float64, shape (T + 1,), from 0 to at most π/2.

@@ -13,7 +13,7 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor
 
-from diffexp.diffusion.schedule import Schedule
+from diffexp.diffusion.schedule import Schedule, like
 
 
 class Variance(Protocol):
@@ -58,7 +58,7 @@ class LearnedRange:
 
 
 def log_variance(schedule: Schedule, s: Tensor, t: Tensor, frac: Tensor | float) -> Tensor:
-    """log var of the step t → s, float64.
+    """log var of the step t → s, float64, or in the dtype of frac where that is a tensor and t is not 0-dim.
 
     At s = 0, where β̃ = 0, β̃ of the chain's second step stands in; both fixed variances are that one there,
     as in the code of Ho et al. 2020.
@@ -66,6 +66,7 @@ def log_variance(schedule: Schedule, s: Tensor, t: Tensor, frac: Tensor | float)
     q = schedule.posterior(s, t)
     one = torch.ones((), dtype=torch.float64, device=t.device) / schedule.T
     low = torch.where(s == 0, schedule.posterior(one, 2 * one).var, q.var).log()
-    f = (frac + 1) / 2
-    between = f * q.beta.log() + (1 - f) * low
-    return between if isinstance(frac, Tensor) else torch.where(s == 0, low, between)
+    high, f = q.beta.log(), (frac + 1) / 2
+    if not isinstance(f, Tensor):
+        return torch.where(s == 0, low, f * high + (1 - f) * low)
+    return f * like(high, f) + (1 - f) * like(low, f)

@@ -13,7 +13,9 @@ QUARTERS = 4
 
 
 class Meter:
-    """loss: weighted mean; loss_q1..q4: mean squared error of the network's output by quarter of t."""
+    """loss: weighted mean; loss_q1..q4: mean squared error of the network's output by quarter of t; vlb_step:
+    L_t in bits/dim, where the objective has it (T of them are the bound).
+    """
 
     def __init__(self) -> None:
         self._clear()
@@ -34,9 +36,12 @@ class Meter:
         """One micro-batch."""
         quarter = (losses.t * QUARTERS).ceil().long().clamp(1, QUARTERS) - 1
         mse = losses.mse.float()
-        sums = torch.zeros(2 * QUARTERS + 2, device=mse.device)
+        sums = torch.zeros(2 * QUARTERS + 3, device=mse.device)
         sums.index_add_(0, quarter, mse).index_add_(0, quarter + QUARTERS, torch.ones_like(mse))
         sums[-2], sums[-1] = losses.weighted.float().sum(), len(mse)
+        self._bound = losses.vlb is not None
+        if losses.vlb is not None:
+            sums[-3] = losses.vlb.float().sum()
         self._sums = sums if self._sums is None else self._sums + sums
 
     def take(self, step: int, over_ranks: Callable[[Tensor], Tensor] = lambda sums: sums) -> dict[str, float]:
@@ -46,11 +51,13 @@ class Meter:
         """
         assert self._sums is not None
         seconds = time.perf_counter() - self._start
-        *quarters, total, n = over_ranks(self._sums).tolist()
+        *quarters, bits, total, n = over_ranks(self._sums).tolist()
         values = {"train/loss": total / n}
         for q in range(QUARTERS):
             if quarters[q + QUARTERS]:
                 values[f"train/loss_q{q + 1}"] = quarters[q] / quarters[q + QUARTERS]
+        if self._bound:
+            values["train/vlb_step"] = bits / n
         if self.grad_norm is not None:
             values["train/grad_norm"] = float(self.grad_norm)
         values["train/images_per_s"] = n / seconds

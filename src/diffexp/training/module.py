@@ -82,6 +82,7 @@ class DiffusionModule(LightningModule):
         config: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        objective.check(variance)
         known = None if classes is None else len(classes)
         self.denoiser = build_denoiser(
             shape, known, network, schedule, prediction, variance, conditioning, precision
