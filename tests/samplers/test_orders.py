@@ -8,7 +8,8 @@ import torch
 from oracle import gaussian
 
 from diffexp.diffusion import Denoiser, V, cosine, linear, sigmoid, with_snr
-from diffexp.samplers import DDIM, PNDM, Adams, DPMSolverPP, Heun, Midpoint, UniPC
+from diffexp.samplers import DDIM, PNDM, Adams, DPMSolver, DPMSolverPP, Heun, Midpoint, UniPC, encode, slerp
+from diffexp.samplers.dpm_solver import orders_of
 
 MEAN, STD = 0.2, 0.5
 SCHEDULES = {
@@ -29,6 +30,10 @@ SOLVERS = {  # with the order that each should have
     "adams 3": (Adams, {"order": 3}, 3),
     "corrected 2": (Adams, {"order": 2, "corrector": True}, 3),
     "lms 3": (Adams, {"order": 3, "hold": "eps", "of": "ratio"}, 3),
+    "dpm_solver 2": (DPMSolver, {"order": 2}, 2),
+    "dpm_solver 3": (DPMSolver, {"order": 3}, 3),
+    "dpm_solver++ 2s": (DPMSolver, {"order": 2, "hold": "x0"}, 2),
+    "dpm_solver++ 3s": (DPMSolver, {"order": 3, "hold": "x0"}, 3),
     "ab eps lam": (Adams, {"order": 2, "hold": "eps", "of": "lam"}, 2),
     "ab x0 ratio": (Adams, {"order": 2, "of": "ratio"}, 2),
 }
@@ -57,7 +62,7 @@ def error(sampler, schedule):
 @pytest.mark.parametrize("name", SOLVERS)
 def test_order(name, schedule):
     make, options, order = SOLVERS[name]
-    steps = (40, 80, 160)
+    steps = (81, 162, 324) if make is DPMSolver else (40, 80, 160)  # whose list of orders ends with 2
     errors = [error(make(steps=n, spacing="logsnr", **options), schedule) for n in steps]
     slopes = [math.log2(a / b) for a, b in pairwise(errors)]
     assert slopes[-1] > order - 0.3, (name, slopes)
@@ -136,7 +141,8 @@ class Counting(Denoiser):
         DDIM(steps=7), Heun(steps=7), Heun(steps=7, s_churn=5.0), Heun(steps=7, spacing="trailing"),
         Midpoint(steps=7), Midpoint(steps=7, eta=1.0), Midpoint(steps=7, eta=0.5, spacing="trailing"),
         DPMSolverPP(steps=7), UniPC(steps=7),
-        Adams(steps=7, corrector=True), *(PNDM(steps=7, start=s) for s in ("lower", "heun", "runge_kutta")),
+        DPMSolver(steps=7), DPMSolver(steps=9, order=2, hold="x0"), Adams(steps=7, corrector=True),
+        *(PNDM(steps=7, start=s) for s in ("lower", "heun", "runge_kutta")),
     ],
     ids=str,
 )  # fmt: skip
@@ -147,3 +153,35 @@ def test_calls_are_those_that_are_made(sampler, schedule):
     out = sampler.sample(denoiser, schedule, noises())
     assert out.isfinite().all()
     assert denoiser.times == pytest.approx(sampler.calls(schedule).tolist(), abs=1e-12)
+
+
+def test_published_lists_of_orders():
+    assert orders_of(12, 3) == [3, 3, 3, 2, 1] and orders_of(10, 3) == [3, 3, 3, 1]
+    assert orders_of(11, 3) == [3, 3, 3, 2] and orders_of(7, 2) == [2, 2, 2, 1]
+    for order in (1, 2, 3):
+        for n in range(1, 40):
+            assert sum(orders_of(n, order)) == n
+
+
+def test_encoding_is_the_flow_backwards():
+    """Of a Gaussian: to the exact noise at first order, and back to the image."""
+    schedule, x0 = cosine(), MEAN + STD * noises()(0)
+    denoiser, errors = gaussian(schedule, V(), means=MEAN, std=STD), []
+    for n in (50, 100, 200):
+        sampler = DDIM(steps=n)
+        *_, noise = encode(denoiser, schedule, sampler, x0)
+        errors.append(float((noise - noises()(0)).abs().max()))
+        back = sampler.sample(denoiser, schedule, lambda k, noise=noise: noise)
+        assert float((back - x0).abs().max()) < 10 / n
+    assert errors[2] < errors[1] / 1.5 < errors[0] / 2.2
+
+
+def test_great_circle_keeps_the_length():
+    a, b = noises((3, 1, 8, 8))(1), noises((3, 1, 8, 8))(2)
+    way = slerp(a, b, torch.linspace(0, 1, 5))
+    assert way.shape == (5, 3, 1, 8, 8)
+    torch.testing.assert_close(way[0], a)
+    torch.testing.assert_close(way[-1], b)
+    lengths = way.flatten(2).norm(dim=2)
+    assert (lengths > torch.minimum(lengths[0], lengths[-1]) * 0.98).all()
+    assert (torch.lerp(a, b, 0.5).flatten(1).norm(dim=1) < 0.85 * lengths[2]).all()

@@ -3,7 +3,9 @@
 from diffexp.samplers.adams import Adams
 from diffexp.samplers.ddim import DDIM
 from diffexp.samplers.ddpm import DDPM
+from diffexp.samplers.dpm_solver import DPMSolver
 from diffexp.samplers.dpm_solver_pp import DPMSolverPP
+from diffexp.samplers.encode import encode, slerp
 from diffexp.samplers.generate import generate, labels_for, sample
 from diffexp.samplers.grid import Spacing, grid
 from diffexp.samplers.heun import Heun
@@ -14,6 +16,6 @@ from diffexp.samplers.sampler import Sampler
 from diffexp.samplers.unipc import UniPC
 
 __all__ = [
-    "DDIM", "DDPM", "PNDM", "Adams", "DPMSolverPP", "Heun", "Midpoint", "Model", "Sampler", "Spacing",
-    "UniPC", "generate", "grid", "labels_for", "nfe", "sample",
+    "DDIM", "DDPM", "PNDM", "Adams", "DPMSolver", "DPMSolverPP", "Heun", "Midpoint", "Model", "Sampler",
+    "Spacing", "UniPC", "encode", "generate", "grid", "labels_for", "nfe", "sample", "slerp",
 ]  # fmt: skip
