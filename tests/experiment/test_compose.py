@@ -15,6 +15,8 @@ NEEDS = {
     "data=npz": ["data.path=here.npz"],
     "task=sample": ["task.ckpt=run"],
     "task=evaluate": ["task.ckpt=run"],
+    "task=encode": ["task.ckpt=run"],
+    "task=interpolate": ["task.ckpt=run"],
 }
 
 

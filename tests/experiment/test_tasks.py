@@ -141,3 +141,26 @@ def test_failed_run_says_so_in_run_json(job, tmp_path):
         job(*QUICK, "optimizer.lr=1e30", "trainer.log_every_n_steps=1", "model.clip_norm=null", folder="nan")
     told = json.loads((tmp_path / "nan" / "run.json").read_text())
     assert told["state"].startswith("DivergedError")
+
+
+def test_encode_goes_there_and_back(trained, job):
+    errors = []
+    for steps in (5, 100):
+        out = job(
+            "task=encode",
+            f"task.ckpt={trained}",
+            f"sampler.steps={steps}",
+            "sampler.eta=0",
+            folder=f"e{steps}",
+        )
+        errors.append(results(out)["results"]["mse"])
+        assert (out / "samples" / "reconstructed.png").stat().st_size > 1000
+    assert errors[1] < errors[0] / 10
+    with pytest.raises(ConfigError, match=r"ODE of DDIM[\s\S]*sampler=ddim sampler\.eta=0"):
+        job("task=encode", f"task.ckpt={trained}", folder="no")
+
+
+def test_interpolation_ends_at_its_noises(trained, job):
+    out = job("task=interpolate", f"task.ckpt={trained}", "task.n=3", "task.points=4", "task.classes=[3]")
+    with Image.open(out / "samples" / "interpolated.png") as picture:
+        assert picture.height == pytest.approx(3 * 80, abs=60) and picture.width > 4 * 80
