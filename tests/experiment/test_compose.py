@@ -16,6 +16,7 @@ NEEDS = {
     "task=sample": ["task.ckpt=run"],
     "task=evaluate": ["task.ckpt=run"],
     "task=encode": ["task.ckpt=run"],
+    "task=likelihood": ["task.ckpt=run"],
     "task=interpolate": ["task.ckpt=run"],
 }
 

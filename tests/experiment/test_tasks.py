@@ -164,3 +164,12 @@ def test_interpolation_ends_at_its_noises(trained, job):
     out = job("task=interpolate", f"task.ckpt={trained}", "task.n=3", "task.points=4", "task.classes=[3]")
     with Image.open(out / "samples" / "interpolated.png") as picture:
         assert picture.height == pytest.approx(3 * 80, abs=60) and picture.width > 4 * 80
+
+
+def test_likelihood_adds_up(trained, job):
+    out = job("task=likelihood", f"task.ckpt={trained}", "task.n=20", "task.steps=30", folder="bits")
+    told = results(out)["results"]
+    assert told["bpd"] == pytest.approx(told["L_T"] + told["L_t"] + told["L_0"], rel=1e-6)
+    assert told["n"] == 20 and told["bpd_half_width"] > 0 and told["L_T"] < 1e-3
+    lines = (out / "likelihood.csv").read_text().splitlines()
+    assert lines[0] == "t,bits_per_dim,standard_error" and len(lines) == 31 and lines[1].startswith("0.001,")

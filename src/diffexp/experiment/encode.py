@@ -64,9 +64,7 @@ class Encode:
         save(_pairs(batch.image, model.codec.decode(back).cpu()), picture)
         told = {"mse": mse, "n": len(x0), "steps": sampler.steps, "noise_std": float(noise.std())}
         record.results |= told | {"picture": str(picture)}
-        say(
-            f"{len(x0)} test images, {sampler.steps} steps there and back: error {mse:.5f} (mean square, of 1)"
-        )
+        say(f"{len(x0)} test images, {sampler.steps} steps each way: mean squared error {mse:.5f} of 1")
         say(f"the noise has mean {float(noise.mean()):.3f} and standard deviation {float(noise.std()):.3f}")
         say(f"picture: {near(picture)}   everything: {near(job.folder)}/")
 
