@@ -48,6 +48,8 @@ HEAVY = [
     (["+trainer.max_stesp=3"], 2, ["max_steps"]),
     (["network._target_=os.system"], 2, ["os.system may not be built", "plugins="]),
     (["network._target_=diffexp.networks.unet.torch.load"], 2, ["diffexp.networks.unet.torch.load"]),
+    (["precision=fp16"], 2, ["float16 needs a CUDA device", "type precision=bf16"]),
+    (["variance=learned_range"], 2, ["does not train a learned variance", "objective=hybrid"]),
     (["sampler.steps=abc", "sampler.eta=x"], 2, ["2 problems", "sampler.steps=abc", "sampler.eta=x"]),
     (["task=sample", "task.ckpt=nowhere.ckpt"], 3, ["nowhere.ckpt"]),
     (["data=folder", "data.path=empty"], 3, ["empty"]),

@@ -30,6 +30,7 @@ class Encode:
             raise ConfigError(f"n={self.n}", "task.n", "give 1 or more")
 
     def check(self, job: Job) -> None:
+        device_of(job)
         restored, parts, data = self._ready(job)
         data.check()
         restored.model.check(parts["sampler"], parts["guidance"])

@@ -20,6 +20,7 @@ class Evaluate:
     ema: bool = True
 
     def check(self, job: Job) -> None:
+        device_of(job)
         restored, evaluator, data = self._ready(job)
         data.check()
         evaluator.check(data, restored.model)

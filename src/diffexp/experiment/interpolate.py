@@ -33,6 +33,7 @@ class Interpolate:
             raise ConfigError(f"n={self.n}, points={self.points}", "task", "give n from 1 and points from 2")
 
     def check(self, job: Job) -> None:
+        device_of(job)
         restored = restore(self.ckpt, self.ema, job.config["plugins"], precision_of(job))
         nodes = sampling_config(job, restored.config)
         parts = [build(nodes[key], key, job.allowed) for key in ("sampler", "guidance")]

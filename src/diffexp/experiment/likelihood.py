@@ -37,6 +37,7 @@ class Likelihood:
             raise ConfigError(f"n={self.n}, steps={self.steps}", "task", "give 2 or more of each")
 
     def check(self, job: Job) -> None:
+        device_of(job)
         restored, _, data = self._ready(job)
         data.check()
         if tuple(data.shape) != tuple(restored.model.shape):

@@ -136,7 +136,11 @@ def precision_of(job: Job) -> Precision | None:
 
 
 def device_of(job: Job) -> torch.device:
-    """Where the trainer group says that the work is done."""
+    """Where the trainer group says that the work is done. Raises ConfigError when that is not there."""
     accelerator = job.config["trainer"].get("accelerator", "cpu")
-    cuda = accelerator in ("gpu", "cuda") or (accelerator == "auto" and torch.cuda.is_available())
-    return torch.device("cuda" if cuda else "cpu")
+    wanted, there = accelerator in ("gpu", "cuda"), torch.cuda.is_available()
+    if wanted and not there:
+        raise ConfigError("there is no CUDA device", "trainer", "type trainer=cpu")
+    if job.config["precision"] == "fp16" and not there:
+        raise ConfigError("float16 needs a CUDA device", "precision", "type precision=bf16 or precision=fp32")
+    return torch.device("cuda" if wanted or (accelerator == "auto" and there) else "cpu")

@@ -39,6 +39,7 @@ class Sample:
             raise ConfigError(f"n={self.n}", "task.n", "give 1 or more")
 
     def check(self, job: Job) -> None:
+        device_of(job)
         self._ready(job)
 
     def _ready(self, job: Job) -> tuple[Restored, dict[str, Any], Tensor | None]:

@@ -14,6 +14,7 @@ from diffexp.data import DataModule
 from diffexp.errors import DiffexpError, ResourceError
 from diffexp.experiment.job import Job
 from diffexp.experiment.record import Record
+from diffexp.experiment.restore import device_of
 from diffexp.experiment.screen import counting, summary
 from diffexp.metrics.evaluator import Evaluation, Evaluator
 from diffexp.networks.allocator import keep_freed_memory
@@ -28,6 +29,7 @@ class Train:
     """What is trained, on what, and how often it is measured is all in the configuration."""
 
     def check(self, job: Job) -> None:
+        device_of(job)
         loader: DataModule = job.build("loader")
         loader.prepare_data()
         module = _module(job, loader, shapes_only=True)
@@ -65,7 +67,7 @@ class Train:
     def _measure(
         self, job: Job, trainer: Trainer, module: DiffusionModule, evaluator: Evaluator, record: Record
     ) -> None:
-        module.to(trainer.strategy.root_device)
+        module.to(trainer.strategy.root_device).eval()
         found: dict[float, Evaluation] = {}
         for scale in evaluator.scales or (evaluator.guidance.scale,):
             with counting(f"sampling at guidance scale {scale:g}") as progress:

@@ -1,0 +1,36 @@
+"""Two processes on one machine, by the command line."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from commands import CONF, QUICK
+
+
+@pytest.mark.slow
+def test_two_processes_train_and_measure_as_one(tmp_path):
+    told = {}
+    for ranks in (1, 2):
+        folder = tmp_path / f"of{ranks}"
+        typed = [
+            *QUICK, "trainer=ddp", "trainer.accelerator=cpu", f"trainer.devices={ranks}",
+            "trainer.max_steps=60",
+            "evaluator.every=1", "trainer.log_every_n_steps=20", f"dir={folder}",
+        ]  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, str(CONF.parent / "run.py"), *typed],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr
+        told[ranks] = json.loads((folder / "run.json").read_text())
+        lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        assert [line["step"] for line in lines if "train/loss" in line] == [20, 40, 60]
+        assert sum("val/fid_digits64" in line for line in lines) == 2
+    one, two = (told[ranks]["results"] for ranks in (1, 2))
+    assert two["cards"]["fid_digits64"]["n"] == one["cards"]["fid_digits64"]["n"] == 20
+    # other times and noise, drawn by rank: near, not equal
+    assert two["val/loss"] == pytest.approx(one["val/loss"], rel=0.1)
