@@ -139,12 +139,12 @@ def _tags(job: Job) -> list[str]:
 def _fit(trainer: Trainer, module: DiffusionModule, loader: DataModule) -> None:
     try:
         trainer.fit(module, loader)
+    except SystemExit as error:  # what Lightning makes of Ctrl-C and SIGTERM, without a word
+        raise KeyboardInterrupt from error
     except torch.OutOfMemoryError as error:
         do = "lower loader.batch_size (and raise trainer.accumulate_grad_batches), or precision=bf16"
         raise ResourceError(
             f"out of memory: {str(error).splitlines()[0]}", "loader.batch_size", do
         ) from error
-    if trainer.interrupted:
-        raise KeyboardInterrupt
     if not trainer.state.finished:
         raise DiffexpError("training has stopped before its end", "", "see the log in the run folder")
