@@ -114,3 +114,10 @@ def test_noise_level_spacings_start_at_80_where_there_is_no_signal():
 def test_beta_spacing_is_dense_at_both_ends():
     gaps = -grid(LINEAR, 40, "beta")[:-1].diff()
     assert gaps[20] > 2 * gaps[1] and gaps[20] > 2 * gaps[-1]
+
+
+def test_sqrt_t_is_even_to_the_end():
+    for steps in (5, 31):
+        roots = grid(LINEAR, steps, "sqrt_t").sqrt()
+        torch.testing.assert_close(roots.diff(), torch.full((steps,), -1 / steps, dtype=torch.float64))
+    assert float(grid(LINEAR, 200, "sqrt_t")[-2]) == pytest.approx(1 / 1000)

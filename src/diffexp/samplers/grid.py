@@ -68,8 +68,8 @@ def _stride(T: int, S: int) -> Tensor:
 
 
 def _sqrt_t(T: int, S: int) -> Tensor:
-    """Evenly in √t, from the last to the first."""
-    return torch.linspace(math.sqrt(T), 1, S, dtype=torch.float64) ** 2
+    """Evenly in √t; the step to 0 is as long as the others, or begins at the first of the chain if later."""
+    return torch.linspace(math.sqrt(T), max(1, math.sqrt(T) / S), S, dtype=torch.float64) ** 2
 
 
 def _beta(T: int, S: int) -> Tensor:
