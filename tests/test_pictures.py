@@ -4,12 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from diffexp.errors import ConfigError
-from diffexp.pictures import GAP, MARGIN, PAPER, grid, save
+from diffexp.errors import ConfigError, ResourceError
+from diffexp.pictures import GAP, LEAST, LINE, MARGIN, PAPER, grid, save
 
 
 def plain(n, value=90, size=8, channels=1):
     return torch.full((n, channels, size, size), value, dtype=torch.uint8)
+
+
+def inked(part):
+    return bool((np.asarray(part) != PAPER).any())
 
 
 def test_small_images_are_enlarged_pixel_by_pixel():
@@ -17,19 +21,28 @@ def test_small_images_are_enlarged_pixel_by_pixel():
     page = np.asarray(grid(images, size=80))
     assert page.shape == (80 + 2 * MARGIN, 80 + 2 * MARGIN, 3)
     inside = page[MARGIN:-MARGIN, MARGIN:-MARGIN]
-    assert (inside[::10, ::10, 0] == images[0, 0].numpy()).all()
-    assert (inside[9::10, 9::10] == inside[::10, ::10]).all()
+    assert (inside == images[0, 0].numpy().repeat(10, 0).repeat(10, 1)[..., None]).all()
     assert (page[:MARGIN] == PAPER).all()
 
 
-@pytest.mark.parametrize(("size", "factor"), [(28, 3), (32, 2), (256, 1)])
-def test_factor_is_whole(size, factor):
-    page = grid(plain(1, size=size, channels=3), size=80)
-    assert page.size == (size * factor + 2 * MARGIN,) * 2
+@pytest.mark.parametrize("about", [80, 96])
+@pytest.mark.parametrize(("side", "factor"), [(8, None), (28, 3), (32, 3), (256, 1)])
+def test_factor_is_whole(side, factor, about):
+    page = grid(plain(1, size=side, channels=3), size=about)
+    assert page.size == (side * (factor or about // 8) + 2 * MARGIN,) * 2
 
 
-def test_without_labels_nearly_square():
-    assert grid(plain(7), size=8).size == (3 * 8 + 2 * GAP + 2 * MARGIN,) * 2
+def test_without_labels_nearly_square_in_reading_order():
+    images = torch.arange(7, dtype=torch.uint8).view(7, 1, 1, 1).expand(7, 1, 8, 8) * 20
+    page = grid(images, size=8)
+    assert page.size == (3 * 8 + 2 * GAP + 2 * MARGIN,) * 2
+    at = [(MARGIN + i % 3 * (8 + GAP), MARGIN + i // 3 * (8 + GAP)) for i in range(9)]
+    assert [page.getpixel(p) for p in at] == [(20 * i,) * 3 for i in range(7)] + [PAPER, PAPER]
+    assert page.getpixel((MARGIN + 8, MARGIN)) == PAPER
+
+
+def test_columns_are_kept_without_labels():
+    assert grid(plain(7), columns=7, size=8).size == (7 * 8 + 6 * GAP + 2 * MARGIN, 8 + 2 * MARGIN)
 
 
 def test_colours_are_kept():
@@ -40,29 +53,77 @@ def test_colours_are_kept():
 def test_each_label_has_rows_and_a_head():
     labels = ["boot"] * 3 + ["bag"] * 12 + ["shirt"]
     page = np.asarray(grid(plain(16), labels, columns=10, size=40))
-    rows = 1 + 2 + 1
-    assert page.shape[0] == rows * 40 + (rows - 1) * GAP + 2 * MARGIN
+    rows = (3, 10, 2, 1)
+    assert page.shape[0] == len(rows) * 40 + (len(rows) - 1) * GAP + 2 * MARGIN
     left = page.shape[1] - MARGIN - 10 * 40 - 9 * GAP
     assert left > MARGIN + 20
-    for r, headed in enumerate((True, True, False, True)):
-        strip = page[MARGIN + r * (40 + GAP) : MARGIN + r * (40 + GAP) + 40, :left]
-        assert (strip != 255).any() == headed
+    for r, (count, headed) in enumerate(zip(rows, (True, True, False, True), strict=True)):
+        strip = page[MARGIN + r * (40 + GAP) : MARGIN + r * (40 + GAP) + 40]
+        assert inked(strip[:, :left]) == headed
+        end = left + count * 40 + (count - 1) * GAP
+        assert (strip[:, end - 40 : end] == 90).all() and not inked(strip[:, end:])
 
 
-def test_long_title_is_broken_into_lines_not_cut():
-    words = " ".join(["step 1200, 25 calls, fid_digits64 2.371, accuracy_svm 0.978"] * 3)
-    short, long = grid(plain(4), size=80, title="step 1"), grid(plain(4), size=80, title=words)
-    assert long.width == short.width and long.height > short.height + 5 * 14
-    right = np.asarray(long)[:, -MARGIN:]
-    assert (right == 255).all()
+def test_a_head_is_never_cut():
+    name = "a class of a name much longer than is wise\nin two lines"
+    page = np.asarray(grid(plain(2), [name, "b"], size=40))
+    assert page.shape[1] > 350 and not inked(page[:, :MARGIN]) and inked(page[:, MARGIN : MARGIN + 20])
+
+
+@pytest.mark.parametrize("between", [" ", "_"])
+def test_long_title_is_broken_into_lines_not_cut(between):
+    words = "step 1200, 25 calls, fid_digits64 2.371, accuracy_svm 0.978".replace(" ", between)
+    once, thrice = (np.asarray(grid(plain(4), size=80, title=between.join([words] * n))) for n in (1, 3))
+    bare = grid(plain(4), size=80).height
+    lines = [(page.shape[0] - bare - GAP) / LINE for page in (once, thrice)]
+    assert lines[0] in (2, 3) and lines[1] in (5, 6, 7)
+    for page in (once, thrice):
+        assert page.shape[1] <= LEAST + 2 * MARGIN
+        assert not inked(page[:, -MARGIN:]) and not inked(page[:MARGIN])
+        titles = page[MARGIN : page.shape[0] - bare + MARGIN - GAP]
+        assert all(inked(titles[k : k + LINE]) for k in range(0, len(titles), LINE))
+
+
+def test_all_letters_of_a_title_are_drawn():
+    wide = grid(plain(30), columns=30, size=80, title="fid_digits64" * 10)
+    narrow = grid(plain(1), size=80, title="fid_digits64" * 10)
+    dark = [int((np.asarray(page.convert("L")) < 135).sum()) for page in (wide, narrow)]
+    tiles = [30 * 80**2, 80**2]  # of the value 90, dark too
+    letters = [d - t for d, t in zip(dark, tiles, strict=True)]
+    assert letters[0] > 1000 and letters[1] == pytest.approx(letters[0], rel=0.1)
+
+
+def test_title_does_not_widen_a_grid_that_has_room():
+    assert grid(plain(4), size=80, title="step 1").width == grid(plain(4), size=80).width
 
 
 def test_save_is_whole_and_makes_its_folder(tmp_path):
     path = tmp_path / "a" / "b.png"
-    save(grid(plain(4)), path)
+    for value in (90, 200):
+        save(grid(plain(4, value)), path)
     assert path.read_bytes().startswith(b"\x89PNG") and list(path.parent.iterdir()) == [path]
 
 
-def test_no_images_are_refused():
-    with pytest.raises(ConfigError, match="no images"):
-        grid(plain(0))
+def test_save_that_fails_leaves_nothing(tmp_path):
+    path = tmp_path / "taken.png"
+    path.mkdir()
+    with pytest.raises(ResourceError, match=r"cannot be written[\s\S]*taken\.png"):
+        save(grid(plain(1)), path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("images", "options", "message"),
+    [
+        (plain(0), {}, "no images"),
+        (plain(2).float(), {}, r"float32[\s\S]*uint8"),
+        (plain(2, channels=2), {}, r"\(2, 2, 8, 8\)"),
+        (plain(2)[0], {}, r"\(1, 8, 8\)"),
+        (plain(2), {"labels": ["a"]}, "1 labels for 2 images"),
+        (plain(2), {"columns": 0}, "columns is 0"),
+        (plain(2), {"size": 0}, "size is 0"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(images, options, message):
+    with pytest.raises(ConfigError, match=message):
+        grid(images, **options)

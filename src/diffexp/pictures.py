@@ -1,4 +1,8 @@
-"""Pictures to look at: sample grids, one row for each label, and curves."""
+"""Pictures to look at: sample grids, one row for each label.
+
+Small images are enlarged by a whole factor, each pixel a square (nearest neighbour), so that a grid shows the
+pixels a model made and nothing that a filter invented.
+"""
 
 import math
 import os
@@ -7,14 +11,18 @@ from itertools import groupby
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from diffexp.errors import ConfigError
+from diffexp.errors import ConfigError, ResourceError
 
-GAP = 4  # between images
-MARGIN = 14  # around all
-PAPER, INK = (255, 255, 255), (40, 40, 40)
+GAP = 4  # pixels between images
+MARGIN = 14  # pixels around all
+TEXT = 15  # height of the letters of heads and title
+LINE = TEXT + 5  # from one line of the title to the next
+LEAST = 240  # pixels a title may take, however narrow the grid below it
+PAPER, INK = (244, 244, 242), (40, 40, 40)  # not white: many photographs have white borders
 
 
 def grid(
@@ -24,48 +32,75 @@ def grid(
     size: int = 80,
     title: str | None = None,
 ) -> Image.Image:
-    """Images uint8 (N, C, H, W), grey or RGB, side by side; small ones are enlarged to about `size`.
+    """Images uint8 (N, C, H, W), grey or RGB, side by side; small ones are enlarged to about `size` pixels.
 
-    labels: one for each image; each run of equal ones is a row with its label at the left, or several rows
-    when it is longer than `columns`. Without labels the grid is nearly square. Raises ConfigError for no
-    images.
+    labels: one each; a run of equal ones is a row with its label at the left, broken after `columns` (10).
+    Without labels the grid is nearly square. A long title is broken into lines. Raises ConfigError.
     """
-    if not len(images):
-        raise ConfigError("there are no images to draw", "images", "give at least one")
+    _check(images, labels, columns, size)
     tiles = _tiles(images, size)
     columns = columns or (math.ceil(math.sqrt(len(tiles))) if labels is None else 10)
     rows = _rows(len(tiles), labels, columns)
-    high, wide = tiles.shape[1:3]
-    font = ImageFont.load_default(max(12, min(22, high // 3)))
-    head = max((font.getlength(name) for name, _ in rows), default=0)
-    left = MARGIN + (math.ceil(head) + 2 * GAP if head else 0)
-    most = max(len(row) for _, row in rows)
-    width = left + most * (wide + GAP) - GAP + MARGIN
-    lines, small = _wrapped(title, width - 2 * MARGIN)
-    top = MARGIN + len(lines) * (small.size + GAP) + (GAP if lines else 0)
-    page = Image.new("RGB", (width, top + len(rows) * (high + GAP) - GAP + MARGIN), PAPER)
+    font = _font()
+    head = math.ceil(max(font.getlength(name) for name, _ in rows))
+    left = MARGIN + (head + 2 * GAP if head else 0)
+    high, wide = tiles.shape[1] + GAP, tiles.shape[2] + GAP
+    inner = left - MARGIN + max(len(row) for _, row in rows) * wide - GAP
+    lines = _wrapped(title or "", max(inner, LEAST), font)
+    inner = max(inner, *(math.ceil(font.getlength(line)) for line in lines), 0)
+    top = MARGIN + (len(lines) * LINE + GAP if lines else 0)
+    page = Image.new("RGB", (inner + 2 * MARGIN, top + len(rows) * high - GAP + MARGIN), PAPER)
     draw = ImageDraw.Draw(page)
     for i, line in enumerate(lines):
-        draw.text((MARGIN, MARGIN + i * (small.size + GAP)), line, INK, small)
-    for r, (name, row) in enumerate(rows):
-        y = top + r * (high + GAP)
-        draw.text((left - 2 * GAP, y + high // 2), name, INK, font, anchor="rm")
-        for c, i in enumerate(row):
-            page.paste(Image.fromarray(tiles[i]), (left + c * (wide + GAP), y))
+        draw.text((MARGIN, MARGIN + i * LINE), line, INK, font)
+    _paste(page, draw, tiles, rows, (left, top), font)
     return page
 
 
+def save(image: Image.Image, path: Path) -> None:
+    """As a PNG, all of it or nothing; its folder is made. Raises ResourceError if it cannot be written."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            image.save(part, format="PNG")
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise ResourceError(
+            f"the picture cannot be written: {error.strerror or error}",
+            str(path),
+            "free some disk, or name a folder that you may write to",
+        ) from error
+
+
+def _check(images: Tensor, labels: Sequence[str] | None, columns: int | None, size: int) -> None:
+    shape = tuple(images.shape)
+    if not len(images):
+        raise ConfigError("there are no images to draw", "images", "give at least one")
+    if images.dtype != torch.uint8 or len(shape) != 4 or shape[1] not in (1, 3):
+        what = f"a grid cannot show {images.dtype} of shape {shape}"
+        raise ConfigError(what, "images", "give uint8 (N, 1, H, W) or (N, 3, H, W)")
+    if labels is not None and len(labels) != len(images):
+        what = f"{len(labels)} labels for {len(images)} images"
+        raise ConfigError(what, "labels", "give one for each image")
+    for name, value in (("columns", columns), ("size", size)):
+        if value is not None and value < 1:
+            raise ConfigError(f"{name} is {value}", name, "give at least 1")
+
+
 def _tiles(images: Tensor, size: int) -> np.ndarray:
-    """uint8 (N, H', W', 3), each pixel repeated."""
-    factor = max(1, round(size / max(images.shape[2:])))
-    pixels = images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
+    """uint8 (N, H', W', 3), each pixel repeated by the whole factor nearest to size / side (2.5: 3)."""
+    factor = max(1, math.floor(size / max(images.shape[2:]) + 0.5))
+    pixels = images.expand(-1, 3, -1, -1)
     pixels = pixels.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
     return np.ascontiguousarray(pixels.permute(0, 2, 3, 1).cpu().numpy())
 
 
 def _rows(n: int, labels: Sequence[str] | None, columns: int) -> list[tuple[str, list[int]]]:
-    """(head, numbers of the images) of each row."""
-    names = [""] * n if labels is None else list(labels)
+    """(head, numbers of the images) of each row; the rows that continue a run have the head ""."""
+    names = [""] * n if labels is None else [" ".join(label.split()) for label in labels]
     rows: list[tuple[str, list[int]]] = []
     for name, run in groupby(range(n), key=lambda i: names[i]):
         numbers = list(run)
@@ -74,23 +109,39 @@ def _rows(n: int, labels: Sequence[str] | None, columns: int) -> list[tuple[str,
     return rows
 
 
-def _wrapped(text: str | None, width: int) -> tuple[list[str], ImageFont.FreeTypeFont]:
-    """Lines of a title no wider than `width`, by breaking it at spaces, and the font."""
-    font = ImageFont.load_default(14)
-    assert isinstance(font, ImageFont.FreeTypeFont)
+def _paste(
+    page: Image.Image,
+    draw: ImageDraw.ImageDraw,
+    tiles: np.ndarray,
+    rows: list[tuple[str, list[int]]],
+    corner: tuple[int, int],
+    font: ImageFont.FreeTypeFont,
+) -> None:
+    """The rows below each other from (left, top) = `corner` on, each head right before its first image."""
+    (left, top), (high, wide) = corner, tiles.shape[1:3]
+    for r, (name, row) in enumerate(rows):
+        y = top + r * (high + GAP)
+        draw.text((left - 2 * GAP, y + high // 2), name, INK, font, anchor="rm")
+        for c, i in enumerate(row):
+            page.paste(Image.fromarray(tiles[i]), (left + c * (wide + GAP), y))
+
+
+def _wrapped(text: str, width: int, font: ImageFont.FreeTypeFont) -> list[str]:
+    """Lines no wider than `width`: broken at spaces, and inside a word that is wider than a line."""
     lines: list[str] = []
-    for word in (text or "").split():
-        longer = f"{lines[-1]} {word}" if lines else word
-        if lines and font.getlength(longer) <= width:
-            lines[-1] = longer
-        else:
-            lines.append(word)
-    return lines, font
+    for word in text.split():
+        if lines and font.getlength(f"{lines[-1]} {word}") <= width:
+            lines[-1] += f" {word}"
+            continue
+        lines.append("")
+        for letter in word:
+            if lines[-1] and font.getlength(lines[-1] + letter) > width:
+                lines.append("")
+            lines[-1] += letter
+    return lines
 
 
-def save(image: Image.Image, path: Path) -> None:
-    """As a PNG, all of it or nothing; its folder is made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    image.save(part, format="PNG")
-    os.replace(part, path)
+def _font() -> ImageFont.FreeTypeFont:
+    font = ImageFont.load_default(TEXT)
+    assert isinstance(font, ImageFont.FreeTypeFont)  # it is, whenever a size is given
+    return font

@@ -17,7 +17,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.io import CheckpointIO
 
-from diffexp.errors import ConfigError, DataError, ResourceError
+from diffexp.errors import ConfigError, DataError, DivergedError, ResourceError
 
 LAST = "last.ckpt"
 
@@ -40,7 +40,9 @@ def write(path: Path, checkpoint: Mapping[str, Any]) -> None:
         with part.open("wb") as file:
             torch.save(dict(checkpoint), file)
             _flush(file.fileno(), file)
-        told = {"sha256": digest(part), "before": _told(path).get("sha256"), "bytes": part.stat().st_size}
+        # of what lies there, not of what was told of it: two failures in a row are survived as well
+        before = digest(path) if path.is_file() else None
+        told = {"sha256": digest(part), "before": before, "bytes": part.stat().st_size}
         told["step"] = checkpoint.get("global_step")
         with note.open("w") as file:
             json.dump(told, file)
@@ -65,11 +67,20 @@ def _flush(number: int, file: Any) -> None:
     os.fsync(number)
 
 
-def _told(path: Path) -> dict[str, Any]:
+def _verify(path: Path) -> None:
+    """Raises DataError for a file that is not what its note says, or a note that cannot be read."""
+    note = _beside(path)
+    if not note.exists():
+        return
     try:
-        return json.loads(_beside(path).read_text())
-    except (OSError, ValueError):
-        return {}
+        told = json.loads(note.read_text())
+        expected, size = (told["sha256"], told["before"]), f"{told['bytes']:,}"
+    except (ValueError, KeyError, TypeError) as error:
+        do = "use another checkpoint of the run, or delete the note to load this one unverified"
+        raise DataError("the note of the checkpoint is damaged", str(note), do) from error
+    if digest(path) not in expected:
+        what = f"the checkpoint is damaged ({path.stat().st_size:,} bytes, expected {size})"
+        raise DataError(what, str(path), "use another checkpoint of the run")
 
 
 def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
@@ -82,10 +93,7 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
         found = sorted(p.name for p in path.parent.glob("*.ckpt")) if path.parent.is_dir() else []
         do = f"there are {', '.join(found)}" if found else "give a run folder or a .ckpt file"
         raise DataError(f"there is no checkpoint {path}", "task.ckpt", do)
-    told = _told(path)
-    if told and digest(path) not in (told["sha256"], told["before"]):
-        what = f"the checkpoint is damaged ({path.stat().st_size:,} bytes, expected {told['bytes']:,})"
-        raise DataError(what, str(path), "use another checkpoint of the run")
+    _verify(path)
     try:
         checkpoint = torch.load(path, map_location=map_location, weights_only=True)
     except Exception as error:
@@ -116,23 +124,34 @@ class AtomicCheckpointIO(CheckpointIO):
 
 
 class Checkpoint(Callback):
-    """Writes folder/last.ckpt every `every` steps of the optimizer, and at the end."""
+    """Writes folder/last.ckpt every `every` steps of the optimizer, and at the end.
+
+    Raises DivergedError rather than replace a good checkpoint by one whose weights are not finite.
+    """
 
     def __init__(self, folder: str, every: int = 500) -> None:
         if every < 1:
             raise ConfigError(f"every={every}", "callbacks.checkpoint.every", "give 1 or more steps")
         self.path, self.every, self._written = Path(folder) / LAST, every, 0
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # the first micro-batch of a resumed run ends at the step it was resumed from
+        self._written = trainer.global_step
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if trainer.global_step % self.every == 0:
-            self._write(trainer)
+            self._write(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._write(trainer)
+        self._write(trainer, pl_module)
 
-    def _write(self, trainer: Trainer) -> None:
-        if trainer.global_step != self._written:  # with accumulation, several batches end at one step
-            trainer.save_checkpoint(self.path, weights_only=False)
-            self._written = trainer.global_step
+    def _write(self, trainer: Trainer, module: LightningModule) -> None:
+        if trainer.global_step == self._written:  # with accumulation, several batches end at one step
+            return
+        if not all(bool(p.isfinite().all()) for p in module.parameters()):
+            what = f"the weights are not finite at step {trainer.global_step}"
+            raise DivergedError(what, str(self.path), "lower optimizer.lr, or precision=fp32")
+        trainer.save_checkpoint(self.path, weights_only=False)
+        self._written = trainer.global_step

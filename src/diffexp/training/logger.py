@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -93,11 +94,12 @@ class Wandb:
             "job_type": kind,
             "tags": list(tags),
             "config": dict(config),
-            "settings": wandb.Settings(silent=True, console="off", init_timeout=20, login_timeout=5),
+            "settings": wandb.Settings(silent=True, console="off", init_timeout=8),
         }
         if self.mode == "online":
+            os.environ.setdefault("WANDB_HTTP_TIMEOUT", "6")  # seconds, to hear whether the key is good
             try:
-                if not wandb.login(prompt=False, timeout=5):
+                if not wandb.login(prompt=False):
                     raise ConnectionError("no API key: see wandb login")
                 return WandbLogger(experiment=wandb.init(mode="online", **told))
             except Exception as error:

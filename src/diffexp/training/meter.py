@@ -1,5 +1,6 @@
 """What is told of training: means since they were last told, summed where the losses are, read when told."""
 
+import math
 import time
 from collections.abc import Callable
 
@@ -50,19 +51,19 @@ class Meter:
         over_ranks: sums a tensor over them.
         """
         assert self._sums is not None
+        *quarters, bits, total, n = over_ranks(self._sums).tolist()  # waits for the device
         seconds = time.perf_counter() - self._start
-        *quarters, bits, total, n = over_ranks(self._sums).tolist()
         values = {"train/loss": total / n}
         for q in range(QUARTERS):
             if quarters[q + QUARTERS]:
                 values[f"train/loss_q{q + 1}"] = quarters[q] / quarters[q + QUARTERS]
         if self._bound:
             values["train/vlb_step"] = bits / n
-        if self.grad_norm is not None:
+        if not all(map(math.isfinite, values.values())):
+            what = f"the loss is not finite at step {step}: {values['train/loss']}"
+            raise DivergedError(what, "train/loss", "lower optimizer.lr, or precision=fp32")
+        if self.grad_norm is not None:  # may overflow in fp16: then the scaler leaves the step out
             values["train/grad_norm"] = float(self.grad_norm)
         values["train/images_per_s"] = n / seconds
         self._clear()
-        if not all(v == v and abs(v) != float("inf") for v in values.values()):
-            what = f"the loss is not finite at step {step}: {values['train/loss']}"
-            raise DivergedError(what, "train/loss", "lower optimizer.lr, or precision=fp32")
         return values

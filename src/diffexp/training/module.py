@@ -106,7 +106,7 @@ class DiffusionModule(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         drawn = key(self.seed, "train", self.global_step, batch_idx, self.global_rank)
-        torch.manual_seed(drawn)  # of dropout in the network
+        torch.manual_seed(key(drawn, "dropout"))  # a seed of its own: masks are not to follow the noise
         generator = torch.Generator(self.device).manual_seed(drawn)
         x0 = self.codec.encode(batch.image)
         cond = self.conditioning(batch.label, self.null, generator)
@@ -126,6 +126,9 @@ class DiffusionModule(LightningModule):
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
         self.ema.update(self.denoiser.network, self.global_step + 1)
+
+    def on_train_start(self) -> None:
+        self._told = self.global_step  # a resumed run does not tell its first step again
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         trainer, step = self.trainer, self.global_step

@@ -45,11 +45,9 @@ class TrainingProgress(Callback):
             self._bar.update(self._task, completed=trainer.global_step, told=_told(trainer))
         elif trainer.is_global_zero and self._tenths(trainer) > self._tenth:
             self._tenth = self._tenths(trainer)
-            seconds = time.monotonic() - self._start
-            print(
-                f"step {trainer.global_step}/{trainer.max_steps}, {seconds:.0f} s, {_told(trainer)}",
-                flush=True,
-            )
+            seconds = f"{time.monotonic() - self._start:.0f} s"
+            told = [f"step {trainer.global_step}/{trainer.max_steps}", seconds, _told(trainer)]
+            print(", ".join(filter(None, told)), flush=True)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._stop()
