@@ -5,6 +5,7 @@ from torch import nn
 
 from diffexp.diffusion import Denoiser, FixedSmall
 from diffexp.diffusion.variance import log_variance
+from diffexp.samplers import DDIM, DDPM
 
 
 class Gaussian(nn.Module):
@@ -55,3 +56,29 @@ def flow(schedule, x, t, mean=0.2, std=0.5):
     level = schedule(t)
     spread = (level.alpha**2 * std**2 + level.sigma**2).sqrt()
     return mean + std * (x - level.alpha * mean) / spread
+
+
+def moments(sampler, denoiser, mean=0.2, std=0.5):
+    """Mean and variance of what DDPM or DDIM makes of that data: each step is affine in x, its noise known.
+
+    Guidance leaves it so, with the mean null + w (class − null).
+    """
+    schedule, m, v = denoiser.schedule, torch.zeros(()).double(), torch.ones(()).double()
+    for _, t, s in sampler.pairs(schedule):
+        at, to, q = schedule(t), schedule(s), schedule.posterior(s, t)
+        unknown = std**2 * at.sigma**2 / (at.alpha**2 * std**2 + at.sigma**2)
+        slope, offset = unknown * at.alpha / at.sigma**2, unknown * mean / std**2  # x̂0 = offset + slope x
+        if isinstance(sampler, DDPM):
+            a, b = q.c_x + q.c_0 * slope, q.c_0 * offset
+            frac = {"fixed_small": -1.0, "fixed_large": 1.0}.get(sampler.variance)
+            if frac is None:
+                label = torch.zeros(1, dtype=torch.int64) if denoiser.network.means.ndim else None
+                frac = denoiser(torch.zeros(1, 1, 1, 1).double(), t, label).frac  # the same for any x
+            noise = torch.as_tensor(log_variance(schedule, s, t, frac)).exp() * (s > 0)
+        else:
+            assert isinstance(sampler, DDIM)
+            turn, fresh = sampler.scales(schedule, s, t)
+            a = to.alpha * slope + turn * (1 - at.alpha * slope) / at.sigma
+            b, noise = (to.alpha - turn * at.alpha / at.sigma) * offset, fresh**2
+        m, v = a * m + b, a**2 * v + noise
+    return float(m), float(v)

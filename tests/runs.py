@@ -1,4 +1,4 @@
-"""Small runs on the real digits by Lightning's trainer, with nothing of Hydra: what tests of training share."""
+"""Small runs on the real digits by Lightning's trainer, without Hydra: what tests of training share."""
 
 import json
 

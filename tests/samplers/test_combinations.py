@@ -1,23 +1,28 @@
 """Every combination of the options either samples, or is refused in one sentence."""
 
 import itertools
+import math
+import random
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
 from typing import get_args
 
 import pytest
 import torch
-from oracle import gaussian
+from oracle import gaussian, moments
 
 from diffexp.diffusion import (
     EDM,
     X0,
     ClassifierFree,
     ClassLabel,
+    Dynamic,
     Eps,
     FixedLarge,
     FixedSmall,
     LearnedRange,
+    NoClip,
     Pixels,
     Static,
     V,
@@ -49,8 +54,10 @@ from diffexp.samplers import (
 SCHEDULES = [linear, scaled_linear, quad, cosine, sigmoid, sigmoid_beta]
 PREDICTIONS = [Eps(), X0(), V(), EDM()]
 VARIANCES = [FixedSmall(), FixedLarge(), LearnedRange()]
-MEANS = torch.tensor([-0.5, 0.5, 0.0], dtype=torch.float64)  # two classes, and both
-STEPS = 4
+MEANS, STD = torch.tensor([-0.5, 0.5, 0.0], dtype=torch.float64), 0.1  # two classes, and both
+STEPS, SIZE = 4, 16
+ETAS, CLIPS = (0.0, 0.5, 1.0, "hat"), (NoClip(), Static(), Dynamic())
+CONF = Path(__file__).parents[2] / "conf"
 SOLVERS = [
     Heun, Midpoint, partial(Midpoint, eta=1.0), DPMSolverPP, partial(DPMSolverPP, order=3, eta=1.0), UniPC,
     partial(UniPC, order=3, form="bh1"), partial(Adams, order=3, corrector=True),
@@ -61,13 +68,23 @@ SOLVERS = [
 
 
 def model(schedule, prediction, variance):
-    return Model(gaussian(schedule, prediction, variance, MEANS, 0.1), ClassLabel(), Pixels(), (1, 4, 4), 2)
+    denoiser = gaussian(schedule, prediction, variance, MEANS, STD)
+    return Model(denoiser, ClassLabel(), Pixels(), (1, SIZE, SIZE), 2)
+
+
+def test_no_option_is_left_out():
+    for group, ours in (("schedule", SCHEDULES), ("prediction", PREDICTIONS), ("variance", VARIANCES)):
+        found = {line for file in (CONF / group).glob("*.yaml") for line in file.read_text().splitlines()}
+        names = {line.rpartition(".")[2] for line in found if line.startswith("_target_")}
+        assert names == {getattr(o, "__name__", type(o).__name__) for o in ours}
 
 
 @pytest.mark.parametrize("zero", [False, True], ids=["", "zero"])
 @pytest.mark.parametrize("make", SCHEDULES, ids=lambda f: f.__name__)
 def test_every_combination_samples_or_is_refused(make, zero):
-    schedule = with_snr(make(), zero_terminal=zero)
+    """η and the clip are drawn: each meets each spacing and scale several times."""
+    schedule, draw = with_snr(make(), zero_terminal=zero), random.Random(0)
+    noise = cache(Noise(0, torch.arange(2), (1, SIZE, SIZE)))
     for prediction, variance in itertools.product(PREDICTIONS, VARIANCES):
         if zero and isinstance(prediction, Eps):
             with pytest.raises(ConfigError, match="eps-prediction cannot recover x0 at zero terminal SNR"):
@@ -75,34 +92,47 @@ def test_every_combination_samples_or_is_refused(make, zero):
             continue
         known = model(schedule, prediction, variance)
         for spacing, scale in itertools.product(get_args(Spacing), (1.0, 2.0)):
-            for kind in (DDIM, DDPM):
-                _sampled(known, kind(steps=STEPS, spacing=spacing), ClassifierFree(scale))
+            ddim = DDIM(steps=STEPS, spacing=spacing, eta=draw.choice(ETAS))
+            for sampler in (ddim, DDPM(steps=STEPS, spacing=spacing)):
+                guidance, clip = ClassifierFree(scale), draw.choice(CLIPS)
+                x = _sampled(known, sampler, guidance, clip, noise)
+                assert nfe(sampler, guidance, known) == STEPS * scale
+                if isinstance(clip, NoClip):
+                    _has_moments(x, *moments(sampler, known.denoiser, 0.5 * scale, STD))
+
+
+def _has_moments(x, mean, var):
+    """Of both classes, whose means differ in sign."""
+    n, std = x.numel(), math.sqrt(var)
+    signed = x.double() * torch.tensor([-1, 1]).view(-1, 1, 1, 1)
+    assert float(signed.mean()) == pytest.approx(mean, abs=5 * std / math.sqrt(n))
+    assert float((signed - mean).pow(2).mean().sqrt()) == pytest.approx(std, rel=5 / math.sqrt(2 * n))
 
 
 @pytest.mark.parametrize("zero", [False, True], ids=["", "zero"])
 @pytest.mark.parametrize("make", SCHEDULES, ids=lambda f: f.__name__)
 def test_every_solver_on_every_grid(make, zero):
     known = model(with_snr(make(), zero_terminal=zero), V(), FixedSmall())
+    noise = cache(Noise(0, torch.arange(2), known.shape))
     for solver, spacing in itertools.product(SOLVERS, get_args(Spacing)):
         sampler = solver(steps=10, spacing=spacing)
         if isinstance(sampler, DPMSolver):  # of calls: five steps of the grid
             sampler = replace(sampler, steps={2: 9, 3: 12}[sampler.order])
         if spacing == "soft" and isinstance(sampler, PNDM) and sampler.start != "lower":
             continue  # its first steps are too long for them, as they say
-        _sampled(known, sampler, ClassifierFree(1.0))
+        _sampled(known, sampler, ClassifierFree(1.0), Static(), noise)
 
 
-def _sampled(known, sampler, guidance):
+def _sampled(known, sampler, guidance, clip, noise):
     known.check(sampler, guidance)
-    noise = Noise(0, torch.arange(2), known.shape)
-    denoise = known.guided(guidance, Static())
+    denoise = known.guided(guidance, clip)
     x = sampler.sample(denoise, known.denoiser.schedule, noise, torch.tensor([0, 1]))
-    assert x.isfinite().all() and float(x.abs().max()) <= 1.3
+    assert x.isfinite().all()
+    assert isinstance(clip, NoClip) or float(x.abs().max()) <= 1.3
     # each class on its side, farther out under guidance
     means = x.flatten(1).mean(1)
-    assert means[0] < -0.2 and means[1] > 0.2, (sampler, guidance)
-    if isinstance(sampler, DDIM | DDPM):
-        assert nfe(sampler, guidance, known) == STEPS * (2 if guidance.scale == 2 else 1)
+    assert means[0] < -0.15 and means[1] > 0.15, (sampler, guidance, clip)
+    return x
 
 
 def test_guidance_of_a_model_without_null_label_is_refused():

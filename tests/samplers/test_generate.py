@@ -80,6 +80,24 @@ def test_unconditional_models_refuse_guidance(model):
         generate(alone, DDIM(steps=2), torch.arange(2), guidance=ClassifierFree(3.0))
 
 
+def test_dropout_is_off_while_sampling_only():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = UNet(
+            8, 1, 1, None, channels=16, channel_mult=(1,), blocks=1, attention=(), groups=2, dropout=0.5
+        )
+        for part in network.modules():
+            if isinstance(part, nn.Conv2d):
+                nn.init.normal_(part.weight, std=0.08)
+    alone = Model(Denoiser(network, cosine(), V(), FixedSmall()), Unconditional(), Pixels(), (1, 8, 8))
+    network.conv_in.eval()
+    a, b = (generate(alone, DDIM(steps=2), torch.arange(4)) for _ in range(2))
+    assert torch.equal(a, b)
+    assert network.training and not network.conv_in.training
+    x, t = torch.ones(1, 1, 8, 8), torch.ones(())
+    assert not torch.equal(alone.denoiser(x, t).x0, alone.denoiser(x, t).x0)  # dropout is on again
+
+
 def test_images_that_are_not_finite_are_an_error(model):
     class Broken(nn.Module):
         def forward(self, x, t, cond):

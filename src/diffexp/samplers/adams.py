@@ -3,27 +3,25 @@
     held x0:  x_s/σ_s = x_t/σ_t + ∫ e^λ x0(λ) dλ,       λ = log α/σ,
     held ε:   x_s/α_s = x_t/α_t + ∫ ε(ρ) dρ,            ρ = σ/α.
 
-The last `order` predictions define a polynomial in λ, ρ or t; over the step it is integrated against the
-weight above. Named methods are choices of these: `lms` is ε in ρ (Crowson, k-diffusion), `deis` ε in t (tAB)
-or in ρ (ρAB) (Zhang & Chen 2023), `adams` x0 in λ, of which order 2 is DPM-Solver++(2M) with exact weights.
-With `corrector`, the prediction at the end of a step, which the next step needs anyway, mends the step before
-one goes on from there (the idea of UniC, Zhao et al. 2023); no further network call.
+The last `order` predictions define a polynomial in λ, log ρ = −λ, ρ or t; over the step it is integrated
+against the weight above. Named methods are choices of these: `lms` is ε in ρ (Crowson, k-diffusion), `deis`
+ε in t (tAB), in ρ (ρAB) or in λ (log ρ) (Zhang & Chen 2023), `adams` x0 in λ, of which order 2 is
+DPM-Solver++(2M) with exact weights. With `corrector`, each step is mended as in UniC (tabled.py).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from diffexp.diffusion.denoiser import Denoise, Prediction
 from diffexp.diffusion.schedule import Schedule
 from diffexp.errors import ConfigError
 from diffexp.samplers.grid import Spacing
-from diffexp.samplers.sampler import Noise, Sampler
-from diffexp.samplers.transfer import by_prediction, has_signal
+from diffexp.samplers.tabled import Multistep, Row, ddim
+from diffexp.samplers.transfer import has_signal
 
 _NODES = 32  # of the quadrature: exact to rounding for steps of λ up to about 20
 
@@ -37,23 +35,15 @@ def _gauss() -> tuple[Tensor, Tensor]:
     return (nodes + 1) / 2, vectors[0] ** 2
 
 
-class Known(NamedTuple):
-    """A prediction and the time that it was made at."""
-
-    t: Tensor
-    prediction: Prediction
-
-
 @dataclass(frozen=True, kw_only=True)
-class Adams(Sampler):
-    """`order` is that of the polynomial's number of nodes, and of the method; one network call a step.
+class Adams(Multistep):
+    """`order` is that of the method, 1 to 4; with `corrector` it is one more.
 
     hold: the quantity that is a polynomial; of: its variable. Steps to the end, where λ is infinite, and from
     above σ/α = 80 are those of DDIM.
     """
 
     spacing: Spacing = "logsnr"
-    order: int = 2
     hold: Literal["x0", "eps"] = "x0"
     of: Literal["lam", "ratio", "t"] = "lam"
     corrector: bool = False
@@ -63,33 +53,22 @@ class Adams(Sampler):
         if not 1 <= self.order <= 4:
             raise ConfigError(f"order={self.order}", "sampler.order", "give 1, 2, 3 or 4")
 
-    def run(
-        self, denoise: Denoise, schedule: Schedule, noise: Noise, cond: Tensor | None = None
-    ) -> Iterator[tuple[Tensor, Prediction]]:
-        x, known = noise(0), list[Known]()
-        start: Tensor | None = None  # of the step before
-        for _, t, s in self.pairs(schedule):
-            p = denoise(x, t, cond)
-            if self.corrector and start is not None:
-                x = self._step(schedule, start, [Known(t, p), *known][: self.order + 1], known[0].t, t)
-            known = [Known(t, p), *known][: self.order]
-            start = x
-            x = self._step(schedule, x, known, t, s)
-            yield x, p
+    def row(self, schedule: Schedule, known: Sequence[Tensor], s: Tensor) -> Row:
+        return self._row(schedule, known[0], s, known)
 
-    def _step(self, schedule: Schedule, x: Tensor, known: Sequence[Known], t: Tensor, s: Tensor) -> Tensor:
+    def mend(self, schedule: Schedule, known: Sequence[Tensor], s: Tensor) -> Row | None:
+        if not self.corrector or not has_signal(schedule(known[0])):
+            return None
+        return self._row(schedule, known[0], s, [s, *known])
+
+    def _row(self, schedule: Schedule, t: Tensor, s: Tensor, nodes: Sequence[Tensor]) -> Row:
         at, to = schedule(t), schedule(s)
-        here = next(k for k in known if k.t == t)
         if not has_signal(at) or (s == 0 and self._endless()):
-            return by_prediction(here.prediction, to)
-        known = [k for k in known if has_signal(schedule(k.t))]
+            return ddim(at, to)
         points, mass = self._integral(schedule, t, s)
-        nodes = torch.stack([self._variable(schedule, k.t) for k in known])
-        weights = _lagrange(nodes, points, mass)
-        y = (to.sigma / at.sigma if self.hold == "x0" else to.alpha / at.alpha) * x
-        for w, k in zip(weights, known, strict=True):
-            y = y + w * (k.prediction.x0 if self.hold == "x0" else k.prediction.eps)
-        return y
+        values = torch.stack([self._variable(schedule, u) for u in nodes if has_signal(schedule(u))])
+        keep = to.sigma / at.sigma if self.hold == "x0" else to.alpha / at.alpha
+        return Row(float(keep), tuple(_lagrange(values, points, mass)), self.hold)
 
     def _endless(self) -> bool:
         """Whether the variable, or the weight, is infinite at the end."""
@@ -116,11 +95,11 @@ class Adams(Sampler):
         return u, weight * w * (b - a)
 
 
-def _lagrange(nodes: Tensor, points: Tensor, mass: Tensor) -> list[Tensor]:
+def _lagrange(nodes: Tensor, points: Tensor, mass: Tensor) -> list[float]:
     """The integrals, by points and their mass, of the polynomials that are 1 at one node, 0 at the others."""
     out = []
     for i, node in enumerate(nodes):
         others = torch.cat([nodes[:i], nodes[i + 1 :]])
         basis = ((points[:, None] - others) / (node - others)).prod(1)
-        out.append((basis * mass).sum())
+        out.append(float((basis * mass).sum()))
     return out

@@ -5,21 +5,20 @@
 η = 0 is the probability-flow ODE (Euler's method in σ/α), η = 1 is DDPM with the small variance.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from diffexp.diffusion.denoiser import Denoise, Prediction
 from diffexp.diffusion.schedule import Schedule
 from diffexp.errors import ConfigError
-from diffexp.samplers.sampler import Noise, Sampler
+from diffexp.samplers.tabled import Row, Tabled
 
 
 @dataclass(frozen=True, kw_only=True)
-class DDIM(Sampler):
+class DDIM(Tabled):
     """One network call a step.
 
     eta: 0 or more, or hat for the row σ̂ of the paper's table 1: the direction of η = 1, and noise of the
@@ -33,23 +32,19 @@ class DDIM(Sampler):
         if self.eta != "hat" and self.eta < 0:
             raise ConfigError(f"eta={self.eta} is negative", "sampler.eta", "give 0 or more, or hat")
 
-    def stds(self, schedule: Schedule, s: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """The std that the direction leaves room for, and that of the noise; float64."""
-        q = schedule.posterior(s, t)
+    def scales(self, schedule: Schedule, s: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """√(σ_s² − std²) of ε̂, and the std of the noise; float64."""
+        at, to, q = schedule(t), schedule(s), schedule.posterior(s, t)
+        eta = 1.0 if self.eta == "hat" else self.eta
+        # σ_s² − β̃ = (σ_s² α_t / (α_s σ_t))², without the difference
+        left = (to.sigma * at.alpha / (to.alpha * at.sigma)) ** 2
+        turn = to.sigma * (1 - eta**2 + eta**2 * left).clamp(min=0).sqrt()
         if self.eta == "hat":
             # the last step is left without noise: it would stay in the image
-            return q.var.sqrt(), torch.where(s > 0, q.beta, 0).sqrt()
-        std = self.eta * q.var.sqrt()
-        return std, std
+            return turn, torch.where(s > 0, q.beta, 0).sqrt()
+        return turn, eta * q.var.sqrt()
 
-    def run(
-        self, denoise: Denoise, schedule: Schedule, noise: Noise, cond: Tensor | None = None
-    ) -> Iterator[tuple[Tensor, Prediction]]:
-        x = noise(0)
-        for k, t, s in self.pairs(schedule):
-            p, to = denoise(x, t, cond), schedule(s)
-            room, std = self.stds(schedule, s, t)
-            x = to.alpha * p.x0 + (to.sigma**2 - room**2).clamp(min=0).sqrt() * p.eps
-            if std > 0:
-                x = x + std * noise(k)
-            yield x, p
+    def row(self, schedule: Schedule, known: Sequence[Tensor], s: Tensor) -> Row:
+        at, to, (turn, std) = schedule(known[0]), schedule(s), self.scales(schedule, s, known[0])
+        keep = turn / at.sigma  # ε̂ = (x_t − α_t x̂0)/σ_t
+        return Row(float(keep), (float(to.alpha - keep * at.alpha),), std=float(std))

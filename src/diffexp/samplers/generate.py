@@ -1,9 +1,10 @@
 """Images from a model. Each is drawn from noise of its own: the same one comes out of any batch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffexp.diffusion.clip import Clip, Static
 from diffexp.diffusion.guidance import ClassifierFree
@@ -29,6 +30,18 @@ def labels_for(n: int, classes: int | None, given: Sequence[int] | None = None) 
     return chosen[torch.arange(n) % len(chosen)]
 
 
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """Dropout is off meanwhile; each part is then left as it was."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
 @torch.no_grad()
 def generate(
     model: Model,
@@ -49,13 +62,14 @@ def generate(
     """
     model.check(sampler, guidance)
     denoise, done = model.guided(guidance, clip), []
-    for i in torch.arange(len(index)).split(batch_size):
-        noise = Noise(seed, index[i], model.shape, device)
-        cond = None if labels is None else labels[i].to(device)
-        x = sampler.sample(denoise, model.denoiser.schedule, noise, cond)
-        done.append(model.codec.decode(x).cpu())
-        if on_batch is not None:
-            on_batch(int(i[-1]) + 1)
+    with _evaluating(model.denoiser):
+        for i in torch.arange(len(index)).split(batch_size):
+            noise = Noise(seed, index[i], model.shape, device)
+            cond = None if labels is None else labels[i].to(device)
+            x = sampler.sample(denoise, model.denoiser.schedule, noise, cond)
+            done.append(model.codec.decode(x).cpu())
+            if on_batch is not None:
+                on_batch(int(i[-1]) + 1)
     return torch.cat(done)
 
 

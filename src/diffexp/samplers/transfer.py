@@ -7,6 +7,7 @@ For a prediction (x0, ε) of x_t both are DDIM's step, α_s x0 + σ_s ε. Solver
 guess of x0 or of ε, over the step, in the place of the prediction.
 """
 
+import torch
 from torch import Tensor
 
 from diffexp.diffusion.denoiser import Prediction
@@ -19,18 +20,17 @@ def has_signal(level: Level) -> bool:
     return float(level.ratio) <= RATIO_MAX * (1 + 1e-9)
 
 
+def mix(a: Tensor | float, x: Tensor, b: Tensor | float, y: Tensor) -> Tensor:
+    """a x + b y, in the precision of x."""
+    return torch.mul(x, float(a)).add_(y, alpha=float(b))
+
+
 def by_prediction(p: Prediction, to: Level) -> Tensor:
-    """DDIM's step; the only one of the three that can begin without signal."""
-    return to.alpha * p.x0 + to.sigma * p.eps
-
-
-def by_x0(x: Tensor, x0: Tensor, at: Level, to: Level) -> Tensor:
-    """x0 held over the step; σ_t > 0."""
-    keep = to.sigma / at.sigma
-    return keep * x + (to.alpha - at.alpha * keep) * x0
+    """DDIM's step; the only one of the two that can begin without signal."""
+    return mix(to.alpha, p.x0, to.sigma, p.eps)
 
 
 def by_eps(x: Tensor, eps: Tensor, at: Level, to: Level) -> Tensor:
     """ε held over the step; α_t > 0."""
     keep = to.alpha / at.alpha
-    return keep * x + (to.sigma - at.sigma * keep) * eps
+    return mix(keep, x, to.sigma - at.sigma * keep, eps)

@@ -5,88 +5,68 @@ Data prediction. With h = λ_s − λ_t, r_k = (λ_k − λ_t)/h and D_k = (x0_k
 
     Σ_k ρ_k r_k^(j−1) = j! φ_{j+1}(−h) / B,   j = 1, 2, ...,
     φ_1(u) = (e^u − 1)/u,  φ_{j+1}(u) = (φ_j(u) − 1/j!)/u,  and B = −h (bh1) or e^(−h) − 1 (bh2).
+
+B matters only where the paper takes ρ = 1/2 for a single D_k; solved for there too (exact), B falls out, and
+the method is exponential Adams with a corrector (adams.py).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from diffexp.diffusion.denoiser import Denoise, Prediction
 from diffexp.diffusion.schedule import Schedule
 from diffexp.errors import ConfigError
-from diffexp.samplers.sampler import Noise, Sampler
-from diffexp.samplers.transfer import by_x0
+from diffexp.samplers.tabled import Multistep, Row, ddim
 
 
 @dataclass(frozen=True, kw_only=True)
-class UniPC(Sampler):
-    """order 1 to 3, one network call a step.
+class UniPC(Multistep):
+    """order 1 to 3, which the corrector raises by one.
 
-    form: of B, the paper's two. The order is lower at the start, and the step to the end gives x0.
+    form: of B, the paper's two, or exact. The order is lower at the start, and where λ is infinite: after a
+    start without any signal, and in the step to the end, which gives x0.
     """
 
-    order: int = 2
-    form: Literal["bh1", "bh2"] = "bh2"
+    form: Literal["bh1", "bh2", "exact"] = "bh2"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 1 <= self.order <= 3:
             raise ConfigError(f"order={self.order}", "sampler.order", "give 1, 2 or 3")
 
-    def run(
-        self, denoise: Denoise, schedule: Schedule, noise: Noise, cond: Tensor | None = None
-    ) -> Iterator[tuple[Tensor, Prediction]]:
-        x, known = noise(0), list[tuple[Tensor, Tensor]]()  # (t, x0), the last first
-        start: Tensor | None = None
-        for _, t, s in self.pairs(schedule):
-            p = denoise(x, t, cond)
-            if start is not None:
-                x = self._step(schedule, start, known, t, p.x0)
-            known = [(t, p.x0), *known][: self.order]
-            start = x
-            x = self._step(schedule, x, known, s, None)
-            yield x, p
+    def row(self, schedule: Schedule, known: Sequence[Tensor], s: Tensor) -> Row:
+        keep, (first,), *_ = ddim(schedule(known[0]), schedule(s))
+        others = self._differences(schedule, known[0], s, known[1:])
+        return Row(keep, (first - sum(others), *others))
 
-    def _step(
-        self,
-        schedule: Schedule,
-        x: Tensor,
-        known: Sequence[tuple[Tensor, Tensor]],
-        s: Tensor,
-        new: Tensor | None,
-    ) -> Tensor:
-        """From the newest known time to s; with the prediction `new` at s, corrected."""
-        (t, x0), to = known[0], schedule(s)
-        at = schedule(t)
-        y, h = by_x0(x, x0, at, to), to.lam - at.lam
-        if not h.isfinite():
-            return y
-        ratios, differences = list[Tensor](), list[Tensor]()
-        for u, other in known[1:]:
-            r = (schedule(u).lam - at.lam) / h
-            if r.isfinite():
-                ratios.append(r)
-                differences.append((other - x0) / r)
-        if new is not None:
-            ratios.append(torch.ones((), dtype=torch.float64))
-            differences.append(new - x0)
-        for w, d in zip(self._weights(torch.stack(ratios), h) if ratios else [], differences, strict=True):
-            y = y - to.alpha * w * d
-        return y
+    def mend(self, schedule: Schedule, known: Sequence[Tensor], s: Tensor) -> Row | None:
+        if not (schedule(s).lam - schedule(known[0]).lam).isfinite():
+            return None
+        keep, (first,), *_ = ddim(schedule(known[0]), schedule(s))
+        *others, new = self._differences(schedule, known[0], s, [*known[1:], s])
+        return Row(keep, (new, first - new - sum(others), *others))
+
+    def _differences(self, schedule: Schedule, t: Tensor, s: Tensor, nodes: Sequence[Tensor]) -> list[float]:
+        """The weight of x0_k − x0, −α_s B ρ_k/r_k, for each node with signal."""
+        h = schedule(s).lam - schedule(t).lam
+        r = [(schedule(u).lam - schedule(t).lam) / h for u in nodes]
+        r = torch.stack([v for v in r if v.isfinite()] or [h.new_empty(0)]).flatten()
+        if not h.isfinite() or not len(r):
+            return []
+        return (-schedule(s).alpha * self._weights(r, h) / r).tolist()
 
     def _weights(self, r: Tensor, h: Tensor) -> Tensor:
         """B ρ, float64 (k,)."""
-        scale = torch.expm1(-h) if self.form == "bh2" else -h
-        phi, rows, right = torch.expm1(-h) / -h - 1, [], []
-        factorial = 1.0
+        if len(r) == 1 and self.form != "exact":
+            return (torch.expm1(-h) if self.form == "bh2" else -h).view(1) / 2  # the paper's own choice
+        rows, right = [], []
+        phi, factorial = torch.expm1(-h) / -h - 1, 1.0
         for j in range(1, len(r) + 1):
             rows.append(r ** (j - 1))
-            right.append(phi * factorial / scale)
+            right.append(phi * factorial)
             factorial *= j + 1
             phi = phi / -h - 1 / factorial
-        if len(r) == 1:
-            return scale * torch.full((1,), 0.5, dtype=torch.float64)  # the paper's own choice
-        return scale * torch.linalg.solve(torch.stack(rows), torch.stack(right))
+        return torch.linalg.solve(torch.stack(rows), torch.stack(right))
