@@ -15,15 +15,14 @@ from scipy.integrate import solve_ivp
 from torch import Tensor
 
 from diffexp.diffusion import Prediction, linear
-from diffexp.diffusion.denoiser import eps_from
 from diffexp.errors import ConfigError
-from diffexp.samplers import DDIM, PNDM, Adams, DPMSolver, DPMSolverPP, Heun, Midpoint, Sampler, UniPC
+from diffexp.samplers import DDIM, PNDM, Adams, DPMSolver, DPMSolverPP, GridSampler, Heun, Midpoint, UniPC
 
 SCHEDULE = linear()
 SHARE = torch.tensor([0.3, 0.7], dtype=torch.float64)
 MEAN = torch.tensor([-1.0, 0.6], dtype=torch.float64)
 STD = torch.tensor([0.25, 0.15], dtype=torch.float64)
-SAMPLERS: dict[str, Sampler] = {
+SAMPLERS: dict[str, GridSampler] = {
     "DDIM": DDIM(),
     "Heun": Heun(),
     "midpoint (DPM-2)": Midpoint(),
@@ -55,7 +54,7 @@ def denoise(x: Tensor, t: Tensor, cond: Tensor | None = None) -> Prediction:
     """The optimal denoiser."""
     level = SCHEDULE(t)
     x0 = expectation(x, level.alpha, level.sigma)
-    return Prediction(x0, eps_from(x, x0, level), -1.0)
+    return Prediction(x0, x, level)
 
 
 def reference(x: Tensor) -> Tensor:
@@ -74,7 +73,7 @@ def reference(x: Tensor) -> Tensor:
     return torch.from_numpy(told.y[:, -1])
 
 
-def with_calls(sampler: Sampler, calls: int) -> Sampler | None:
+def with_calls(sampler: GridSampler, calls: int) -> GridSampler | None:
     """The sampler with as many steps as make that many calls."""
     for steps in range(2, calls + 1):
         try:

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from diffexp.diffusion import (
+    Autoguidance,
     ClassifierFree,
     Clipped,
     Denoiser,
@@ -62,7 +63,36 @@ def test_the_network_is_called_once_for_the_whole_batch(denoiser, scale, images)
     guided(denoiser, scale=scale)(X, T, LABEL)
     handle.remove()
     assert seen == [images]
-    assert ClassifierFree(scale=scale).calls(1.0) * 5 == images
+    assert ClassifierFree(scale=scale).calls(T, SCHEDULE) * 5 == images
+
+
+@pytest.mark.parametrize("ramp", ["linear", "cosine"])
+def test_a_ramp_begins_with_nothing_and_keeps_its_mean(ramp):
+    g, t = ClassifierFree(scale=3.0, ramp=ramp), torch.linspace(0, 1, 10_001, dtype=torch.float64)
+    w = g.weight(t, SCHEDULE)
+    assert float(w.mean()) == pytest.approx(3.0, abs=1e-9)
+    assert float(w[-1]) == pytest.approx(1.0, abs=1e-12) and float(w[0]) == pytest.approx(5.0)
+    assert (w.diff() <= 0).all()
+
+
+def test_images_at_times_of_their_own_are_guided_each_for_itself(denoiser):
+    times = torch.tensor([0.1, 0.4, 0.4, 0.9, 1.0], dtype=torch.float64).view(5, 1, 1, 1)
+    low, high = (float(SCHEDULE(torch.tensor(u, dtype=torch.float64)).ratio) for u in (0.3, 0.95))
+    g = guided(denoiser, scale=3.0, ramp="linear", interval=(low, high))
+    together = g(X, times, LABEL)
+    for i in range(5):
+        alone = g(X[i : i + 1], times[i, 0, 0, 0], LABEL[i : i + 1])
+        torch.testing.assert_close(together.x0[i : i + 1], alone.x0, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(together.eps[i : i + 1], alone.eps, rtol=1e-4, atol=1e-5)
+
+
+def test_autoguidance_leads_away_from_the_guide(denoiser, tiny):
+    guide = Denoiser(tiny(), SCHEDULE, V(), FixedSmall()).requires_grad_(False)
+    good, bad = denoiser(X, T, LABEL), guide(X, T, LABEL)
+    for scale in (0.0, 1.0, 2.5):
+        p = Guided(denoiser, SCHEDULE, Autoguidance(scale), guide=guide)(X, T, LABEL)
+        torch.testing.assert_close(p.x0, bad.x0 + scale * (good.x0 - bad.x0), rtol=0, atol=1e-5)
+        consistent(p)
 
 
 def test_without_labels_nothing_is_guided(denoiser):
@@ -80,7 +110,7 @@ def test_the_interval_is_open_below_and_closed_above(denoiser):
     ]:
         g = guided(denoiser, scale=3.0, interval=interval)
         assert torch.equal(g(X, T, LABEL).x0, cond) is not on
-        assert g.guidance.calls(ratio) == 1 + on
+        assert g.guidance.calls(T, SCHEDULE) == 1 + on
 
 
 @pytest.mark.parametrize("phi", [0.7, 1.0])

@@ -10,7 +10,7 @@ from commands import QUICK
 from PIL import Image
 
 import diffexp
-from diffexp.data import Npz
+from diffexp.data import Digits, Npz
 from diffexp.errors import ConfigError, DataError, DivergedError
 from diffexp.experiment.restore import restore
 from diffexp.samplers import DDIM
@@ -133,7 +133,7 @@ def test_without_averages_the_weights_themselves_are_sampled(job):
     out = job(*QUICK, "ema=none", folder="raw")
     with pytest.raises(DataError, match=r"no averaged weights[\s\S]*task\.ema=false"):
         restore(out)
-    assert restore(out, ema=False).step == 6
+    assert restore(out, None).step == 6
 
 
 def test_failed_run_says_so_in_run_json(job, tmp_path):
@@ -173,3 +173,48 @@ def test_likelihood_adds_up(trained, job):
     assert told["n"] == 20 and told["bpd_half_width"] > 0 and told["L_T"] < 1e-3
     lines = (out / "likelihood.csv").read_text().splitlines()
     assert lines[0] == "t,bits_per_dim,standard_error" and len(lines) == 31 and lines[1].startswith("0.001,")
+
+
+@pytest.mark.parametrize("network", ["ideal", "gaussian", "mixture"])
+def test_closed_forms_are_sampled_without_training(job, network):
+    few = ["task=sample", f"network={network}", "task.n=20", "task.npz=true", "task.files=false"]
+    folder = job(*few, "sampler=dpm_solver_pp_2m", "sampler.steps=10", "schedule=linear", folder=network)
+    with np.load(folder / "samples" / "samples.npz") as arrays:
+        images = torch.from_numpy(arrays["images"]).float() / 127.5 - 1
+    if network == "gaussian":
+        assert float(images.mean()) == pytest.approx(0.2, abs=0.1)
+    if network == "mixture":
+        assert float((images > 0).float().mean()) == pytest.approx(
+            0.5, abs=0.05
+        )  # a component each, by label
+    if network == "ideal":
+        train = torch.cat([b.image for b in Digits().batches("train", 500)]).permute(0, 2, 3, 1) / 127.5 - 1
+        assert float((images[:, None] - train).abs().flatten(2).amax(2).amin(1).max()) < 0.3
+
+
+def test_closed_forms_have_nothing_to_train(job):
+    with pytest.raises(ConfigError, match=r"nothing to train[\s\S]*task=sample"):
+        job("network=ideal")
+    told = results(job("task=evaluate", "network=ideal", "sampler.steps=5", "metrics.n=50"))
+    assert told["results"]["accuracy_svm"] > 0.9
+
+
+def test_autoguidance_is_led_by_another_checkpoint(trained, job):
+    """By itself it changes nothing; by its own trained weights it does, and costs a second call."""
+    base = ["task=sample", f"task.ckpt={trained}", "task.n=10", "task.npz=true", "task.files=false"]
+    same = ["guidance=auto", "guidance.scale=2", "guidance.ema=0"]
+    plain, itself = (images_of(job(*base, *more, folder=f)) for more, f in (([], "p"), (same, "s")))
+    assert np.array_equal(plain, itself)
+    worse = images_of(job(*base, "guidance=auto", "guidance.scale=2", folder="w"))
+    assert not np.array_equal(plain, worse)
+    told = results(
+        job("task=evaluate", f"task.ckpt={trained}", "guidance=auto", "guidance.scale=2", folder="e")
+    )
+    assert told["results"]["cards"]["fid_digits64"]["nfe"] == 6
+    with pytest.raises(ConfigError, match=r"worse model[\s\S]*guidance\.ckpt"):
+        job(*QUICK, "guidance=auto", "guidance.scale=2", folder="t")
+
+
+def images_of(folder):
+    with np.load(folder / "samples" / "samples.npz") as arrays:
+        return arrays["images"]

@@ -43,9 +43,11 @@ from diffexp.samplers import (
     Adams,
     DPMSolver,
     DPMSolverPP,
+    DPMSolverSDE,
     Heun,
     Midpoint,
     Model,
+    Restart,
     Spacing,
     UniPC,
     nfe,
@@ -60,7 +62,8 @@ ETAS, CLIPS = (0.0, 0.5, 1.0, "hat"), (NoClip(), Static(), Dynamic())
 CONF = Path(__file__).parents[2] / "conf"
 SOLVERS = [
     Heun, Midpoint, partial(Midpoint, eta=1.0), DPMSolverPP, partial(DPMSolverPP, order=3, eta=1.0), UniPC,
-    partial(UniPC, order=3, form="bh1"), partial(Adams, order=3, corrector=True),
+    partial(UniPC, order=3, form="bh1"), Restart, DPMSolverSDE,
+    partial(DPMSolverPP, eta=1.0, brownian=True), partial(Adams, order=3, corrector=True),
     DPMSolver, partial(DPMSolver, order=2, hold="x0"),
     partial(Adams, order=3, hold="eps", of="t"), partial(Adams, order=4, hold="eps", of="ratio"),
     *(partial(PNDM, start=start) for start in ("lower", "heun", "runge_kutta")),

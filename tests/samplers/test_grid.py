@@ -7,7 +7,7 @@ import torch
 
 from diffexp.diffusion import Schedule, cosine, linear, with_snr
 from diffexp.errors import ConfigError
-from diffexp.samplers import Spacing, grid
+from diffexp.samplers import DDIM, Spacing, grid
 
 LINEAR = linear()
 SPACINGS = get_args(Spacing)
@@ -61,11 +61,46 @@ def test_uniform_and_stride_say_what_they_cannot_do():
 
 def test_more_steps_than_the_chain_are_refused_on_it_and_allowed_between():
     for spacing in SPACINGS:
-        if spacing in ("sqrt_t", "beta", "logsnr", "karras", "soft"):
+        if spacing in ("sgm_uniform", "sqrt_t", "beta", "logsnr", "karras", "soft"):
             assert len(grid(linear(100), 300, spacing)) == 301
         else:
             with pytest.raises(ConfigError, match=r"sampler\.steps=2000 exceeds the 1000-step chain"):
                 grid(LINEAR, 2000, spacing)
+
+
+def test_positions_typed_by_hand():
+    times = grid(LINEAR, 3, (1000, 321.5, 7))
+    assert (times * 1000).tolist() == pytest.approx([1000, 321.5, 7, 0])
+    assert DDIM(spacing=(900, 40)).steps == 2
+    for wrong in ((1001.0, 3.0), (4.0, 0.0), ()):
+        with pytest.raises(
+            ConfigError, match=r"sampler\.(spacing|steps)[\s\S]*(from 1000 down to 1|1 or more)"
+        ):
+            DDIM(spacing=wrong).grid(LINEAR)
+    with pytest.raises(ConfigError, match="do not fall on different steps"):
+        grid(LINEAR, 2, (40.0, 900.0))
+
+
+def test_sections_are_those_of_improved_diffusion():
+    # space_timesteps(300, [10, 15, 20]): 0, 11, .. 99; 100, 107, .. 199; 200, 205, .. 299
+    at = (grid(linear(300), 0, "trailing", sections=(10, 15, 20))[:-1] * 300).round().int() - 1
+    low, mid, high = at.flip(0).split((10, 15, 20))
+    assert low.tolist() == [0, 11, 22, 33, 44, 55, 66, 77, 88, 99]
+    assert mid.tolist()[:3] == [100, 107, 114] and mid[-1] == 199
+    assert high.tolist()[:3] == [200, 205, 210] and high[-1] == 299
+    assert DDIM(sections=(10, 8, 6, 4, 2)).steps == 30
+    assert len(DDIM(sections=(10, 8, 6, 4, 2)).grid(LINEAR)) == 31
+    with pytest.raises(ConfigError, match=r"400 steps do not fit a part of 334 steps"):
+        grid(LINEAR, 0, "trailing", sections=(400, 1, 1))
+
+
+@pytest.mark.parametrize("spacing", [s for s in SPACINGS if s != "uniform"])
+def test_the_last_call_can_be_at_the_first_step(spacing):
+    times = grid(LINEAR, 10, spacing, end="first")
+    assert len(times) == 11 and float(times[-2]) == pytest.approx(1 / 1000)
+    if float(grid(LINEAR, 10, spacing)[-2]) == pytest.approx(1 / 1000):
+        assert torch.equal(times, grid(LINEAR, 10, spacing))
+    assert (grid(LINEAR, 1, (500,), end="first") * 1000).tolist() == pytest.approx([500, 1, 0])
 
 
 def test_snap_rounds_to_the_chain_or_refuses():

@@ -8,7 +8,20 @@ import torch
 from oracle import gaussian
 
 from diffexp.diffusion import Denoiser, V, cosine, linear, sigmoid, with_snr
-from diffexp.samplers import DDIM, PNDM, Adams, DPMSolver, DPMSolverPP, Heun, Midpoint, UniPC, encode, slerp
+from diffexp.samplers import (
+    DDIM,
+    PNDM,
+    Adams,
+    DPMSolver,
+    DPMSolverPP,
+    DPMSolverSDE,
+    Heun,
+    Midpoint,
+    Restart,
+    UniPC,
+    encode,
+    slerp,
+)
 from diffexp.samplers.dpm_solver import orders_of
 
 MEAN, STD = 0.2, 0.5
@@ -35,6 +48,7 @@ SOLVERS = {  # with the order that each should have
     "dpm_solver++ 2s": (DPMSolver, {"order": 2, "hold": "x0"}, 2),
     "dpm_solver++ 3s": (DPMSolver, {"order": 3, "hold": "x0"}, 3),
     "ab eps lam": (Adams, {"order": 2, "hold": "eps", "of": "lam"}, 2),
+    "dpm_solver++ sde": (DPMSolverSDE, {"eta": 0.0, "r": 0.4}, 2),
     "ab x0 ratio": (Adams, {"order": 2, "of": "ratio"}, 2),
 }
 
@@ -142,6 +156,8 @@ class Counting(Denoiser):
         Midpoint(steps=7), Midpoint(steps=7, eta=1.0), Midpoint(steps=7, eta=0.5, spacing="trailing"),
         DPMSolverPP(steps=7), UniPC(steps=7),
         DPMSolver(steps=7), DPMSolver(steps=9, order=2, hold="x0"), Adams(steps=7, corrector=True),
+        Restart(steps=7), Restart(steps=7, restarts=((0.1, 2.0, 2, 2), (5.0, 9.0, 1, 1))),
+        DPMSolverSDE(steps=7), DDIM(sections=(4, 3)), Heun(spacing=(1000, 400.5, 20.0)), DPMSolver(spacing=(900, 300, 30, 3)),
         *(PNDM(steps=7, start=s) for s in ("lower", "heun", "runge_kutta")),
     ],
     ids=str,

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from diffexp.diffusion.denoiser import Denoise, Prediction, eps_from
+from diffexp.diffusion.denoiser import Denoise, Prediction
 from diffexp.diffusion.schedule import Schedule
 from diffexp.errors import ConfigError
 
@@ -69,4 +69,4 @@ class Clipped:
         if isinstance(self.clip, NoClip):
             return p
         x0 = self.clip(p.x0)
-        return Prediction(x0, eps_from(x, x0, self.schedule(t)), p.frac)
+        return Prediction(x0, x, p.level, p.frac)

@@ -1,11 +1,12 @@
 """The denoiser: network + schedule + prediction + variance.
 
-    denoise(x, t, cond) -> Prediction(x0, eps, frac),   always with x = α x0 + σ eps,
+    denoise(x, t, cond) -> Prediction: x0, eps, frac,   always with x = α x0 + σ eps,
 
 is all that samplers, guidance and clipping see of it.
 """
 
-from typing import NamedTuple, Protocol
+from functools import cached_property
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -16,23 +17,25 @@ from diffexp.diffusion.variance import Variance
 from diffexp.errors import ConfigError
 
 
-class Prediction(NamedTuple):
-    """x0 and eps have the shape of x; frac in [−1, 1] places log var between its bounds (variance.py)."""
+class Prediction:
+    """x0, predicted from x at a level; frac in [−1, 1] places log var between its bounds (variance.py)."""
 
-    x0: Tensor
-    eps: Tensor
-    frac: Tensor | float
+    def __init__(self, x0: Tensor, x: Tensor, level: Level, frac: Tensor | float = -1.0) -> None:
+        self.x0, self.x, self.level, self.frac = x0, x, level, frac
+
+    @cached_property
+    def eps(self) -> Tensor:
+        """The ε with which x = α x0 + σ ε; of the shape of x. Worked out when it is asked for."""
+        alpha, sigma = self.level
+        if alpha.ndim == 0:
+            return torch.add(self.x, self.x0, alpha=-float(alpha)).mul_(1 / float(sigma))
+        return (self.x - like(alpha, self.x) * self.x0) / like(sigma, self.x)
 
 
 class Denoise(Protocol):
     """x: (B, C, H, W); t: float64, 0-dim or (B, 1, 1, 1), in (0, 1]; cond: int64 (B,) or None."""
 
     def __call__(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> Prediction: ...
-
-
-def eps_from(x: Tensor, x0: Tensor, level: Level) -> Tensor:
-    """The ε with which x = α x0 + σ ε."""
-    return (x - like(level.alpha, x) * x0) / like(level.sigma, x)
 
 
 class Denoiser(nn.Module):
@@ -68,7 +71,7 @@ class Denoiser(nn.Module):
         c = self.prediction(level)
         out, frac = self.output(x, t, cond)
         x0 = like(c.c_skip, x) * x + like(c.c_out, x) * out
-        return Prediction(x0, eps_from(x, x0, level), frac)
+        return Prediction(x0, x, level, frac)
 
 
 def check_coupling(schedule: Schedule, prediction: Parameterization) -> None:

@@ -11,7 +11,7 @@ from diffexp.errors import ConfigError
 from diffexp.experiment.build import build
 from diffexp.experiment.job import Job
 from diffexp.experiment.record import Record
-from diffexp.experiment.restore import Restored, device_of, precision_of, restore, sampling_config
+from diffexp.experiment.restore import Restored, device_of, ready
 from diffexp.experiment.screen import near, say
 from diffexp.pictures import grid, save
 from diffexp.samplers import DDIM, encode
@@ -21,7 +21,7 @@ from diffexp.samplers import DDIM, encode
 class Encode:
     """ckpt: a checkpoint or a run folder; n: images of the test split; ema: the averaged weights."""
 
-    ckpt: str
+    ckpt: str | None = None
     n: int = 100
     ema: bool = True
 
@@ -39,8 +39,7 @@ class Encode:
             raise ConfigError(what, "data", "leave data away, for that of the run")
 
     def _ready(self, job: Job) -> tuple[Restored, dict[str, Any], DataSet]:
-        restored = restore(self.ckpt, self.ema, job.config["plugins"], precision_of(job))
-        nodes = sampling_config(job, restored.config)
+        restored, nodes = ready(job, self.ckpt, self.ema)
         parts = {key: build(nodes[key], key, job.allowed) for key in ("sampler", "guidance", "clip")}
         if not isinstance(parts["sampler"], DDIM) or parts["sampler"].eta != 0:
             raise ConfigError(

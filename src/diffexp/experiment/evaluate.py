@@ -6,7 +6,7 @@ from diffexp.data import DataSet
 from diffexp.experiment.build import build
 from diffexp.experiment.job import Job
 from diffexp.experiment.record import Record
-from diffexp.experiment.restore import Restored, device_of, precision_of, restore, sampling_config
+from diffexp.experiment.restore import Restored, device_of, ready
 from diffexp.experiment.screen import counting, summary
 from diffexp.metrics.evaluator import Evaluator
 from diffexp.training.evaluate import draw
@@ -16,7 +16,7 @@ from diffexp.training.evaluate import draw
 class Evaluate:
     """ckpt: a checkpoint or a run folder; ema: the averaged weights."""
 
-    ckpt: str
+    ckpt: str | None = None
     ema: bool = True
 
     def check(self, job: Job) -> None:
@@ -26,8 +26,7 @@ class Evaluate:
         evaluator.check(data, restored.model)
 
     def _ready(self, job: Job) -> tuple[Restored, Evaluator, DataSet]:
-        restored = restore(self.ckpt, self.ema, job.config["plugins"], precision_of(job))
-        nodes = sampling_config(job, restored.config)
+        restored, nodes = ready(job, self.ckpt, self.ema)
         told = {
             **job.config["evaluator"],
             **{k: nodes[k] for k in ("sampler", "guidance", "clip", "metrics")},

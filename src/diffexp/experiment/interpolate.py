@@ -8,7 +8,7 @@ from diffexp.errors import ConfigError
 from diffexp.experiment.build import build
 from diffexp.experiment.job import Job
 from diffexp.experiment.record import Record
-from diffexp.experiment.restore import device_of, precision_of, restore, sampling_config
+from diffexp.experiment.restore import device_of, ready
 from diffexp.experiment.screen import near, say
 from diffexp.pictures import grid, save
 from diffexp.randomness import Noise
@@ -22,7 +22,7 @@ class Interpolate:
     classes: their numbers, in turn, None for all; ema: the averaged weights.
     """
 
-    ckpt: str
+    ckpt: str | None = None
     n: int = 10
     points: int = 9
     classes: tuple[int, ...] | None = None
@@ -34,16 +34,14 @@ class Interpolate:
 
     def check(self, job: Job) -> None:
         device_of(job)
-        restored = restore(self.ckpt, self.ema, job.config["plugins"], precision_of(job))
-        nodes = sampling_config(job, restored.config)
+        restored, nodes = ready(job, self.ckpt, self.ema)
         parts = [build(nodes[key], key, job.allowed) for key in ("sampler", "guidance")]
         restored.model.check(*parts)
         labels_for(self.n, restored.model.classes, self.classes)
 
     @torch.no_grad()
     def run(self, job: Job, record: Record) -> None:
-        restored = restore(self.ckpt, self.ema, job.config["plugins"], precision_of(job))
-        nodes = sampling_config(job, restored.config)
+        restored, nodes = ready(job, self.ckpt, self.ema)
         sampler, guidance, clip = (build(nodes[k], k, job.allowed) for k in ("sampler", "guidance", "clip"))
         model, device = restored.model, device_of(job)
         model.denoiser.to(device)

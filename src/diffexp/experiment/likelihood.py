@@ -17,7 +17,7 @@ from diffexp.errors import ConfigError
 from diffexp.experiment.build import build
 from diffexp.experiment.job import Job
 from diffexp.experiment.record import Record
-from diffexp.experiment.restore import Restored, device_of, precision_of, restore, sampling_config
+from diffexp.experiment.restore import Restored, device_of, ready
 from diffexp.experiment.screen import counting, near, say
 from diffexp.randomness import Noise, key
 
@@ -26,7 +26,7 @@ from diffexp.randomness import Noise, key
 class Likelihood:
     """ckpt: a checkpoint or a run folder; n: images of `split`; steps: terms, None for all of the chain."""
 
-    ckpt: str
+    ckpt: str | None = None
     n: int = 180
     split: Literal["train", "val", "test"] = "test"
     steps: int | None = None
@@ -49,8 +49,7 @@ class Likelihood:
             )
 
     def _ready(self, job: Job) -> tuple[Restored, Any, DataSet]:
-        restored = restore(self.ckpt, self.ema, job.config["plugins"], precision_of(job))
-        nodes = sampling_config(job, restored.config)
+        restored, nodes = ready(job, self.ckpt, self.ema)
         return restored, build(nodes["clip"], "clip", job.allowed), build(nodes["data"], "data", job.allowed)
 
     def run(self, job: Job, record: Record) -> None:

@@ -5,13 +5,13 @@ values of them that it does not set, are the training run's own.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from diffexp.diffusion import Denoiser
+from diffexp.diffusion import Autoguidance, ClosedForm, Denoiser
 from diffexp.errors import ConfigError, DataError
 from diffexp.experiment.build import OURS, build
 from diffexp.experiment.check import check
@@ -22,6 +22,7 @@ from diffexp.training.checkpoint import read_checkpoint
 from diffexp.training.module import Precision, build_denoiser
 
 SAMPLING = ("sampler", "guidance", "clip", "metrics", "data")
+MODEL = ("network", "schedule", "prediction", "variance", "conditioning", "codec")
 TRAINED = (
     "network", "schedule", "snr", "prediction", "variance", "objective", "weighting", "times", "conditioning",
     "codec", "optimizer", "lr", "ema", "loader", "model", "experiment", "callbacks", "compile",
@@ -50,10 +51,50 @@ def find(path: str | Path) -> Path:
     return inside if given.is_dir() else given
 
 
+def ready(job: Job, ckpt: str | None, ema: bool = True) -> tuple[Restored, dict[str, Any]]:
+    """The model of `ckpt`, with its guide where guidance wants one, and the nodes of SAMPLING.
+
+    Without ckpt the network is a closed form, and all the rest is the job's own. Raises DiffexpError.
+    """
+    if ckpt is None:
+        return _closed_form(job), {group: job.config[group] for group in SAMPLING}
+    plugins, precision = job.config["plugins"], precision_of(job)
+    restored = restore(ckpt, 0 if ema else None, plugins, precision)
+    nodes = sampling_config(job, restored.config)
+    guidance = build(nodes["guidance"], "guidance", job.allowed)
+    if isinstance(guidance, Autoguidance):
+        guide = restore(guidance.ckpt or ckpt, guidance.ema, plugins, precision).model
+        if (guide.shape, guide.classes) != (restored.model.shape, restored.model.classes):
+            what = f"the guide makes {guide.shape}, {guide.classes} classes; the model {restored.model.shape}"
+            raise ConfigError(what, "guidance.ckpt", "give a model of the same data")
+        restored = replace(restored, model=replace(restored.model, guide=guide.denoiser))
+    return restored, nodes
+
+
+def _closed_form(job: Job) -> Restored:
+    config, data = job.config, job.build("data")
+    parts = {key: build(config["model"][key], f"model.{key}", job.allowed) for key in MODEL}
+    network = parts["network"]
+    if not issubclass(getattr(network, "func", object), ClosedForm):
+        do = "type task.ckpt=RUN, or network=ideal, gaussian or mixture, which need none"
+        raise ConfigError("task.ckpt must be set", "task.ckpt", do)
+    codec, conditioning = parts.pop("codec"), parts["conditioning"]
+    names = data.classes
+    denoiser = build_denoiser(data.shape, names and len(names), precision=config["precision"], **parts)
+    model = Model(
+        denoiser.eval(), conditioning, codec, data.shape, conditioning.classes(names and len(names))
+    )
+    return Restored(model, names, config, 0, Path())
+
+
 def restore(
-    path: str | Path, ema: bool = True, plugins: Sequence[str] = (), precision: Precision | None = None
+    path: str | Path,
+    average: int | None = 0,
+    plugins: Sequence[str] = (),
+    precision: Precision | None = None,
 ) -> Restored:
-    """The model of a checkpoint or run folder, on the CPU. Raises DataError, ConfigError.
+    """The model of a checkpoint or run folder, on the CPU; average: of its weights, None for those that are
+    trained. Raises DataError, ConfigError.
 
     Only classes of diffexp and of `plugins` are built: a checkpoint may be a stranger's.
     """
@@ -61,8 +102,7 @@ def restore(
     checkpoint = read_checkpoint(found)
     told = checkpoint["diffexp"]
     config, allowed = told["config"], (*OURS, *plugins)
-    wanted = ("network", "schedule", "prediction", "variance", "conditioning", "codec")
-    nodes = {key: config["model"][key] for key in wanted}
+    nodes = {key: config["model"][key] for key in MODEL}
     check(nodes, allowed)
     parts = {key: build(node, f"model.{key}", allowed) for key, node in nodes.items()}
     codec, conditioning = parts.pop("codec"), parts["conditioning"]
@@ -70,7 +110,7 @@ def restore(
     denoiser = build_denoiser(
         shape, names and len(names), precision=precision or config["precision"], **parts
     )
-    _load(denoiser, checkpoint["state_dict"], ema, found)
+    _load(denoiser, checkpoint["state_dict"], average, found)
     classes = conditioning.classes(names and len(names))
     model = Model(denoiser.eval().requires_grad_(False), conditioning, codec, shape, classes)
     return Restored(model, names and tuple(names), config, told["step"], found)
@@ -78,15 +118,15 @@ def restore(
 
 def load(path: str | Path, ema: bool = True) -> Model:
     """The model of a checkpoint or run folder, for diffexp.sample. Raises DataError."""
-    return restore(path, ema).model
+    return restore(path, 0 if ema else None).model
 
 
-def _load(denoiser: Denoiser, state: Mapping[str, Any], ema: bool, path: Path) -> None:
-    prefix = "ema.networks.0." if ema else "denoiser.network."
+def _load(denoiser: Denoiser, state: Mapping[str, Any], average: int | None, path: Path) -> None:
+    prefix = "denoiser.network." if average is None else f"ema.networks.{average}."
     weights = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
     if not weights:
-        do = "type task.ema=false for the weights being trained"
-        raise DataError("the checkpoint holds no averaged weights", str(path), do)
+        do = "type task.ema=false (or guidance.ema=null) for the weights being trained"
+        raise DataError(f"the checkpoint holds no averaged weights of number {average}", str(path), do)
     try:
         denoiser.network.load_state_dict(weights)
     except RuntimeError as error:

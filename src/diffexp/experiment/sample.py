@@ -13,7 +13,7 @@ from diffexp.errors import ConfigError
 from diffexp.experiment.build import build
 from diffexp.experiment.job import Job
 from diffexp.experiment.record import Record
-from diffexp.experiment.restore import Restored, device_of, precision_of, restore, sampling_config
+from diffexp.experiment.restore import Restored, device_of, ready
 from diffexp.experiment.screen import counting, say
 from diffexp.pictures import grid, save
 from diffexp.samplers import generate, labels_for
@@ -27,7 +27,7 @@ class Sample:
     ema: the averaged weights.
     """
 
-    ckpt: str
+    ckpt: str | None = None
     n: int = 64
     classes: tuple[int, ...] | None = None
     files: bool = True
@@ -43,8 +43,7 @@ class Sample:
         self._ready(job)
 
     def _ready(self, job: Job) -> tuple[Restored, dict[str, Any], Tensor | None]:
-        restored = restore(self.ckpt, self.ema, job.config["plugins"], precision_of(job))
-        nodes = sampling_config(job, restored.config)
+        restored, nodes = ready(job, self.ckpt, self.ema)
         parts = {key: build(nodes[key], key, job.allowed) for key in ("sampler", "guidance", "clip")}
         restored.model.check(parts["sampler"], parts["guidance"])
         return restored, parts, labels_for(self.n, restored.model.classes, self.classes)
@@ -85,10 +84,6 @@ class Sample:
         words = [names[i] if names else str(i) for i in labels[order].tolist()]
         save(grid(shown[order], words), path)
         return path
-
-
-def _precision(job: Job) -> str | None:
-    return job.config["precision"] if any(t.startswith("precision=") for t in job.typed) else None
 
 
 def _array(images: Tensor, labels: Tensor | None, path: Path) -> None:

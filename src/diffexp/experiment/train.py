@@ -11,7 +11,7 @@ from lightning import Trainer
 from torch import nn
 
 from diffexp.data import DataModule
-from diffexp.errors import DiffexpError, ResourceError
+from diffexp.errors import ConfigError, DiffexpError, ResourceError
 from diffexp.experiment.job import Job
 from diffexp.experiment.record import Record
 from diffexp.experiment.restore import device_of
@@ -33,6 +33,9 @@ class Train:
         loader: DataModule = job.build("loader")
         loader.prepare_data()
         module = _module(job, loader, shapes_only=True)
+        if not any(True for _ in module.denoiser.network.parameters()):
+            do = "type task=sample or task=evaluate, without task.ckpt"
+            raise ConfigError("this network has nothing to train", "network", do)
         job.build("evaluator").check(loader.data, module.model())
 
     def run(self, job: Job, record: Record) -> None:

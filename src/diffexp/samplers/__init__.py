@@ -1,10 +1,12 @@
 """Samplers: loops over pairs of times. Imports torch and the core only."""
 
 from diffexp.samplers.adams import Adams
+from diffexp.samplers.adaptive import Adaptive
 from diffexp.samplers.ddim import DDIM
 from diffexp.samplers.ddpm import DDPM
 from diffexp.samplers.dpm_solver import DPMSolver
 from diffexp.samplers.dpm_solver_pp import DPMSolverPP
+from diffexp.samplers.dpm_solver_sde import DPMSolverSDE
 from diffexp.samplers.encode import encode, slerp
 from diffexp.samplers.generate import generate, labels_for, sample
 from diffexp.samplers.grid import Spacing, grid
@@ -12,10 +14,12 @@ from diffexp.samplers.heun import Heun
 from diffexp.samplers.midpoint import Midpoint
 from diffexp.samplers.model import Model, nfe
 from diffexp.samplers.pndm import PNDM
-from diffexp.samplers.sampler import Sampler
+from diffexp.samplers.restart import Restart
+from diffexp.samplers.sampler import GridSampler, Sampler
 from diffexp.samplers.unipc import UniPC
 
 __all__ = [
-    "DDIM", "DDPM", "PNDM", "Adams", "DPMSolver", "DPMSolverPP", "Heun", "Midpoint", "Model", "Sampler",
-    "Spacing", "UniPC", "encode", "generate", "grid", "labels_for", "nfe", "sample", "slerp",
+    "DDIM", "DDPM", "PNDM", "Adams", "Adaptive", "DPMSolver", "DPMSolverPP", "DPMSolverSDE",
+    "GridSampler", "Heun", "Midpoint", "Model", "Restart", "Sampler", "Spacing", "UniPC", "encode", "generate",
+    "grid", "labels_for", "nfe", "sample", "slerp",
 ]  # fmt: skip

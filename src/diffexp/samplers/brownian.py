@@ -1,8 +1,8 @@
 """The noise of an SDE as one Brownian path, which every grid of times looks at in its own places.
 
 What a step t → s of DPM-Solver++'s SDE adds, in units of σ_s e^(−ηλ_s), is B(c_s) − B(c_t) of a Brownian
-motion B at the clock c = e^(2ηλ) = (α/σ)^(2η); at η = 1 that is the SNR. B at any time follows from its values
-at the ends of [0, 1] by halving: given both ends of a piece, its middle is normal (Lévy's construction),
+motion B at the clock c = e^(2ηλ) = (α/σ)^(2η); at η = 1 that is the SNR. B at any time follows from its
+values at the ends of [0, 1] by halving: given both ends of a piece, its middle is normal (Lévy),
 
     B(m) ~ N(B(a) + f (B(b) − B(a)), f (1 − f) (c_b − c_a)),    f = (c_m − c_a)/(c_b − c_a),
 

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from diffexp.diffusion.schedule import Schedule
 from diffexp.errors import ConfigError
-from diffexp.samplers.tabled import Row, Tabled
+from diffexp.samplers.tabled import OneCall, Row
 
 
 @dataclass(frozen=True, kw_only=True)
-class DDIM(Tabled):
+class DDIM(OneCall):
     """One network call a step.
 
     eta: 0 or more, or hat for the row σ̂ of the paper's table 1: the direction of η = 1, and noise of the

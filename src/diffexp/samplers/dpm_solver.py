@@ -6,19 +6,16 @@ orders that ends with 1, as the published ones for order 3 do for two of three n
 of that step at its end.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from diffexp.diffusion.denoiser import Denoise, Prediction
 from diffexp.diffusion.schedule import Schedule
 from diffexp.errors import ConfigError
 from diffexp.samplers.grid import Spacing, grid
-from diffexp.samplers.sampler import Noise, Sampler
-from diffexp.samplers.transfer import by_prediction, has_signal
+from diffexp.samplers.tabled import Row, Stage, Step, Tabled, ddim, has_signal, middle
 
 
 def orders_of(calls: int, order: int) -> list[int]:
@@ -34,14 +31,14 @@ def orders_of(calls: int, order: int) -> list[int]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DPMSolver(Sampler):
+class DPMSolver(Tabled):
     """`steps` is the number of network calls, shared among steps of order up to `order`; the last call is the
     step to the end, which gives x0. Steps from above σ/α = 80 are those of DDIM.
 
-    hold: eps for DPM-Solver, x0 for DPM-Solver++.
+    hold: eps for DPM-Solver, x0 for DPM-Solver++. On a grid typed by hand all steps have that order.
     """
 
-    spacing: Spacing = "logsnr"
+    spacing: Spacing | tuple[float, ...] = "logsnr"
     order: int = 3
     hold: Literal["x0", "eps"] = "eps"
 
@@ -52,51 +49,44 @@ class DPMSolver(Sampler):
         if self.steps < 2:
             raise ConfigError(f"steps={self.steps} calls", "sampler.steps", "give 2 or more")
 
+    def _orders(self) -> list[int]:
+        if not isinstance(self.spacing, str) or self.sections is not None:
+            return [self.order] * (self.steps - 1) + [1]
+        return [*orders_of(self.steps - 1, self.order), 1]
+
     def grid(self, schedule: Schedule) -> Tensor:
-        return grid(schedule, len(orders_of(self.steps - 1, self.order)) + 1, self.spacing, self.snap)
+        return grid(schedule, len(self._orders()), self.spacing, self.snap, self.end, self.sections)
 
-    def _moves(self, schedule: Schedule) -> Iterator[tuple[Tensor, Tensor, list[Tensor]]]:
-        """(t, s, the times between at which the network is called)."""
-        orders = [*orders_of(self.steps - 1, self.order), 1]
-        for (_, t, s), order in zip(self.pairs(schedule), orders, strict=False):  # quad may have fewer
-            at, to = schedule(t), schedule(s)
-            if order == 1 or s == 0 or not has_signal(at):
-                yield t, s, []
-            else:
-                parts = [torch.lerp(at.lam, to.lam, i / order) for i in range(1, order)]
-                yield t, s, [schedule.time((-part).exp().atan()) for part in parts]
+    def table(self, schedule: Schedule) -> list[Step]:
+        pairs = zip(self.pairs(schedule), self._orders(), strict=False)  # quad may have fewer
+        return [single_step(schedule, t, s, order, self.hold) for (_, t, s), order in pairs]
 
-    def calls(self, schedule: Schedule) -> Tensor:
-        return torch.stack([u for t, _, between in self._moves(schedule) for u in (t, *between)])
 
-    def run(
-        self, denoise: Denoise, schedule: Schedule, noise: Noise, cond: Tensor | None = None
-    ) -> Iterator[tuple[Tensor, Prediction]]:
-        x = noise(0)
-        for t, s, between in self._moves(schedule):
-            p = denoise(x, t, cond)
-            known = [p]
-            for u in between:
-                y = self._to(schedule, x, known[:2], t, u, s)
-                known.append(denoise(y, u, cond))
-            x = by_prediction(p, schedule(s)) if not between else self._to(schedule, x, known, t, s, s)
-            yield x, p
+def single_step(
+    schedule: Schedule, t: Tensor, s: Tensor, order: int, hold: Literal["x0", "eps"] = "eps"
+) -> Step:
+    """One step. To the end, and from above σ/α = 80, it is of order 1."""
+    at = schedule(t)
+    if order == 1 or s == 0 or not has_signal(at):
+        return Step(t, s, ddim(at, schedule(s)))
+    first = middle(at, schedule(s), 1 / order, schedule)
+    stages = [Stage(ddim(at, schedule(first)), first)]
+    if order == 2:
+        return Step(t, s, _mended(schedule, t, s, None, hold), tuple(stages))
+    second = middle(at, schedule(s), 2 / 3, schedule)
+    stages.append(Stage(_mended(schedule, t, second, 2.0, hold), second))
+    row = _mended(schedule, t, s, 1.5, hold)
+    # the look before the last has no weight: the newest, none, the first
+    return Step(t, s, row._replace(weights=(row.weights[0], 0.0, row.weights[1])), tuple(stages))
 
-    def _to(
-        self, schedule: Schedule, x: Tensor, known: list[Prediction], t: Tensor, u: Tensor, s: Tensor
-    ) -> Tensor:
-        """x_u, from the predictions at t and, where there are more, at the last point before u."""
-        at, to = schedule(t), schedule(u)
-        if len(known) == 1:
-            return by_prediction(known[0], to)
-        sign = 1.0 if self.hold == "eps" else -1.0
-        h = sign * (to.lam - at.lam)
-        first, last = (p.eps if sign > 0 else p.x0 for p in (known[0], known[-1]))
-        phi = torch.expm1(h)
-        if len(known) == 2 and torch.equal(u, s):  # order 2
-            weight = phi * (first + (last - first))
-        else:  # order 3: the point at 1/3 for 2/3, and that for the end
-            share = 2.0 if len(known) == 2 else 1.5
-            weight = phi * first + share * (phi / h - 1) * (last - first)
-        keep, scale = (to.alpha / at.alpha, to.sigma) if sign > 0 else (to.sigma / at.sigma, to.alpha)
-        return keep * x - scale * weight
+
+def _mended(schedule: Schedule, t: Tensor, s: Tensor, share: float | None, hold: Literal["x0", "eps"]) -> Row:
+    """keep x − scale (φ q + w (q' − q)) of the newest look q' and the first q: w = φ for order 2, and
+    share (φ/h − 1) for order 3.
+    """
+    at, to, sign = schedule(t), schedule(s), 1.0 if hold == "eps" else -1.0
+    h = sign * (to.lam - at.lam)
+    phi = torch.expm1(h)
+    w = phi if share is None else share * (phi / h - 1)
+    keep, scale = (to.alpha / at.alpha, to.sigma) if sign > 0 else (to.sigma / at.sigma, to.alpha)
+    return Row(float(keep), (float(-scale * w), float(-scale * (phi - w))), hold)

@@ -9,7 +9,7 @@ from torch import Tensor
 from diffexp.diffusion.denoiser import Denoise
 from diffexp.diffusion.schedule import Schedule
 from diffexp.samplers.sampler import Sampler
-from diffexp.samplers.transfer import by_prediction
+from diffexp.samplers.tabled import ddim
 
 
 def encode(
@@ -23,7 +23,7 @@ def encode(
     x = schedule(times[0]).alpha * x0
     yield x
     for t, s in pairwise(times):
-        x = by_prediction(denoise(x, t, cond), schedule(s))
+        x = ddim(schedule(t), schedule(s))(x, [denoise(x, t, cond)])
         yield x
 
 

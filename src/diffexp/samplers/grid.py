@@ -1,4 +1,5 @@
-"""Which times a sampler visits: S + 1 decreasing times, from the noisiest to 0.
+"""Which times a sampler visits: S + 1 decreasing times, from the noisiest to 0; at all but that the denoiser
+is called.
 
 t = i/T is the i-th step of the chain (the 0-based index of the papers' code is i − 1). Spacings of the chain
 are positions 1..T; spacings of the noise level are values of σ/α, at most RATIO_MAX where there is no signal,
@@ -6,7 +7,7 @@ and fall between the steps of the chain unless snapped to it.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
 import torch
@@ -19,7 +20,7 @@ RATIO_MAX = 80.0  # where Karras et al. 2022 begin: a start of unit noise is rig
 
 Spacing = Literal[
     "trailing", "leading", "linspace", "uniform", "quad", "stride",
-    "sqrt_t", "beta", "logsnr", "karras", "soft",
+    "sgm_uniform", "sqrt_t", "beta", "logsnr", "karras", "soft",
 ]  # fmt: skip
 
 
@@ -67,6 +68,11 @@ def _stride(T: int, S: int) -> Tensor:
     raise ConfigError(what, "sampler.steps", "give another number, or sampler.spacing=trailing")
 
 
+def _sgm_uniform(T: int, S: int) -> Tensor:
+    """Evenly from the last step to the first, without that one. Stability AI's generative-models (code)."""
+    return torch.linspace(T, 1, S + 1, dtype=torch.float64)[:-1]
+
+
 def _sqrt_t(T: int, S: int) -> Tensor:
     """Evenly in √t; the step to 0 is as long as the others, or begins at the first of the chain if later."""
     return torch.linspace(math.sqrt(T), max(1, math.sqrt(T) / S), S, dtype=torch.float64) ** 2
@@ -86,7 +92,7 @@ def _karras(high: float, low: float, u: Tensor, rho: float) -> Tensor:
 
 
 def _logsnr(high: float, low: float, u: Tensor, rho: float) -> Tensor:
-    """Evenly in λ = log α/σ, that is, σ/α falls exponentially. Lu et al. 2022."""
+    """Evenly in λ = log α/σ: σ/α falls exponentially (k-diffusion's name for it). Lu et al. 2022."""
     return torch.lerp(u.new_tensor(high).log(), u.new_tensor(low).log(), u).exp()
 
 
@@ -104,7 +110,11 @@ _CHAIN: dict[str, Callable[[int, int], Tensor]] = {
     "quad": _quad,
     "stride": _stride,
 }
-_BETWEEN: dict[str, Callable[[int, int], Tensor]] = {"sqrt_t": _sqrt_t, "beta": _beta}
+_BETWEEN: dict[str, Callable[[int, int], Tensor]] = {
+    "sgm_uniform": _sgm_uniform,
+    "sqrt_t": _sqrt_t,
+    "beta": _beta,
+}
 _RATIO: dict[str, Callable[[float, float, Tensor, float], Tensor]] = {
     "logsnr": _logsnr,
     "karras": _karras,
@@ -114,29 +124,74 @@ assert {*_CHAIN, *_BETWEEN, *_RATIO} == set(get_args(Spacing))
 
 
 def grid(
-    schedule: Schedule, steps: int, spacing: Spacing, snap: bool | None = None, rho: float = 7.0
+    schedule: Schedule,
+    steps: int,
+    spacing: Spacing | Sequence[float],
+    snap: bool | None = None,
+    end: Literal["zero", "first"] = "zero",
+    sections: Sequence[int] | None = None,
+    rho: float = 7.0,
 ) -> Tensor:
     """float64 (S + 1,), decreasing, the last 0; S is `steps`, or less for quad.
 
-    snap: round to the chain; None leaves spacings of the noise level between its steps. rho: of karras.
-    Raises ConfigError when the chain has too few steps.
+    spacing: its name, or positions in the chain, 1 to T, decreasing. snap: round to the chain; None leaves
+    spacings of the noise level between its steps. end: zero takes the step to 0 from where the spacing ends;
+    first has the last call at the first step of the chain, on any spacing. sections: steps in equal parts of
+    the chain, the least noisy part first, evenly in each, in place of a spacing (Nichol & Dhariwal 2021,
+    code). rho: of karras. Raises ConfigError for what does not fit the chain.
     """
+    T = schedule.T
+    if sections is not None:
+        at, whole = _in_sections(T, sections), True
+    elif not isinstance(spacing, str):
+        at, whole = torch.tensor(spacing, dtype=torch.float64), False
+        if not len(at) or at[0] > T or at[-1] <= 0:
+            what = f"spacing={list(spacing)} leaves the chain"
+            raise ConfigError(what, "sampler.spacing", f"type positions from {T} down to 1")
+    else:
+        at, whole = _spaced(schedule, steps, spacing, rho)
+        if end == "first" and steps > 1 and at[-1] > 1 + 1e-6:
+            at, whole = _spaced(schedule, steps - 1, spacing, rho)
+    if snap or (snap is None and whole):
+        at = at.round().clamp(1, T)
+    if end == "first" and at[-1] > 1 + 1e-6:
+        at = torch.cat([at, at.new_ones(1)])
+    times = torch.cat([at / T, at.new_zeros(1)])
+    if not (times.diff() < 0).all():
+        what = f"{len(at)} steps of spacing={spacing} do not fall on different steps of the {T}-step chain"
+        do = "give sampler.snap=false, fewer sampler.steps, or spacing=trailing"
+        raise ConfigError(what, "sampler.snap" if isinstance(spacing, str) else "sampler.spacing", do)
+    return times
+
+
+def _spaced(schedule: Schedule, steps: int, spacing: Spacing, rho: float) -> tuple[Tensor, bool]:
+    """Positions by name, and whether they are meant to be whole."""
     T = schedule.T
     if spacing in _CHAIN and steps > T:
         what = f"sampler.steps={steps} exceeds the {T}-step chain"
         raise ConfigError(what, "sampler.steps", f"give at most {T}, or sampler.spacing=logsnr")
-    if spacing in _RATIO:
-        ends = schedule(torch.tensor([1, 1 / T], dtype=torch.float64)).ratio.clamp(max=RATIO_MAX)
-        u = torch.linspace(0, 1, steps, dtype=torch.float64)
-        at = T * schedule.time(_RATIO[spacing](float(ends[0]), float(ends[1]), u, rho).atan())
-    else:
-        at = (_CHAIN | _BETWEEN)[spacing](T, steps)
-    if snap or (snap is None and spacing in _CHAIN):
-        at = at.round().clamp(1, T)
-    times = torch.cat([at / T, at.new_zeros(1)])
-    if not (times.diff() < 0).all():
-        what = f"{steps} steps of spacing={spacing} do not fall on different steps of the {T}-step chain"
-        raise ConfigError(
-            what, "sampler.snap", "give sampler.snap=false, fewer sampler.steps, or spacing=trailing"
-        )
-    return times
+    if spacing not in _RATIO:
+        return (_CHAIN | _BETWEEN)[spacing](T, steps), spacing in _CHAIN
+    ends = schedule(torch.tensor([1, 1 / T], dtype=torch.float64)).ratio.clamp(max=RATIO_MAX)
+    ratios = between(spacing, float(ends[0]), float(ends[1]), steps, rho)
+    return T * schedule.time(ratios.atan()), False
+
+
+def between(spacing: Spacing, high: float, low: float, n: int, rho: float = 7.0) -> Tensor:
+    """n values of σ/α from high to low, both included; float64. Of the spacings of the noise level."""
+    return _RATIO[spacing](high, low, torch.linspace(0, 1, n, dtype=torch.float64), rho)
+
+
+def _in_sections(T: int, sections: Sequence[int]) -> Tensor:
+    """Decreasing positions."""
+    sizes = [T // len(sections) + (i < T % len(sections)) for i in range(len(sections))]
+    for size, count in zip(sizes, sections, strict=True):
+        if not 1 <= count <= size:
+            what = f"{count} steps do not fit a part of {size} steps"
+            raise ConfigError(what, "sampler.sections", f"give 1 to {size} for each part")
+    at, start = list[Tensor](), 1
+    for size, count in zip(sizes, sections, strict=True):
+        # one step alone is the first of its part
+        at.append(start + torch.linspace(0, size - 1 if count > 1 else 0, count, dtype=torch.float64).round())
+        start += size
+    return torch.cat(at).flip(0)

@@ -4,29 +4,39 @@ Karras et al. 2022, algorithms 1 and 2.
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from diffexp.diffusion.denoiser import Denoise, Prediction
-from diffexp.diffusion.schedule import Schedule
+from diffexp.diffusion.schedule import Level, Schedule
 from diffexp.errors import ConfigError
 from diffexp.samplers.grid import Spacing
-from diffexp.samplers.sampler import Noise, Sampler
-from diffexp.samplers.transfer import by_eps, by_prediction, has_signal
+from diffexp.samplers.tabled import Row, Stage, Step, Tabled, by_eps, ddim, has_signal
+
+
+def heun(schedule: Schedule, t: Tensor, s: Tensor, lift: Row | None = None) -> Step:
+    """One step: the mean of ε at both ends. To the end, and from above σ/α = 80, it is DDIM's."""
+    at, to = schedule(t), schedule(s)
+    if s == 0 or not has_signal(at):
+        return Step(t, s, ddim(at, to), lift=lift)
+    return Step(t, s, by_eps(at, to, 0.5, 0.5), (Stage(ddim(at, to), s),), lift)
+
+
+def lifted(at: Level, to: Level, strength: float = 1.0) -> Row:
+    """From a level to a noisier one by fresh noise."""
+    added = to.alpha * (to.ratio**2 - at.ratio**2).sqrt() * strength
+    return Row(float(to.alpha / at.alpha), std=float(added))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Heun(Sampler):
+class Heun(Tabled):
     """Second order, two network calls a step but the last: 2 steps − 1 in all.
 
     s_churn: how much noise is added in all, while σ/α is in [s_tmin, s_tmax], s_noise times as strong as it
     should be. Steps from above σ/α = 80 (nearly zero terminal SNR) are those of DDIM.
     """
 
-    spacing: Spacing = "karras"
+    spacing: Spacing | tuple[float, ...] = "karras"
     s_churn: float = 0.0
     s_tmin: float = 0.0
     s_tmax: float = float("inf")
@@ -40,14 +50,13 @@ class Heun(Sampler):
             )
             raise ConfigError(what, "sampler", "give 0 or more, and s_tmin below s_tmax")
 
-    def calls(self, schedule: Schedule) -> Tensor:
-        return torch.cat([t for _, t, s in self._calls(schedule)])
-
-    def _calls(self, schedule: Schedule) -> Iterator[tuple[int, Tensor, Tensor]]:
-        for k, t, s in self.pairs(schedule):
-            first = self._raised(schedule, t).view(1)
-            two = float(s) > 0 and has_signal(schedule(t))
-            yield k, torch.cat([first, s.view(1)]) if two else first, s
+    def table(self, schedule: Schedule) -> list[Step]:
+        steps = []
+        for _, t, s in self.pairs(schedule):
+            up = self._raised(schedule, t)
+            lift = lifted(schedule(t), schedule(up), self.s_noise) if up > t else None
+            steps.append(heun(schedule, up, s, lift))
+        return steps
 
     def _raised(self, schedule: Schedule, t: Tensor) -> Tensor:
         """The time to which noise is added; no farther than the schedule goes."""
@@ -56,20 +65,3 @@ class Heun(Sampler):
             return t
         gamma = min(self.s_churn / self.steps, math.sqrt(2) - 1)
         return schedule.time((ratio * (1 + gamma)).atan().clamp(max=float(schedule.angles[-1])))
-
-    def run(
-        self, denoise: Denoise, schedule: Schedule, noise: Noise, cond: Tensor | None = None
-    ) -> Iterator[tuple[Tensor, Prediction]]:
-        x = noise(0)
-        for k, t, s in self.pairs(schedule):
-            up = self._raised(schedule, t)
-            if up > t:
-                old, new = schedule(t), schedule(up)
-                added = new.alpha * (new.ratio**2 - old.ratio**2).sqrt() * self.s_noise
-                x = new.alpha / old.alpha * x + added * noise(k)
-            p, at, to = denoise(x, up, cond), schedule(up), schedule(s)
-            y = by_prediction(p, to)
-            if s > 0 and has_signal(schedule(t)):
-                y = by_eps(x, (p.eps + denoise(y, s, cond).eps) / 2, at, to)
-            x = y
-            yield x, p

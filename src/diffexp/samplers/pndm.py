@@ -5,18 +5,14 @@
 (Adams & Bashforth, for even steps of the variable; those of ρ = σ/α are not even, which limits the order).
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import Tensor
 
-from diffexp.diffusion.denoiser import Denoise, Prediction
 from diffexp.diffusion.schedule import Schedule
 from diffexp.errors import ConfigError
-from diffexp.samplers.sampler import Noise, Sampler
-from diffexp.samplers.transfer import by_eps, by_prediction, has_signal
+from diffexp.samplers.tabled import Stage, Step, Tabled, by_eps, ddim, has_signal
 
 _COEFFICIENTS = {
     1: (1.0,),
@@ -27,7 +23,7 @@ _COEFFICIENTS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class PNDM(Sampler):
+class PNDM(Tabled):
     """start: how the first predictions are made, before there are enough.
 
     lower: by lower orders (iPNDM, Zhang & Chen 2023), one network call a step; heun: the first step by Heun's
@@ -46,52 +42,33 @@ class PNDM(Sampler):
         if self.start == "runge_kutta" and self.order != 4:
             raise ConfigError("start=runge_kutta is of order 4", "sampler.order", "give 4, or start=lower")
 
-    def calls(self, schedule: Schedule) -> Tensor:
-        return torch.cat([torch.stack(self._at(schedule, k, t, s)) for k, t, s in self.pairs(schedule)])
+    @property
+    def reach(self) -> int:
+        return self.order
 
-    def _at(self, schedule: Schedule, k: int, t: Tensor, s: Tensor) -> list[Tensor]:
-        """The times of the calls of one step."""
-        if not has_signal(schedule(t)) or s == 0:
-            return [t]
-        k -= sum(not has_signal(schedule(u)) for u in self.grid(schedule)[:k])  # steps with signal so far
-        if self.start == "heun" and k == 1 and self.order > 1:
-            return [t, s]
-        if self.start == "runge_kutta" and k <= 3:
-            return [t, (t + s) / 2, (t + s) / 2, s]
-        return [t]
-
-    def run(
-        self, denoise: Denoise, schedule: Schedule, noise: Noise, cond: Tensor | None = None
-    ) -> Iterator[tuple[Tensor, Prediction]]:
-        x, known = noise(0), list[Tensor]()
-        for k, t, s in self.pairs(schedule):
-            p, at, to = denoise(x, t, cond), schedule(t), schedule(s)
-            more = self._at(schedule, k, t, s)[1:]
+    def table(self, schedule: Schedule) -> list[Step]:
+        steps, seen = list[Step](), 0  # how many predictions can be used
+        for _, t, s in self.pairs(schedule):
+            at = schedule(t)
             if not has_signal(at):
-                x = by_prediction(p, to)
+                steps.append(Step(t, s, ddim(at, schedule(s))))
+                continue
+            seen += 1
+            if s > 0 and self.start == "heun" and seen == 1 and self.order > 1:
+                steps.append(_runge_kutta(schedule, t, s, (s,), (1 / 2, 1 / 2)))
+            elif s > 0 and self.start == "runge_kutta" and seen <= 3:
+                half = (t + s) / 2
+                steps.append(_runge_kutta(schedule, t, s, (half, half, s), (1 / 6, 1 / 3, 1 / 3, 1 / 6)))
             else:
-                known = [p.eps, *known][: self.order]
-                x = by_eps(x, self._slope(denoise, schedule, x, known, t, more, cond), at, to)
-            yield x, p
+                row = by_eps(at, schedule(s), *_COEFFICIENTS[min(seen, self.order)])
+                steps.append(Step(t, s, row))
+        return steps
 
-    @staticmethod
-    def _slope(
-        denoise: Denoise,
-        schedule: Schedule,
-        x: Tensor,
-        known: list[Tensor],
-        t: Tensor,
-        more: list[Tensor],
-        cond: Tensor | None,
-    ) -> Tensor:
-        """ε over the step, by `more` calls or by the known ones."""
-        if not more:
-            return sum(
-                (c * e for c, e in zip(_COEFFICIENTS[len(known)], known, strict=True)), torch.zeros(())
-            )
-        slopes = [known[0]]
-        for u in more:
-            y = by_eps(x, slopes[-1], schedule(t), schedule(u))
-            slopes.append(denoise(y, u, cond).eps)
-        weights = (1 / 2, 1 / 2) if len(slopes) == 2 else (1 / 6, 1 / 3, 1 / 3, 1 / 6)
-        return sum((w * e for w, e in zip(weights, slopes, strict=True)), torch.zeros(()))
+
+def _runge_kutta(
+    schedule: Schedule, t: Tensor, s: Tensor, looks: tuple[Tensor, ...], weights: tuple[float, ...]
+) -> Step:
+    """Each look goes from t by the ε of the one before."""
+    at = schedule(t)
+    stages = tuple(Stage(by_eps(at, schedule(u), 1.0), u) for u in looks)
+    return Step(t, s, by_eps(at, schedule(s), *reversed(weights)), stages)

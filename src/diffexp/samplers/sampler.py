@@ -1,4 +1,4 @@
-"""What a sampler is: a loop over pairs of times, from noise to data,
+"""What a sampler is: a loop over times, from noise to data,
 
     for x, prediction in sampler.run(denoise, schedule, noise, cond): ...
 
@@ -11,7 +11,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
+import torch
 from torch import Tensor
 
 from diffexp.diffusion.denoiser import Denoise, Prediction
@@ -20,38 +22,21 @@ from diffexp.errors import ConfigError
 from diffexp.samplers.grid import Spacing, grid
 
 Noise = Callable[[int], Tensor]
-"""noise(0) is x at the noisiest time, noise(k) what the k-th step adds; (B, C, H, W)."""
+"""noise(0) is x at the noisiest time, noise(k) the k-th draw after it; (B, C, H, W)."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class Sampler(ABC):
-    """steps: of the grid; spacing, snap: which times (grid.py). Raises ConfigError for steps < 1."""
+    """What all samplers have."""
 
-    steps: int = 50
-    spacing: Spacing = "trailing"
-    snap: bool | None = None
-
-    def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ConfigError(f"sampler.steps={self.steps} is no step", "sampler.steps", "give 1 or more")
-
+    @abstractmethod
     def grid(self, schedule: Schedule) -> Tensor:
         """Decreasing times, float64, the last 0. Raises ConfigError where they do not fit the schedule."""
-        return grid(schedule, self.steps, self.spacing, self.snap)
-
-    def calls(self, schedule: Schedule) -> Tensor:
-        """The times at which the denoiser is called, one for each call."""
-        return self.grid(schedule)[:-1]
-
-    def pairs(self, schedule: Schedule) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """(k, t, s) for the k-th step, t → s, from k = 1."""
-        return ((k, t, s) for k, (t, s) in enumerate(pairwise(self.grid(schedule)), 1))
 
     @abstractmethod
     def run(
         self, denoise: Denoise, schedule: Schedule, noise: Noise, cond: Tensor | None = None
     ) -> Iterator[tuple[Tensor, Prediction]]:
-        """Yields x after each step, and the prediction that the step was made with."""
+        """Yields x after each step, and the prediction that the step began with."""
 
     def sample(
         self, denoise: Denoise, schedule: Schedule, noise: Noise, cond: Tensor | None = None
@@ -59,3 +44,46 @@ class Sampler(ABC):
         """x after the last step, (B, C, H, W)."""
         last = deque(self.run(denoise, schedule, noise, cond), maxlen=1)
         return last[0][0]
+
+    def calls(self, schedule: Schedule) -> Tensor:
+        """The times at which the denoiser is called, (calls,): found by a run on one pixel, which is black.
+
+        Only an adaptive sampler makes another number of calls for another image.
+        """
+        seen = list[Tensor]()
+
+        def denoise(x: Tensor, t: Tensor, cond: Tensor | None = None) -> Prediction:
+            seen.append(t.flatten()[0])
+            return Prediction(torch.zeros_like(x), x, schedule(t))
+
+        pixel = torch.zeros(1, 1, 1, 1, dtype=torch.float64)
+        self.sample(denoise, schedule, lambda k: pixel)
+        return torch.stack(seen)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridSampler(Sampler):
+    """steps: of the grid; spacing, snap, end, sections: which times (grid.py). A spacing typed by hand, and
+    sections, have the steps that they have. Raises ConfigError for steps < 1.
+    """
+
+    steps: int = 50
+    spacing: Spacing | tuple[float, ...] = "trailing"
+    snap: bool | None = None
+    end: Literal["zero", "first"] = "zero"
+    sections: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.sections is not None:
+            object.__setattr__(self, "steps", sum(self.sections))
+        elif not isinstance(self.spacing, str):
+            object.__setattr__(self, "steps", len(self.spacing))
+        if self.steps < 1:
+            raise ConfigError(f"sampler.steps={self.steps} is no step", "sampler.steps", "give 1 or more")
+
+    def grid(self, schedule: Schedule) -> Tensor:
+        return grid(schedule, self.steps, self.spacing, self.snap, self.end, self.sections)
+
+    def pairs(self, schedule: Schedule) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """(k, t, s) for the k-th step, t → s, from k = 1."""
+        return ((k, t, s) for k, (t, s) in enumerate(pairwise(self.grid(schedule)), 1))
