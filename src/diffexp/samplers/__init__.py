@@ -20,6 +20,6 @@ from diffexp.samplers.unipc import UniPC
 
 __all__ = [
     "DDIM", "DDPM", "PNDM", "Adams", "Adaptive", "DPMSolver", "DPMSolverPP", "DPMSolverSDE",
-    "GridSampler", "Heun", "Midpoint", "Model", "Restart", "Sampler", "Spacing", "UniPC", "encode", "generate",
-    "grid", "labels_for", "nfe", "sample", "slerp",
+    "GridSampler", "Heun", "Midpoint", "Model", "Restart", "Sampler", "Spacing", "UniPC", "encode",
+    "generate", "grid", "labels_for", "nfe", "sample", "slerp",
 ]  # fmt: skip
