@@ -11,22 +11,25 @@ from pathlib import Path
 
 import hydra
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from diffexp.errors import DiffexpError
 
 _INTERRUPTED = 130
+codes: list[int] = []
+"""The exit codes of what has failed."""
 
 
 def main(conf: Path) -> int:
     """Runs what the command line asks for, with the options in the folder `conf`; returns the exit code.
 
-    In a sweep a job that fails says so at once, and the others are run; the code is that of the first.
+    A sweep (-m) is run by diffexp.experiment.launch.
     """
     full = os.environ.get("HYDRA_FULL_ERROR", "0") == "1"  # what the user wants
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra is to raise, not to print
-    codes: list[int] = []
+    codes.clear()
+    _register()
 
     def job(cfg: DictConfig) -> None:
         try:
@@ -38,6 +41,8 @@ def main(conf: Path) -> int:
 
     try:
         hydra.main(version_base="1.3", config_path=str(conf.resolve()), config_name="config")(job)()
+    except DiffexpError as error:  # of a sweep, before its jobs
+        return _say(error, full)
     except (HydraException, OmegaConfBaseException) as error:
         from diffexp.experiment.mistakes import explain
 
@@ -46,6 +51,13 @@ def main(conf: Path) -> int:
         print("\nstopped", file=sys.stderr)
         return _INTERRUPTED
     return codes[0] if codes else 0
+
+
+def _register() -> None:
+    """`sweep_id`, of which config.yaml makes the folder of a sweep."""
+    from diffexp.experiment.sweep import folder_id
+
+    OmegaConf.register_new_resolver("sweep_id", folder_id, replace=True)
 
 
 def _say(error: DiffexpError, full: bool, cause: Exception | None = None) -> int:

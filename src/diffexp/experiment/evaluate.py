@@ -9,15 +9,20 @@ from diffexp.experiment.record import Record
 from diffexp.experiment.restore import Restored, device_of, ready
 from diffexp.experiment.screen import counting, summary
 from diffexp.metrics.evaluator import Evaluator
+from diffexp.samplers import with_calls
 from diffexp.training.evaluate import draw
 
 
 @dataclass(frozen=True)
 class Evaluate:
-    """ckpt: a checkpoint or a run folder; ema: the averaged weights."""
+    """ckpt: a checkpoint or a run folder; ema: the averaged weights.
+
+    calls: of the network, unguided, for one image: the sampler takes as many steps as they allow.
+    """
 
     ckpt: str | None = None
     ema: bool = True
+    calls: int | None = None
 
     def check(self, job: Job) -> None:
         device_of(job)
@@ -31,7 +36,10 @@ class Evaluate:
             **job.config["evaluator"],
             **{k: nodes[k] for k in ("sampler", "guidance", "clip", "metrics")},
         }
-        return restored, build(told, "evaluator", job.allowed), build(nodes["data"], "data", job.allowed)
+        evaluator = build(told, "evaluator", job.allowed)
+        if self.calls is not None:
+            evaluator.sampler = with_calls(evaluator.sampler, self.calls, restored.model.denoiser.schedule)
+        return restored, evaluator, build(nodes["data"], "data", job.allowed)
 
     def run(self, job: Job, record: Record) -> None:
         restored, evaluator, data = self._ready(job)
@@ -42,5 +50,6 @@ class Evaluate:
             result = evaluator.run(restored.model, device=device, progress=progress)
         title = f"step {restored.step}, {result.nfe:g} calls"
         picture = draw(result, restored.class_names, title, job.folder / "samples" / "grid.png")
-        record.results |= result.values | {"cards": result.cards, "picture": str(picture)}
+        told = {"nfe": result.nfe, "sampling_seconds": round(result.seconds, 2)}
+        record.results |= result.values | told | {"cards": result.cards, "picture": str(picture)}
         summary(job.folder, picture, record.results, {evaluator.guidance.scale: result})

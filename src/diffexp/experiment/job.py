@@ -48,8 +48,10 @@ class Task(Protocol):
     def run(self, job: Job, record: Record) -> None: ...
 
 
-def run_job(cfg: DictConfig, folder: Path, typed: list[str], choices: dict[str, str]) -> None:
-    """Check, then run. Raises DiffexpError; nothing is written before all checks have passed."""
+def run_job(cfg: DictConfig, folder: Path, typed: list[str], choices: dict[str, str]) -> dict[str, Any]:
+    """Check, then run; returns the results. Raises DiffexpError; nothing is written before all checks have
+    passed.
+    """
     OmegaConf.update(cfg, "dir", str(folder))  # in a sweep Hydra numbers the folders
     config = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(config, dict)
@@ -58,8 +60,12 @@ def run_job(cfg: DictConfig, folder: Path, typed: list[str], choices: dict[str, 
     check(job.config, job.allowed)
     task: Task = job.build("task")
     task.check(job)
+    if config.get("dry_run"):
+        print(f"dry_run: all checks have passed; {config['name']} would be run in {folder}")
+        return {}
     with Record(folder, job.public(), job.typed) as record:
         task.run(job, record)
+    return record.results
 
 
 def _blotted(node: Any) -> Any:

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from diffexp.metrics.evaluator import Evaluation
+from diffexp.training import progress
 
 
 def near(path: Path) -> Path:
@@ -29,6 +30,10 @@ def say(text: str) -> None:
 @contextmanager
 def counting(what: str) -> Iterator[Callable[[int, int], None]]:
     """A bar of images done; one line at the end where there is no terminal."""
+    heard = progress.listener
+    if heard is not None:
+        yield lambda done, total: heard(what, done, total)
+        return
     if not sys.stdout.isatty():
         yield lambda done, total: None
         return

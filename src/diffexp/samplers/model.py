@@ -1,6 +1,6 @@
 """A trained model: all that sampling needs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -9,8 +9,9 @@ from diffexp.diffusion.codec import Codec
 from diffexp.diffusion.conditioning import Conditioning
 from diffexp.diffusion.denoiser import Denoise, Denoiser
 from diffexp.diffusion.guidance import Autoguidance, ClassifierFree, Guided
+from diffexp.diffusion.schedule import Schedule
 from diffexp.errors import ConfigError
-from diffexp.samplers.sampler import Sampler
+from diffexp.samplers.sampler import GridSampler, Sampler
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,21 @@ class Model:
             do = "give guidance.scale=1, or train with conditioning=class conditioning.dropout=0.1"
             what = f"guidance.scale={guidance.scale:g} needs a model trained with and without its condition"
             raise ConfigError(what, "guidance.scale", do)
+
+
+def with_calls(sampler: Sampler, calls: int, schedule: Schedule) -> Sampler:
+    """The sampler with as many steps as make at most that many calls. Raises ConfigError if none does."""
+    if not isinstance(sampler, GridSampler):
+        raise ConfigError(f"{sampler} chooses its steps itself", "task.calls", "leave task.calls away")
+    for steps in range(calls, 0, -1):
+        try:
+            made = replace(sampler, steps=steps)
+            if len(made.calls(schedule)) <= calls:
+                return made
+        except ConfigError:
+            continue
+    what = f"no number of steps of this sampler makes {calls} calls or less"
+    raise ConfigError(what, "task.calls", "give more")
 
 
 def nfe(sampler: Sampler, guidance: ClassifierFree, model: Model) -> int:

@@ -1,0 +1,100 @@
+"""Curves as SVG: a metric over network calls, both on logarithmic axes, with error bars."""
+
+import html
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+WIDTH, HEIGHT = 640, 360
+LEFT, RIGHT, TOP, BOTTOM = 64, 12, 12, 44
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#8c564b", "#7f7f7f")
+DASHES = ("", "6 3", "2 3", "8 3 2 3")
+
+
+@dataclass(frozen=True)
+class Line:
+    """points: (x, the values there, one for each seed)."""
+
+    name: str
+    points: Sequence[tuple[float, Sequence[float]]]
+
+
+class _Axis:
+    """Maps values to pixels; logarithmic where all are positive."""
+
+    def __init__(self, values: Sequence[float], start: float, end: float) -> None:
+        self.log = min(values) > 0
+        low, high = self._of(min(values)), self._of(max(values))
+        pad = 0.05 * (high - low) or 0.5
+        self.low, self.high, self.start, self.end = low - pad, high + pad, start, end
+
+    def _of(self, value: float) -> float:
+        return math.log10(value) if self.log else value
+
+    def __call__(self, value: float) -> float:
+        return self.start + (self._of(value) - self.low) / (self.high - self.low) * (self.end - self.start)
+
+    def ticks(self) -> Iterator[float]:
+        if not self.log:
+            step = 10 ** math.floor(math.log10(self.high - self.low))
+            first = math.ceil(self.low / step)
+            yield from (i * step for i in range(first, math.floor(self.high / step) + 1))
+            return
+        wide = self.high - self.low > 3.2
+        for power in range(math.floor(self.low), math.ceil(self.high) + 1):
+            for digit in (1,) if wide else (1, 2, 5):
+                if self.low <= power + math.log10(digit) <= self.high:
+                    yield digit * 10.0**power
+
+
+def curves(metric: str, lines: Sequence[Line]) -> str:
+    """A figure with its legend; nothing for no lines."""
+    values = [v for line in lines for _, found in line.points for v in found if math.isfinite(v)]
+    if not values:
+        return ""
+    x = _Axis([calls for line in lines for calls, _ in line.points], LEFT, WIDTH - RIGHT)
+    y = _Axis(values, HEIGHT - BOTTOM, TOP)
+    label = html.escape(f"{metric} over network calls")
+    parts = [f"<figure><svg viewBox='0 0 {WIDTH} {HEIGHT}' role=img aria-label='{label}'>"]
+    for value in x.ticks():
+        at = x(value)
+        parts.append(f"<path class=grid d='M{at:.1f} {TOP}V{HEIGHT - BOTTOM}'/>")
+        parts.append(f"<text x={at:.1f} y={HEIGHT - BOTTOM + 16} text-anchor=middle>{value:g}</text>")
+    for value in y.ticks():
+        at = y(value)
+        parts.append(f"<path class=grid d='M{LEFT} {at:.1f}H{WIDTH - RIGHT}'/>")
+        parts.append(f"<text x={LEFT - 6} y={at + 4:.1f} text-anchor=end>{value:g}</text>")
+    middle = (LEFT + WIDTH - RIGHT) / 2
+    parts.append(f"<text x={middle:.0f} y={HEIGHT - 8} text-anchor=middle>network calls for one image</text>")
+    parts += [_drawn(line, i, x, y) for i, line in enumerate(lines)]
+    legend = "".join(
+        f"<li><svg viewBox='0 0 28 10'><path d='M0 5H28' {_stroke(i)}/></svg>{html.escape(line.name)}</li>"
+        for i, line in enumerate(lines)
+    )
+    caption = f"<figcaption><code>{html.escape(metric)}</code><ul class=legend>{legend}</ul></figcaption>"
+    return "".join([*parts, "</svg>", caption, "</figure>"])
+
+
+def _stroke(i: int) -> str:
+    dash = DASHES[i // len(COLOURS) % len(DASHES)]
+    return f"fill=none stroke='{COLOURS[i % len(COLOURS)]}' stroke-width=2 stroke-dasharray='{dash}'"
+
+
+def _drawn(line: Line, i: int, x: _Axis, y: _Axis) -> str:
+    found = []
+    for calls, values in line.points:
+        kept = [v for v in values if math.isfinite(v)]
+        if kept:
+            found.append((calls, sum(kept) / len(kept), min(kept), max(kept)))
+    path = "L".join(f"{x(calls):.1f} {y(mean):.1f}" for calls, mean, _, _ in found)
+    parts = [f"<path d='M{path}' {_stroke(i)}/>"] if len(found) > 1 else []
+    for calls, mean, low, high in found:
+        at = x(calls)
+        if high > low:
+            parts.append(f"<path d='M{at:.1f} {y(low):.1f}V{y(high):.1f}' {_stroke(i)}/>")
+        told = html.escape(f"{line.name}: {mean:.4g} at {calls:g} calls")
+        parts.append(
+            f"<circle cx={at:.1f} cy={y(mean):.1f} r=3.5 fill='{COLOURS[i % len(COLOURS)]}'>"
+            f"<title>{told}</title></circle>"
+        )
+    return "".join(parts)

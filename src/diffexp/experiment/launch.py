@@ -1,0 +1,194 @@
+"""A sweep from its composed jobs to its table: plan, check, run what is left, show what happens."""
+
+import os
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from diffexp.errors import ConfigError, DiffexpError
+from diffexp.experiment import cli
+from diffexp.experiment.pool import News, run_all
+from diffexp.experiment.store import alone, rows
+from diffexp.experiment.sweep import Cell, identity, left, varying, write_plan
+
+Composed = tuple[DictConfig, list[str], dict[str, Any]]
+
+
+def launch(config: DictConfig, composed: Sequence[Composed], jobs: int, threads: int | None) -> None:
+    """Runs the jobs of a sweep; what fails is told, and raises at the end. Raises DiffexpError."""
+    if jobs < 1:
+        raise ConfigError(f"jobs={jobs}", "hydra.launcher.jobs", "give 1 or more")
+    folder = Path(str(config.hydra.sweep.dir))
+    with alone(folder):
+        cells = [_cell(folder, *each) for each in composed]
+        if config.get("dry_run"):
+            return _show_plan(folder, cells)
+        write_plan(folder, cells, OmegaConf.to_container(config.sweep), _command())  # type: ignore[arg-type]
+        todo = left(folder, cells)
+        done = len(cells) - len(todo)
+        print(f"{len(cells)} jobs, {done} of them done before: {folder}/", flush=True)
+        cores = len(os.sched_getaffinity(0))
+        stopped = _run(folder, cells, todo, jobs, threads or max(1, cores // jobs))
+        _end(folder, cells, stopped)
+
+
+def _command() -> str:
+    return shlex.join(["python", os.path.basename(sys.argv[0]), *sys.argv[1:]])
+
+
+def _cell(folder: Path, cfg: DictConfig, typed: list[str], choices: dict[str, Any]) -> Cell:
+    cfg.dir = str(folder)
+    config = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(config, dict)
+    key = identity(config)  # type: ignore[arg-type]
+    place = folder / key
+    config["dir"] = str(place)
+    chosen = {k: v for k, v in choices.items() if v}
+    return Cell(key, tuple(typed), config, chosen, place)  # type: ignore[arg-type]
+
+
+def _run(folder: Path, cells: Sequence[Cell], todo: list[Cell], jobs: int, threads: int) -> bool:
+    """Whether it was stopped before its end."""
+    from diffexp.experiment.report import refresh
+
+    screen, keys = _Screen(len(cells), len(cells) - len(todo)), varying(cells)
+    with _interruptible() as stopping, screen:
+        for news in run_all(folder, todo, jobs, threads, stopping):
+            screen.hear(news, _name(news.cell, keys), rows(folder))
+            if news.kind in ("done", "failed"):
+                refresh(folder)
+        refresh(folder)
+        return stopping()
+
+
+def _name(cell: Cell, keys: dict[str, list[str]]) -> str:
+    return " ".join(f"{key}={cell.value(key)}" for key in keys) or cell.id
+
+
+@contextmanager
+def _interruptible() -> Iterator[Any]:
+    """The first Ctrl-C, or SIGTERM, lets the jobs that run end; the second stops at once."""
+    heard: list[int] = []
+
+    def handle(number: int, frame: Any) -> None:
+        if heard:
+            raise KeyboardInterrupt
+        heard.append(number)
+        print("\nno more jobs are begun; once more to stop at once", file=sys.stderr, flush=True)
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(heard)
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+def _show_plan(folder: Path, cells: Sequence[Cell]) -> None:
+    """dry_run=true: the jobs, which of them are done, and how many network calls the others make."""
+    from diffexp.experiment.plan import network_calls
+
+    todo, keys = {c.id for c in left(folder, cells)}, varying(cells)
+    table = Table(
+        title=f"{len(cells)} jobs, {len(cells) - len(todo)} done, in {folder}", title_justify="left"
+    )
+    for column in (*keys, "job", "network calls", "state"):
+        table.add_column(column, overflow="fold")
+    total = 0
+    for cell in cells:
+        try:
+            calls = network_calls(cell)
+            total += (calls or 0) * (cell.id in todo)
+            told = "" if calls is None else f"{calls:,}"
+        except DiffexpError as error:
+            told = f"error: {error.what}"
+        state = "to do" if cell.id in todo else "done"
+        table.add_row(*(str(cell.value(k)) for k in keys), cell.id, told, state)
+    Console().print(table)
+    print(f"{len(todo)} jobs to do, {total:,} network calls, counted by image")
+
+
+def _end(folder: Path, cells: Sequence[Cell], stopped: bool) -> None:
+    from diffexp.experiment.table import failures, markdown
+
+    found = rows(folder)
+    print(f"\n{markdown(folder)}", flush=True)
+    missing = sum(cell.id not in found for cell in cells)
+    failed = [cell for cell in cells if found.get(cell.id, {}).get("state") == "failed"]
+    print(f"report: {folder / 'report.html'}   rows: {folder / 'results.jsonl'}")
+    if stopped and missing:
+        print(f"stopped: {missing} of {len(cells)} jobs are left; the same command goes on with them")
+        cli.codes.append(75)
+    elif failed:
+        print(failures(folder), flush=True)
+        print(f"{len(failed)} of {len(cells)} jobs failed; the same command tries them again")
+        cli.codes.append(1)
+
+
+class _Screen:
+    """A line for each job that runs; without a terminal, a line for each that has ended."""
+
+    def __init__(self, total: int, done: int) -> None:
+        self.total, self.done, self.failed = total, done, 0
+        self.running: dict[str, tuple[str, float, News | None]] = {}
+        self.last, self.console = "", Console()
+        self.live = Live(console=self.console, transient=True) if self.console.is_terminal else None
+
+    def __enter__(self) -> "_Screen":
+        if self.live is not None:
+            self.live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.live is not None:
+            self.live.stop()
+
+    def hear(self, news: News, name: str, found: dict[str, dict[str, Any]]) -> None:
+        """Takes in what happened, and shows it."""
+        if news.kind == "started":
+            self.running[news.cell.id] = (name, time.monotonic(), None)
+        elif news.kind == "told" and news.cell.id in self.running:
+            self.running[news.cell.id] = (*self.running[news.cell.id][:2], news)
+        elif news.kind in ("done", "failed"):
+            self.running.pop(news.cell.id, None)
+            row = found.get(news.cell.id, {})
+            self.done += news.kind == "done"
+            self.failed += news.kind == "failed"
+            self._tell(name, news, row)
+        if self.live is not None:
+            self.live.update(self._table())
+
+    def _tell(self, name: str, news: News, row: dict[str, Any]) -> None:
+        from diffexp.experiment.table import numbers
+
+        if news.kind == "failed":
+            told = f"failed: {news.text.splitlines()[0]}"
+        else:
+            told = "  ".join(f"{key} {value:.4g}" for key, value in list(numbers(row).items())[:3])
+        count = f"{self.done + self.failed}/{self.total}"
+        self.console.print(
+            f"{count:>7}  {name}  {told}  {row.get('seconds', 0):.0f} s", highlight=False, soft_wrap=True
+        )
+
+    def _table(self) -> Table:
+        table = Table.grid(padding=(0, 2))
+        table.add_row(f"{self.done}/{self.total} done", f"{self.failed} failed" if self.failed else "")
+        for name, since, news in self.running.values():
+            seconds = time.monotonic() - since
+            if news is None or not news.total:
+                table.add_row(name, f"{seconds:.0f} s")
+                continue
+            rest = seconds * (news.total - news.done) / max(1, news.done)
+            bar = "█" * (20 * news.done // news.total)
+            table.add_row(name, f"{bar:<20}", f"{news.done}/{news.total}", f"{rest:.0f} s left", news.text)
+        return table

@@ -1,0 +1,183 @@
+"""report.html: a sweep in one file that needs nothing else, for the eye and for a colleague."""
+
+import base64
+import html
+import io
+import json
+import math
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from PIL import Image
+
+from diffexp.experiment.curves import Line, curves
+from diffexp.experiment.store import write
+from diffexp.experiment.table import (
+    LAST,
+    Pivot,
+    better_high,
+    flat,
+    markdown,
+    metrics_of,
+    numbers,
+    pivot,
+    read,
+)
+
+BUDGET = 1_300_000  # bytes of pictures in base64
+
+
+def refresh(folder: Path) -> None:
+    """table.md, results.csv and report.html of a sweep's folder, from its rows. Raises ResourceError."""
+    write(folder / "table.md", markdown(folder))
+    write(folder / "results.csv", flat(folder))
+    write(folder / "report.html", page([folder]))
+
+
+def page(folders: Sequence[Path]) -> str:
+    """The report of one sweep, or of several below each other."""
+    template = Template(files("diffexp.experiment").joinpath("report.html").read_text(encoding="utf-8"))
+    cells = sum(len(read(f)[1]) for f in folders)
+    body = "\n".join(_sweep(f, BUDGET // max(1, cells)) for f in folders)
+    rows = [row for f in folders for _, row in read(f)[1] if row]
+    data = json.dumps(rows, ensure_ascii=False).replace("<", "\\u003c")
+    title = " and ".join(f.resolve().name for f in folders)
+    return template.substitute(title=html.escape(title), body=body, data=data)
+
+
+def _sweep(folder: Path, budget: int) -> str:
+    plan, cells = read(folder)
+    states = [row["state"] if row else "to do" for _, row in cells]
+    told = ", ".join(f"{states.count(s)} {s}" for s in ("done", "failed", "to do") if s in states)
+    seconds = sum(row["seconds"] for _, row in cells if row)
+    parts = [
+        f"<h2>{html.escape(folder.resolve().name)}</h2>",
+        f"<p>{len(cells)} jobs: {told}. {seconds:,.0f} s of work in all.</p>",
+        f"<pre class=command>{html.escape(plan['command'])}</pre>",
+    ]
+    for metric in metrics_of(folder):
+        parts.append(_heat(pivot(folder, metric), dict((r["id"], r) for _, r in cells if r)))
+        parts.append(curves(metric, _lines(plan, cells, metric)))
+    parts += [_pictures(folder, plan, cells, budget), _all(folder, plan, cells), _failed(cells)]
+    return "\n".join(filter(None, parts))
+
+
+def _heat(p: Pivot, rows: dict[str, dict[str, Any]]) -> str:
+    """The pivot, darker where it is better; each cell shows its card when pointed at or reached by Tab."""
+    means = [s.mean for s in p.stats.values() if math.isfinite(s.mean)]
+    scale = math.log if means and min(means) > 0 else float
+    low, high = (scale(min(means)), scale(max(means))) if means else (0.0, 1.0)
+    head = " \\ ".join(filter(None, p.heads))
+    lines = [
+        "<figure><table class=heat>",
+        f"<caption><code>{html.escape(p.metric)}</code>, "
+        f"{'higher' if better_high(p.metric) else 'lower'} is better</caption>",
+        f"<thead><tr><th scope=col>{html.escape(head)}</th>",
+        *(f"<th scope=col>{html.escape(c or 'value')}</th>" for c in p.columns),
+        "</tr></thead><tbody>",
+    ]
+    for r in p.rows:
+        lines.append(f"<tr><th scope=row>{html.escape(r)}</th>")
+        for c in p.columns:
+            stat = p.stats.get((r, c))
+            if stat is None:
+                lines.append("<td class=none>·</td>")
+                continue
+            share = (scale(stat.mean) - low) / (high - low) if high > low else 0.0
+            share = share if better_high(p.metric) else 1 - share
+            text = f"{stat.mean:.4g}" + (f" ± {stat.spread:.2g}" if stat.spread is not None else "")
+            if stat.published is not None:
+                text += f"<br><small>paper {stat.published:g}, {stat.mean - stat.published:+.2f}</small>"
+            bold = " class=best" if stat.mean == p.best else ""
+            lines.append(
+                f'<td{bold} tabindex=0 style="--share:{100 * share:.0f}%">{text}'
+                f"<span class=card>{_card(rows[stat.ids[0]], p.metric)}</span></td>"
+            )
+        lines.append("</tr>")
+    return "\n".join([*lines, "</tbody></table></figure>"])
+
+
+def _card(row: dict[str, Any], metric: str) -> str:
+    """The protocol of a number."""
+    told = (row["results"].get("cards") or {}).get(metric.split("@")[0]) or {}
+    told = {**told, "seconds": row["seconds"], "job": row["id"]}
+    items = (f"<dt>{html.escape(str(k))}<dd>{html.escape(str(v))}" for k, v in told.items())
+    return f"<dl>{''.join(items)}</dl>"
+
+
+def _lines(plan: dict[str, Any], cells: Sequence[Any], metric: str) -> list[Line]:
+    """metric over network calls, a line for each choice of the other keys; none where calls do not vary."""
+    keys = [k for k in plan["varying"] if k not in ("seed", *LAST)]
+    points: dict[str, dict[float, list[float]]] = {}
+    for cell, row in cells:
+        if row and row["state"] == "done" and metric in numbers(row) and row["results"].get("nfe"):
+            name = " ".join(f"{k.rpartition('.')[2]}={cell['values'][k]}" for k in keys) or metric
+            calls = points.setdefault(name, {})
+            calls.setdefault(row["results"]["nfe"], []).append(numbers(row)[metric])
+    lines = [Line(name, sorted(found.items())) for name, found in points.items()]
+    return lines if any(len(line.points) > 1 for line in lines) else []
+
+
+def _pictures(folder: Path, plan: dict[str, Any], cells: Sequence[Any], budget: int) -> str:
+    """Each job's grid of samples, from the same seeds."""
+    shown = []
+    for cell, row in cells:
+        path = Path((row or {}).get("results", {}).get("picture", "") or "-")
+        path = path if path.is_absolute() else Path.cwd() / path
+        if not path.is_file():
+            continue
+        name = " ".join(f"{k}={v}" for k, v in cell["values"].items()) or cell["id"]
+        shown.append(
+            f"<figure><button class=look><img loading=lazy alt='samples of {html.escape(name)}' "
+            f"src='{_thumbnail(path, budget)}'></button><figcaption>{html.escape(name)}</figcaption></figure>"
+        )
+    return f"<h3>Samples</h3><div class=pictures>{''.join(shown)}</div>" if shown else ""
+
+
+def _thumbnail(path: Path, budget: int) -> str:
+    """As a data URI of at most `budget` bytes."""
+    with Image.open(path) as image:
+        picture = image.convert("RGB")
+    picture.thumbnail((900, 900))
+    while True:
+        out = io.BytesIO()
+        picture.save(out, "JPEG", quality=75, optimize=True)
+        if out.tell() * 4 / 3 <= budget or min(picture.size) < 64:
+            return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()
+        picture = picture.resize((max(1, picture.width * 4 // 5), max(1, picture.height * 4 // 5)))
+
+
+def _all(folder: Path, plan: dict[str, Any], cells: Sequence[Any]) -> str:
+    """Every job, sortable, with the command that makes it again."""
+    keys, metrics = list(plan["varying"]), metrics_of(folder)
+    heads = [*keys, *metrics, "nfe", "seconds", "state"]
+    lines = ["<h3>All jobs</h3><div class=scroll><table class=all><thead><tr>"]
+    lines += [f"<th scope=col><button class=sort>{html.escape(h)}</button></th>" for h in heads]
+    lines.append("<th scope=col>again</th></tr></thead><tbody>")
+    for cell, row in cells:
+        row = row or {"state": "to do", "seconds": None}
+        found, results = numbers(row), row.get("results") or {}
+        values = [cell["values"][k] for k in keys] + [found.get(m) for m in metrics]
+        values += [results.get("nfe"), row["seconds"], row["state"]]
+        lines.append(f"<tr data-id={cell['id']}>" + "".join(f"<td>{_plain(v)}</td>" for v in values))
+        command = html.escape("python run.py " + " ".join(cell["typed"]))
+        lines.append(f"<td><details><summary>command</summary><code>{command}</code></details></td></tr>")
+    return "".join([*lines, "</tbody></table></div>"])
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, float):
+        return f"<data value='{value!r}'>{value:.5g}</data>"
+    return "" if value is None else html.escape(str(value))
+
+
+def _failed(cells: Sequence[Any]) -> str:
+    told = [
+        f"<li><code>{html.escape(' '.join(cell['typed']))}</code><pre>{html.escape(row['error'])}</pre></li>"
+        for cell, row in cells
+        if row and row["state"] == "failed"
+    ]
+    return f"<h3>Failures</h3><ul>{''.join(told)}</ul>" if told else ""

@@ -1,0 +1,204 @@
+"""The table of a sweep: rows × columns of what varied, mean ± spread over seeds, the best in bold."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diffexp.experiment.store import PLAN, rows
+
+ASIDE = {
+    "n",
+    "nfe",
+    "seconds",
+    "sampling_seconds",
+    "train_seconds",
+    "steps",
+    "epoch",
+}  # numbers that are no result
+HIGHER = ("accuracy", "precision", "recall", "density", "coverage", "inception_score", "clip_score")
+LAST = ("sampler.steps", "task.calls")  # what reads best from left to right
+
+
+@dataclass(frozen=True)
+class Stat:
+    """mean and spread (None for one value) of a metric, of `count` jobs; ids: theirs."""
+
+    mean: float
+    spread: float | None
+    count: int
+    nfe: float | None
+    seconds: float
+    ids: tuple[str, ...]
+    published: float | None = None
+
+
+@dataclass(frozen=True)
+class Pivot:
+    """One metric; heads: what the rows and columns are of; stats: by (row, column)."""
+
+    metric: str
+    heads: tuple[str, str]
+    rows: list[str]
+    columns: list[str]
+    stats: dict[tuple[str, str], Stat]
+
+    @property
+    def best(self) -> float | None:
+        """The best mean."""
+        means = [s.mean for s in self.stats.values() if math.isfinite(s.mean)]
+        return (max if better_high(self.metric) else min)(means, default=None)
+
+
+def better_high(metric: str) -> bool:
+    """Whether more is better."""
+    return metric.startswith(HIGHER)
+
+
+def numbers(row: Mapping[str, Any]) -> dict[str, float]:
+    """The results of a row that are numbers."""
+    found = row.get("results") or {}
+    return {
+        k: v
+        for k, v in found.items()
+        if isinstance(v, (int, float)) and not isinstance(v, bool) and k not in ASIDE
+    }
+
+
+def read(folder: Path) -> tuple[dict[str, Any], list[tuple[dict[str, Any], dict[str, Any] | None]]]:
+    """The plan, and for each of its cells the cell and its row."""
+    plan = json.loads((folder / PLAN).read_text(encoding="utf-8"))
+    found = rows(folder)
+    return plan, [(cell, found.get(cell["id"])) for cell in plan["cells"]]
+
+
+def metrics_of(folder: Path) -> list[str]:
+    """The metrics that any job has, that of the layout first."""
+    plan, cells = read(folder)
+    names: list[str] = []
+    for _, row in cells:
+        names += [k for k in numbers(row or {}) if k not in names]
+    first = plan["layout"].get("metric")
+    return sorted(names, key=lambda k: k != first) if first in names else names
+
+
+def pivot(folder: Path, metric: str) -> Pivot:
+    """The table of one metric."""
+    plan, cells = read(folder)
+    heads = _heads(plan)
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    names: tuple[list[str], list[str]] = ([], [])
+    for cell, row in cells:
+        place = tuple(" ".join(_short(k, cell["values"][k], len(keys)) for k in keys) for keys in heads)
+        for side, name in zip(names, place, strict=True):
+            if name not in side:
+                side.append(name)
+        if row is not None and row["state"] == "done" and metric in numbers(row):
+            groups.setdefault(place, []).append(row)  # type: ignore[arg-type]
+    published = _published(plan, cells)
+    stats = {place: _stat(found, metric, published.get(place)) for place, found in groups.items()}
+    titles = tuple(", ".join(keys) for keys in heads)
+    return Pivot(metric, titles, names[0], names[1], stats)  # type: ignore[arg-type]
+
+
+def _short(key: str, value: str, of: int) -> str:
+    return value if of == 1 else f"{key.rpartition('.')[2]}={value}"
+
+
+def _heads(plan: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """The keys of the rows and of the columns; seeds are averaged over."""
+    keys = [k for k in plan["varying"] if k != "seed"]
+    layout = plan["layout"]
+    columns = _listed(layout.get("columns")) or [k for k in keys if k in LAST][:1]
+    if not columns and len(keys) > 1:
+        columns = keys[-1:]
+    given = _listed(layout.get("rows")) or [k for k in keys if k not in columns]
+    return [k for k in given if k in keys], [k for k in columns if k in keys]
+
+
+def _listed(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) else list(value or [])
+
+
+def _stat(found: Sequence[Mapping[str, Any]], metric: str, published: float | None) -> Stat:
+    values = [numbers(row)[metric] for row in found]
+    mean = sum(values) / len(values)
+    square = sum((v - mean) ** 2 for v in values)
+    spread = math.sqrt(square / (len(values) - 1)) if len(values) > 1 else None
+    calls = {row["results"].get("nfe") for row in found}
+    seconds = sum(row["seconds"] for row in found) / len(found)
+    nfe = calls.pop() if len(calls) == 1 else None
+    return Stat(mean, spread, len(values), nfe, seconds, tuple(row["id"] for row in found), published)
+
+
+def _published(plan: Mapping[str, Any], cells: Sequence[Any]) -> dict[tuple[str, str], float]:
+    """Values of a paper, where the sweep file has them for this data."""
+    told = plan["layout"].get("published") or {}
+    cards = [c for _, r in cells if r for c in ((r.get("results") or {}).get("cards") or {}).values()]
+    if not told or not any(str(card.get("data", "")).startswith(str(told["data"])) for card in cards):
+        return {}
+    return {tuple(k.split(",")): float(v) for k, v in told["values"].items()}  # type: ignore[misc]
+
+
+def text_of(stat: Stat | None, best: float | None) -> str:
+    """A value as it is shown: 3.21 ± 0.04 (4.04, −0.83)."""
+    if stat is None:
+        return ""
+    told = f"{stat.mean:.4g}"
+    if stat.mean == best:
+        told = f"**{told}**"
+    if stat.spread is not None:
+        told += f" ± {stat.spread:.2g}"
+    if stat.published is not None:
+        told += f" ({stat.published:g}, {stat.mean - stat.published:+.2f})"
+    return told
+
+
+def markdown(folder: Path) -> str:
+    """A table for each metric."""
+    parts = []
+    for metric in metrics_of(folder):
+        p = pivot(folder, metric)
+        head = f"{p.heads[0]} \\ {p.heads[1]}" if all(p.heads) else p.heads[0] or p.heads[1]
+        lines = [f"`{metric}`, {'higher' if better_high(metric) else 'lower'} is better", ""]
+        lines += [f"| {head} | " + " | ".join(c or metric for c in p.columns) + " |"]
+        lines += ["|---|" + "---|" * len(p.columns)]
+        for r in p.rows:
+            told = [text_of(p.stats.get((r, c)), p.best) for c in p.columns]
+            lines.append(f"| {r} | " + " | ".join(told) + " |")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n" if parts else "no job has a result yet\n"
+
+
+def flat(folder: Path) -> str:
+    """results.csv: a line for each job of the plan."""
+    plan, cells = read(folder)
+    keys, metrics = list(plan["varying"]), metrics_of(folder)
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([*keys, *metrics, "nfe", "seconds", "state", "id", "folder", "error"])
+    for cell, row in cells:
+        row = row or {"state": "to do"}
+        found = numbers(row)
+        writer.writerow(
+            [cell["values"][k] for k in keys]
+            + [found.get(m, "") for m in metrics]
+            + [(row.get("results") or {}).get("nfe", ""), row.get("seconds", ""), row["state"], cell["id"]]
+            + [cell["folder"], (row.get("error") or "").split("\n")[0]]
+        )
+    return out.getvalue()
+
+
+def failures(folder: Path) -> str:
+    """A table of the jobs that failed, with their messages."""
+    _, cells = read(folder)
+    lines = ["| job | what failed |", "|---|---|"]
+    for cell, row in cells:
+        if row is not None and row["state"] == "failed":
+            name = " ".join(f"{k}={v}" for k, v in cell["values"].items()) or cell["id"]
+            lines.append(f"| {name} | {row['error'].splitlines()[0]} (logs/{cell['id']}.txt) |")
+    return "\n".join(lines)

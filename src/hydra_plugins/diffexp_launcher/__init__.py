@@ -1,0 +1,49 @@
+"""hydra/launcher=diffexp: jobs of a sweep in processes of their own, done ones skipped, the report kept up to
+date. Hydra finds plug-ins in this namespace package.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
+
+
+@dataclass
+class Conf:
+    """jobs: at a time; threads: of torch in each, null for an equal share of the cores."""
+
+    _target_: str = "hydra_plugins.diffexp_launcher.DiffexpLauncher"
+    jobs: int = 1
+    threads: int | None = None
+
+
+ConfigStore.instance().store(group="hydra/launcher", name="diffexp", node=Conf, provider="diffexp")
+
+
+class DiffexpLauncher(Launcher):
+    """Composes the jobs as Hydra does; the rest is diffexp.experiment.launch."""
+
+    def __init__(self, jobs: int = 1, threads: int | None = None) -> None:
+        self.jobs, self.threads = jobs, threads
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.context, self.config = hydra_context, config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        from diffexp.experiment.launch import launch
+
+        composed: list[tuple[DictConfig, list[str], dict[str, Any]]] = []
+        for number, overrides in enumerate(job_overrides, initial_job_idx):
+            cfg = self.context.config_loader.load_sweep_config(self.config, list(overrides))
+            with open_dict(cfg):
+                cfg.hydra.job.id, cfg.hydra.job.num = str(number), number
+                typed, choices = list(cfg.hydra.overrides.task), dict(cfg.hydra.runtime.choices)
+                del cfg["hydra"]
+            composed.append((cfg, typed, choices))
+        launch(self.config, composed, self.jobs, self.threads)
+        return [JobReturn(_return_value=None, status=JobStatus.COMPLETED) for _ in composed]
