@@ -11,25 +11,45 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from diffexp.diffusion.prediction import Parameterization
+from diffexp.diffusion.prediction import Eps, Parameterization
 from diffexp.diffusion.schedule import Level, Schedule, like
 from diffexp.diffusion.variance import Variance
 from diffexp.errors import ConfigError
 
 
 class Prediction:
-    """x0, predicted from x at a level; frac in [−1, 1] places log var between its bounds (variance.py)."""
+    """What was predicted from x at a level, x0 or ε; the other is worked out when it is asked for, so that
+    x = α x0 + σ ε. frac in [−1, 1] places log var between its bounds (variance.py).
+    """
 
-    def __init__(self, x0: Tensor, x: Tensor, level: Level, frac: Tensor | float = -1.0) -> None:
-        self.x0, self.x, self.level, self.frac = x0, x, level, frac
+    def __init__(
+        self,
+        x0: Tensor | None,
+        x: Tensor,
+        level: Level,
+        frac: Tensor | float = -1.0,
+        eps: Tensor | None = None,
+    ) -> None:
+        self._x0, self.x, self.level, self.frac, self._eps = x0, x, level, frac, eps
+
+    @cached_property
+    def x0(self) -> Tensor:
+        """The clean image, of the shape of x."""
+        if self._x0 is not None:
+            return self._x0
+        assert self._eps is not None
+        return self._without(self._eps, self.level.sigma, self.level.alpha)
 
     @cached_property
     def eps(self) -> Tensor:
-        """The ε with which x = α x0 + σ ε; of the shape of x. Worked out when it is asked for."""
-        alpha, sigma = self.level
-        if alpha.ndim == 0:
-            return torch.add(self.x, self.x0, alpha=-float(alpha)).mul_(1 / float(sigma))
-        return (self.x - like(alpha, self.x) * self.x0) / like(sigma, self.x)
+        """The noise, of the shape of x."""
+        return self._eps if self._eps is not None else self._without(self.x0, *self.level)
+
+    def _without(self, part: Tensor, scale: Tensor, left: Tensor) -> Tensor:
+        """(x − scale part)/left."""
+        if scale.ndim == 0:
+            return torch.add(self.x, part, alpha=-float(scale)).mul_(1 / float(left))
+        return (self.x - like(scale, self.x) * part) / like(left, self.x)
 
 
 class Denoise(Protocol):
@@ -62,16 +82,23 @@ class Denoiser(nn.Module):
         """F(c_in x, t), (B, C, H, W), and frac: what the objective needs."""
         c_in = like(self.prediction(self.schedule(t)).c_in, x)
         times = t.reshape(-1).expand(len(x)).to(x.device, torch.float32)
-        with torch.autocast(x.device.type, self.autocast, enabled=self.autocast is not None):
-            out = self.network(c_in * x, times, cond)
+        x_in = x if isinstance(c_in, float) and c_in == 1 else c_in * x
+        if self.autocast is None:
+            with torch.autocast(x.device.type, enabled=False):
+                return self.variance.split(self.network(x_in, times, cond).to(x.dtype))
+        with torch.autocast(x.device.type, self.autocast):
+            out = self.network(x_in, times, cond)
         return self.variance.split(out.to(x.dtype))
 
     def forward(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> Prediction:
         level = self.schedule(t)
-        c = self.prediction(level)
         out, frac = self.output(x, t, cond)
-        x0 = like(c.c_skip, x) * x + like(c.c_out, x) * out
-        return Prediction(x0, x, level, frac)
+        if isinstance(self.prediction, Eps):
+            return Prediction(None, x, level, frac, eps=out)
+        c = self.prediction(level)
+        if level.alpha.ndim:
+            return Prediction(like(c.c_skip, x) * x + like(c.c_out, x) * out, x, level, frac)
+        return Prediction(torch.mul(x, float(c.c_skip)).add(out, alpha=float(c.c_out)), x, level, frac)
 
 
 def check_coupling(schedule: Schedule, prediction: Parameterization) -> None:

@@ -63,6 +63,7 @@ class Schedule:
 
     angles: Tensor
     _on: dict[torch.device, Tensor] = field(default_factory=dict, init=False, repr=False)
+    _kept: dict[float, Level] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         a = self.angles
@@ -99,8 +100,20 @@ class Schedule:
         return (i + (angle - table[i]) / (table[i + 1] - table[i])) / self.T
 
     def __call__(self, t: Tensor) -> Level:
+        if t.ndim == 0 and t.device.type == "cpu":  # a sampler asks for the same few, again and again
+            return self._level(float(t))
+        return self._at(t)
+
+    def _at(self, t: Tensor) -> Level:
         phi = self.angle(t)
         return Level(torch.sin(math.pi / 2 - phi), torch.sin(phi))  # exactly 0 at both ends
+
+    def _level(self, t: float) -> Level:
+        if t not in self._kept:
+            if len(self._kept) > 10_000:
+                self._kept.clear()
+            self._kept[t] = self._at(torch.tensor(t, dtype=torch.float64))
+        return self._kept[t]
 
     def posterior(self, s: Tensor, t: Tensor) -> Posterior:
         """q(x_s | x_t, x0) for any s < t: respacing, DDIM's η and the bound need nothing more."""
