@@ -1,7 +1,6 @@
 """The order of every solver, against the exact flow of a Gaussian, and the identities between them."""
 
 import math
-from itertools import pairwise
 
 import pytest
 import torch
@@ -69,18 +68,25 @@ def error(sampler, schedule):
     denoiser, noise = gaussian(schedule, V(), means=MEAN, std=STD), noises()
     points = [x for x, _ in sampler.run(denoiser, schedule, noise)]
     times = sampler.grid(schedule)
-    return float((points[-2] - exact(schedule, noise(0), times[0], times[-2])).abs().max())
+    return float((points[-2] - exact(schedule, noise(0), times[0], times[-2])).square().mean().sqrt())
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
 @pytest.mark.parametrize("name", SOLVERS)
 def test_order(name, schedule):
     make, options, order = SOLVERS[name]
-    steps = (81, 162, 324) if make is DPMSolver else (40, 80, 160)  # whose list of orders ends with 2
-    errors = [error(make(steps=n, spacing="logsnr", **options), schedule) for n in steps]
-    slopes = [math.log2(a / b) for a, b in pairwise(errors)]
-    assert slopes[-1] > order - 0.3, (name, slopes)
-    assert errors[-1] < 0.05
+    slopes = []
+    # of calls, where the list of orders ends with 2; else of steps
+    for steps in (81, 162, 324) if make is DPMSolver else (40, 60, 80, 110, 160):
+        pair = (steps, 2 * steps)
+        errors = [error(make(steps=n, spacing="logsnr", **options), schedule) for n in pair]
+        slopes.append(math.log2(errors[0] / errors[1]))
+    assert errors[-1] < 0.02
+    if name == "adams 3":  # its leading error all but cancels on a Gaussian
+        assert max(slopes) > 3
+    else:
+        # in the range where the order shows: before are long steps, beyond the times rounded to float32
+        assert any(abs(slope - order) < 0.15 for slope in slopes), (name, slopes)
 
 
 @pytest.mark.parametrize("start", ["lower", "heun", "runge_kutta"])
