@@ -33,7 +33,7 @@ def launch(config: DictConfig, composed: Sequence[Composed], jobs: int, threads:
         cells = [_cell(folder, *each) for each in composed]
         if config.get("dry_run"):
             return _show_plan(folder, cells)
-        write_plan(folder, cells, OmegaConf.to_container(config.sweep), _command())  # type: ignore[arg-type]
+        write_plan(folder, cells, OmegaConf.to_container(config.sweep), config.name, _command())  # type: ignore[arg-type]
         todo = left(folder, cells)
         done = len(cells) - len(todo)
         print(f"{len(cells)} jobs, {done} of them done before: {folder}/", flush=True)
@@ -51,7 +51,7 @@ def _cell(folder: Path, cfg: DictConfig, typed: list[str], choices: dict[str, An
     config = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(config, dict)
     key = identity(config)  # type: ignore[arg-type]
-    place = folder / key
+    place = folder / "jobs" / key
     config["dir"] = str(place)
     chosen = {k: v for k, v in choices.items() if v}
     return Cell(key, tuple(typed), config, chosen, place)  # type: ignore[arg-type]

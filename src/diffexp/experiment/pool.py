@@ -112,7 +112,7 @@ def row(cell: Cell, since: float, state: str, **more: Any) -> dict[str, Any]:
         "id": cell.id,
         "state": state,
         "typed": list(cell.typed),
-        "folder": cell.folder.name,
+        "folder": f"jobs/{cell.folder.name}",
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(since)),
         "seconds": round(time.time() - since, 2),
         **more,
@@ -158,6 +158,8 @@ def _tried(cell: Cell) -> tuple[News, dict[str, Any]]:
 
     try:
         results = run_job(OmegaConf.create(cell.config), cell.folder, list(cell.typed), cell.choices)
+        if "picture" in results:  # a sweep's folder may be moved
+            results["picture"] = os.path.relpath(results["picture"], cell.folder)
         return News(cell, "done"), {"results": results}
     except DiffexpError as error:
         code, text = error.code, str(error)

@@ -24,7 +24,9 @@ from diffexp.experiment.table import (
     metrics_of,
     numbers,
     pivot,
+    places,
     read,
+    short,
 )
 
 BUDGET = 1_300_000  # bytes of pictures in base64
@@ -44,7 +46,7 @@ def page(folders: Sequence[Path]) -> str:
     body = "\n".join(_sweep(f, BUDGET // max(1, cells)) for f in folders)
     rows = [row for f in folders for _, row in read(f)[1] if row]
     data = json.dumps(rows, ensure_ascii=False).replace("<", "\\u003c")
-    title = " and ".join(f.resolve().name for f in folders)
+    title = " and ".join(dict.fromkeys(read(f)[0]["name"] for f in folders))
     return template.substitute(title=html.escape(title), body=body, data=data)
 
 
@@ -54,7 +56,7 @@ def _sweep(folder: Path, budget: int) -> str:
     told = ", ".join(f"{states.count(s)} {s}" for s in ("done", "failed", "to do") if s in states)
     seconds = sum(row["seconds"] for _, row in cells if row)
     parts = [
-        f"<h2>{html.escape(folder.resolve().name)}</h2>",
+        f"<h2>{html.escape(plan['name'])}, {html.escape(folder.resolve().name)}</h2>",
         f"<p>{len(cells)} jobs: {told}. {seconds:,.0f} s of work in all.</p>",
         f"<pre class=command>{html.escape(plan['command'])}</pre>",
     ]
@@ -67,9 +69,8 @@ def _sweep(folder: Path, budget: int) -> str:
 
 def _heat(p: Pivot, rows: dict[str, dict[str, Any]]) -> str:
     """The pivot, darker where it is better; each cell shows its card when pointed at or reached by Tab."""
-    means = [s.mean for s in p.stats.values() if math.isfinite(s.mean)]
-    scale = math.log if means and min(means) > 0 else float
-    low, high = (scale(min(means)), scale(max(means))) if means else (0.0, 1.0)
+    values = {s.mean for s in p.stats.values() if math.isfinite(s.mean)}
+    ranks = sorted(values, reverse=not better_high(p.metric))
     head = " \\ ".join(filter(None, p.heads))
     lines = [
         "<figure><table class=heat>",
@@ -86,8 +87,7 @@ def _heat(p: Pivot, rows: dict[str, dict[str, Any]]) -> str:
             if stat is None:
                 lines.append("<td class=none>·</td>")
                 continue
-            share = (scale(stat.mean) - low) / (high - low) if high > low else 0.0
-            share = share if better_high(p.metric) else 1 - share
+            share = ranks.index(stat.mean) / max(1, len(ranks) - 1) if stat.mean in ranks else 0.0
             text = f"{stat.mean:.4g}" + (f" ± {stat.spread:.2g}" if stat.spread is not None else "")
             if stat.published is not None:
                 text += f"<br><small>paper {stat.published:g}, {stat.mean - stat.published:+.2f}</small>"
@@ -114,7 +114,7 @@ def _lines(plan: dict[str, Any], cells: Sequence[Any], metric: str) -> list[Line
     points: dict[str, dict[float, list[float]]] = {}
     for cell, row in cells:
         if row and row["state"] == "done" and metric in numbers(row) and row["results"].get("nfe"):
-            name = " ".join(f"{k.rpartition('.')[2]}={cell['values'][k]}" for k in keys) or metric
+            name = " ".join(short(k, cell["values"][k], len(keys)) for k in keys) or metric
             calls = points.setdefault(name, {})
             calls.setdefault(row["results"]["nfe"], []).append(numbers(row)[metric])
     lines = [Line(name, sorted(found.items())) for name, found in points.items()]
@@ -122,29 +122,39 @@ def _lines(plan: dict[str, Any], cells: Sequence[Any], metric: str) -> list[Line
 
 
 def _pictures(folder: Path, plan: dict[str, Any], cells: Sequence[Any], budget: int) -> str:
-    """Each job's grid of samples, from the same seeds."""
-    shown = []
-    for cell, row in cells:
-        path = Path((row or {}).get("results", {}).get("picture", "") or "-")
-        path = path if path.is_absolute() else Path.cwd() / path
-        if not path.is_file():
-            continue
-        name = " ".join(f"{k}={v}" for k, v in cell["values"].items()) or cell["id"]
-        shown.append(
-            f"<figure><button class=look><img loading=lazy alt='samples of {html.escape(name)}' "
-            f"src='{_thumbnail(path, budget)}'></button><figcaption>{html.escape(name)}</figcaption></figure>"
-        )
-    return f"<h3>Samples</h3><div class=pictures>{''.join(shown)}</div>" if shown else ""
+    """Each job's samples, from the same seeds, in the rows and columns of the table."""
+    names, found = places(plan, cells), dict[tuple[str, str], str]()
+    for (cell, row), place in zip(cells, names, strict=True):
+        picture = ((row or {}).get("results") or {}).get("picture")
+        path = folder / cell["folder"] / (picture or "-")
+        if path.is_file() and place not in found:
+            told = html.escape(" ".join(f"{k}={v}" for k, v in cell["values"].items()) or cell["id"])
+            found[place] = (
+                f"<button class=look><img loading=lazy alt='samples of {told}' title='{told}' "
+                f"src='{_thumbnail(path, budget)}'></button>"
+            )
+    if not found:
+        return ""
+    columns = list(dict.fromkeys(column for _, column in names))
+    lines = ["<h3>Samples</h3><div class=scroll><table class=pictures><thead><tr><th></th>"]
+    lines += [f"<th scope=col>{html.escape(c)}</th>" for c in columns]
+    lines.append("</tr></thead><tbody>")
+    for r in dict.fromkeys(row for row, _ in names):
+        shown = "".join(f"<td>{found.get((r, c), '')}</td>" for c in columns)
+        lines.append(f"<tr><th scope=row>{html.escape(r)}</th>{shown}</tr>")
+    return "".join([*lines, "</tbody></table></div>"])
 
 
 def _thumbnail(path: Path, budget: int) -> str:
-    """As a data URI of at most `budget` bytes."""
+    """As a data URI of at most `budget` bytes; where there is little room, the upper part alone."""
     with Image.open(path) as image:
         picture = image.convert("RGB")
+    if budget < 40_000 and picture.height > picture.width * 0.6:
+        picture = picture.crop((0, 0, picture.width, int(picture.width * 0.6)))
     picture.thumbnail((900, 900))
     while True:
         out = io.BytesIO()
-        picture.save(out, "JPEG", quality=75, optimize=True)
+        picture.save(out, "JPEG", quality=70, optimize=True)
         if out.tell() * 4 / 3 <= budget or min(picture.size) < 64:
             return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()
         picture = picture.resize((max(1, picture.width * 4 // 5), max(1, picture.height * 4 // 5)))

@@ -92,16 +92,24 @@ def varying(cells: Sequence[Cell]) -> dict[str, list[str]]:
     return {key: values for key, values in found.items() if len(values) > 1}
 
 
-def write_plan(folder: Path, cells: Sequence[Cell], layout: Mapping[str, Any], command: str) -> None:
+def write_plan(
+    folder: Path, cells: Sequence[Cell], layout: Mapping[str, Any], name: str, command: str
+) -> None:
     """plan.json: the cells of the command that was typed last, for the table and the report."""
     keys = varying(cells)
     told = {
+        "name": name,
         "command": command,
         "layout": dict(layout),
         "varying": keys,
         "cells": [
-            {"id": c.id, "typed": c.typed, "values": {k: c.value(k) for k in keys}, "folder": c.folder.name}
-            for c in cells
+            {
+                "id": cell.id,
+                "typed": cell.typed,
+                "values": {k: cell.value(k) for k in keys},
+                "folder": f"jobs/{cell.folder.name}",
+            }
+            for cell in cells
         ],
     }
     write(folder / PLAN, json.dumps(told, indent=1, ensure_ascii=False) + "\n")

@@ -89,23 +89,30 @@ def metrics_of(folder: Path) -> list[str]:
 def pivot(folder: Path, metric: str) -> Pivot:
     """The table of one metric."""
     plan, cells = read(folder)
-    heads = _heads(plan)
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    names: tuple[list[str], list[str]] = ([], [])
-    for cell, row in cells:
-        place = tuple(" ".join(_short(k, cell["values"][k], len(keys)) for k in keys) for keys in heads)
-        for side, name in zip(names, place, strict=True):
-            if name not in side:
-                side.append(name)
+    names = places(plan, cells)
+    for (_, row), place in zip(cells, names, strict=True):
         if row is not None and row["state"] == "done" and metric in numbers(row):
-            groups.setdefault(place, []).append(row)  # type: ignore[arg-type]
+            groups.setdefault(place, []).append(row)
     published = _published(plan, cells)
     stats = {place: _stat(found, metric, published.get(place)) for place, found in groups.items()}
-    titles = tuple(", ".join(keys) for keys in heads)
-    return Pivot(metric, titles, names[0], names[1], stats)  # type: ignore[arg-type]
+    down, across = (", ".join(keys) for keys in _heads(plan))
+    rows_, columns = (list(dict.fromkeys(place[i] for place in names)) for i in (0, 1))
+    return Pivot(metric, (down, across), rows_, columns, stats)
 
 
-def _short(key: str, value: str, of: int) -> str:
+def places(plan: Mapping[str, Any], cells: Sequence[Any]) -> list[tuple[str, str]]:
+    """The row and the column of each cell."""
+    down, across = _heads(plan)
+
+    def name(cell: Mapping[str, Any], keys: Sequence[str]) -> str:
+        return " ".join(short(k, cell["values"][k], len(keys)) for k in keys)
+
+    return [(name(cell, down), name(cell, across)) for cell, _ in cells]
+
+
+def short(key: str, value: str, of: int) -> str:
+    """A value, with the last part of its key where there are several."""
     return value if of == 1 else f"{key.rpartition('.')[2]}={value}"
 
 

@@ -1,0 +1,34 @@
+"""task=report: the report of a sweep once more, or of several below each other."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from diffexp.errors import DataError
+from diffexp.experiment.job import Job
+from diffexp.experiment.record import Record
+from diffexp.experiment.report import page, refresh
+from diffexp.experiment.screen import near, say
+from diffexp.experiment.store import PLAN, write
+
+
+@dataclass(frozen=True)
+class Report:
+    """sweeps: folders of sweeps; none for `dir` alone, whose tables are made again too."""
+
+    sweeps: tuple[str, ...] = ()
+
+    def check(self, job: Job) -> None:
+        for folder in self._folders(job):
+            if not (folder / PLAN).is_file():
+                do = "give the folder of a sweep: task=report dir=FOLDER, or task.sweeps=[A,B]"
+                raise DataError(f"there is no {PLAN} in {folder}", "dir", do)
+
+    def _folders(self, job: Job) -> list[Path]:
+        return [Path(s).expanduser() for s in self.sweeps] or [job.folder]
+
+    def run(self, job: Job, record: Record) -> None:
+        if self.sweeps:
+            write(job.folder / "report.html", page(self._folders(job)))
+        else:
+            refresh(job.folder)
+        say(f"report: {near(job.folder / 'report.html')}")

@@ -1,0 +1,249 @@
+"""Sweeps: which folder, which jobs, what is done again; processes that are killed; table and report."""
+
+import csv
+import fcntl
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from commands import CONF, QUICK
+
+from diffexp.experiment import store
+from diffexp.experiment.report import page, refresh
+from diffexp.experiment.sweep import folder_id
+from diffexp.experiment.table import markdown, pivot
+
+RUN = Path(__file__).parents[2] / "run.py"
+QUICKER = ["task=evaluate", "network=gaussian", "metrics.n=20", "evaluator.pictures=20", "logger=none"]
+
+
+def sweep(*args, cwd, env=None, wait=True):
+    process = subprocess.Popen(
+        [sys.executable, str(RUN), "-m", *args],
+        cwd=cwd,
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | (env or {}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if not wait:
+        return process
+    out, _ = process.communicate(timeout=240)
+    return process.returncode, out
+
+
+def rows(folder):
+    return [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    """η × steps with a job that fails, once."""
+    cwd = tmp_path_factory.mktemp("sweep")
+    code, out = sweep(*QUICKER, "sampler.eta=0,1,-1", "sampler.steps=2,4", cwd=cwd)
+    (folder,) = (cwd / "runs" / "evaluate").glob("sweep_*")
+    return cwd, folder, code, out
+
+
+def test_failing_jobs_cost_only_themselves(swept):
+    _, folder, code, out = swept
+    assert code == 1
+    states = sorted(row["state"] for row in rows(folder))
+    assert states == ["done"] * 4 + ["failed"] * 2
+    assert "eta=-1 is negative" in out and "2 of 6 jobs failed; the same command tries them again" in out
+    failed = [row for row in rows(folder) if row["state"] == "failed"]
+    assert all(row["code"] == 2 and not (folder / row["folder"]).exists() for row in failed)
+
+
+def test_rows_tell_what_was_made_how(swept):
+    _, folder, _, _ = swept
+    done = [row for row in rows(folder) if row["state"] == "done"]
+    assert len({row["id"] for row in done}) == 4
+    for row in done:
+        assert row["results"]["fid_digits64"] > 0 and row["results"]["nfe"] in (2, 4)
+        card = row["results"]["cards"]["fid_digits64"]
+        assert card["n"] == 20 and f"steps={row['results']['nfe']}" in card["sampler"]
+        assert (folder / row["folder"] / row["results"]["picture"]).is_file()
+        assert json.loads((folder / row["folder"] / "run.json").read_text())["state"] == "done"
+
+
+def test_the_same_command_runs_only_what_is_missing(swept):
+    cwd, folder, _, _ = swept
+    before = rows(folder)
+    code, out = sweep(*QUICKER, "sampler.eta=0,1", "sampler.steps=2,4,5", cwd=cwd)  # a column more
+    assert code == 0 and "6 jobs, 4 of them done before" in out
+    new = rows(folder)[len(before) :]
+    assert [row["results"]["nfe"] for row in new] == [5, 5]
+    table = (folder / "table.md").read_text()
+    assert "| sampler.eta \\ sampler.steps | 2 | 4 | 5 |" in table
+    assert len(re.findall(r"\*\*", table)) >= 2
+
+
+def test_dry_run_plans_and_does_nothing(tmp_path):
+    code, out = sweep(*QUICKER, "sampler.steps=2,7", "guidance.scale=1,2", "dry_run=true", cwd=tmp_path)
+    assert code == 0 and "4 jobs to do, 540 network calls" in out  # 20 images: 2 + 7 calls, and twice that
+    (folder,) = (tmp_path / "runs" / "evaluate").glob("sweep_*")
+    assert not (folder / "results.jsonl").exists() and not (folder / "jobs").exists()
+
+
+def test_a_launcher_that_is_killed_is_continued(tmp_path):
+    args = [*QUICKER, "sampler.steps=2,3,4,60", "seed=0,1"]
+    process = sweep(*args, cwd=tmp_path, wait=False)
+    end, folder = time.time() + 120, None
+    while time.time() < end and (folder is None or len(rows(folder)) < 3):
+        found = list((tmp_path / "runs").glob("evaluate/sweep_*/results.jsonl"))
+        folder = found[0].parent if found else None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert folder is not None
+    before = rows(folder)
+    assert 3 <= len(before) < 8
+    time.sleep(1)
+    assert len(rows(folder)) == len(before)  # its processes are gone with it
+    code, out = sweep(*args, cwd=tmp_path)
+    assert code == 0 and f"8 jobs, {len(before)} of them done before" in out
+    ids = [row["id"] for row in rows(folder)]
+    assert len(ids) == len(set(ids)) == 8
+    table = (folder / "table.md").read_text()
+    assert "±" in table and "seed" not in table  # averaged over seeds
+
+
+def test_a_job_that_is_killed_is_told_and_the_others_end(tmp_path):
+    """The plug-in kills the process of one job from within."""
+    (tmp_path / "deadly.py").write_text(
+        "import os\nfrom dataclasses import dataclass\nfrom diffexp.samplers import DDIM\n"
+        "@dataclass(frozen=True, kw_only=True)\nclass Deadly(DDIM):\n"
+        "    def run(self, *args):\n        if self.steps == 3: os.kill(os.getpid(), 9)\n"
+        "        yield from super().run(*args)\n"
+    )
+    args = ["plugins=[deadly]", "sampler._target_=deadly.Deadly", "sampler.steps=2,3,4"]
+    code, out = sweep(*QUICKER, *args, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)})
+    (folder,) = (tmp_path / "runs" / "evaluate").glob("sweep_*")
+    assert code == 1 and "killed by SIGKILL" in out
+    assert [row["state"] for row in rows(folder)] == ["done", "failed", "done"]
+
+
+def test_two_launchers_do_not_share_a_folder(tmp_path):
+    folder = tmp_path / "runs" / "x"
+    folder.mkdir(parents=True)
+    with (folder / ".lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        held.write("process 1 on here since now\n")
+        held.flush()
+        code, out = sweep(*QUICKER, "sampler.steps=2,3", f"hydra.sweep.dir={folder}", cwd=tmp_path)
+    assert code == 2 and "another launcher is at work" in out and "process 1 on here" in out
+
+
+def test_trainings_are_swept_over_seeds(tmp_path):
+    quick = [a for a in QUICK if not a.startswith("logger")]
+    args = [*quick, "logger=none", "trainer.max_steps=3", "prediction=v,eps", "seed=0,1"]
+    code, out = sweep(*args, "name=little", cwd=tmp_path)
+    assert code == 0, out
+    (folder,) = (tmp_path / "runs" / "little").glob("sweep_*")
+    p = pivot(folder, "fid_digits64")
+    assert p.rows == ["v", "eps"] and all(s.count == 2 and s.spread for s in p.stats.values())
+    assert "±" in markdown(folder)
+
+
+def test_folder_counts_keys_that_vary_and_values_that_do_not():
+    a = folder_id(["task.ckpt=runs/a", "sampler.eta=0,1", "sampler.steps=10,20"])
+    assert a == folder_id(["sampler.steps=10,20,50", "task.ckpt=runs/a", "sampler.eta=0,1", "dry_run=true"])
+    assert a != folder_id(["task.ckpt=runs/b", "sampler.eta=0,1", "sampler.steps=10,20"])
+    assert folder_id(["guidance.interval=[0,1]"]) != folder_id(["guidance.interval=[0,2]"])
+
+
+def test_a_row_that_was_cut_off_is_no_row(tmp_path):
+    store.append(tmp_path, {"id": "a", "state": "done"})
+    with (tmp_path / store.ROWS).open("a") as file:
+        file.write('{"id": "b", "sta')
+    store.append(tmp_path, {"id": "c", "state": "done"})
+    store.append(tmp_path, {"id": "a", "state": "failed"})
+    assert {k: row["state"] for k, row in store.rows(tmp_path).items()} == {"a": "failed", "c": "done"}
+
+
+class Page(HTMLParser):
+    """The JSON of the page, its words, and what it would load."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.inside, self.data, self.words, self.loads = None, "", "", []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.inside = tag
+        self.loads += [v for k, v in attrs if k in ("src", "href") and v and not v.startswith("data:")]
+
+    def handle_data(self, data):
+        if self.inside == "script" and data.lstrip().startswith("["):
+            self.data += data
+        elif self.inside not in ("script", "style"):
+            self.words += data
+
+
+def test_report_is_one_small_file_that_tells_the_rows(swept):
+    _, folder, _, _ = swept
+    refresh(folder)
+    text = (folder / "report.html").read_text()
+    shown = Page(text)
+    assert len(text) < 2_000_000 and not shown.loads
+    ids = {c["id"] for c in json.loads((folder / "plan.json").read_text())["cells"]}
+    told = {row["id"]: row for row in json.loads(shown.data)}
+    wanted = {k: r for k, r in store.rows(folder).items() if k in ids}
+    assert told == wanted
+    for row in wanted.values():
+        if row["state"] == "done":
+            assert f"{row['results']['fid_digits64']:.4g}" in shown.words
+    assert text.count("data:image/jpeg") == sum(r["state"] == "done" for r in wanted.values())
+
+
+def test_csv_has_a_line_for_each_job(swept):
+    _, folder, _, _ = swept
+    with (folder / "results.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    found = store.rows(folder)
+    assert len(lines) == len(json.loads((folder / "plan.json").read_text())["cells"])
+    for line in lines:
+        if line["state"] == "done":
+            assert float(line["fid_digits64"]) == found[line["id"]]["results"]["fid_digits64"]
+
+
+def test_nothing_of_a_row_becomes_markup(swept, tmp_path):
+    _, folder, _, _ = swept
+    evil = "<script>alert(1)</script>"
+    plan = json.loads((folder / "plan.json").read_text())
+    plan["command"], plan["name"] = evil, evil
+    for cell in plan["cells"]:
+        cell["values"] = {k: evil for k in cell["values"]}
+        cell["typed"] = [evil]
+    store.write(tmp_path / "plan.json", json.dumps(plan))
+    for cell in plan["cells"]:
+        row = {"id": cell["id"], "state": "failed", "error": evil, "seconds": 1, "typed": [evil]}
+        store.append(tmp_path, row)
+    assert evil not in page([tmp_path])
+
+
+SWEEPS = sorted((CONF.parent / "sweeps").glob("*.yaml"))
+KEPT = ("eta_steps", "schedules")  # the others are alike, and each costs a start of the program
+
+
+@pytest.mark.parametrize(
+    "file",
+    [pytest.param(f, marks=[] if f.stem in KEPT else pytest.mark.slow, id=f.stem) for f in SWEEPS],
+)
+def test_every_sweep_file_plans(file, tmp_path):
+    """With a closed form in the place of a checkpoint."""
+    more = [] if file.stem in ("schedules", "objectives") else ["network=gaussian"]
+    out = subprocess.run(
+        [sys.executable, str(RUN), "-cd", str(file.parent), "-cn", file.stem, "dry_run=true", *more],
+        cwd=tmp_path, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert out.returncode == 0 and re.search(r"\d+ jobs to do", out.stdout), out.stdout + out.stderr
+    assert "error" not in out.stdout
