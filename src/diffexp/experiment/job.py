@@ -39,7 +39,7 @@ class Job:
 
 
 class Task(Protocol):
-    """What `task=` chooses."""
+    """What `task=` chooses. `tracked = False` for one that is no run of a tracker, or makes its own."""
 
     def check(self, job: Job) -> None:
         """Quickly, before the run folder is written to. Raises DiffexpError."""
@@ -65,6 +65,10 @@ def run_job(cfg: DictConfig, folder: Path, typed: list[str], choices: dict[str, 
         return {}
     with Record(folder, job.public(), job.typed) as record:
         task.run(job, record)
+        if getattr(task, "tracked", True):
+            from diffexp.experiment.track import track
+
+            track(job, record.results, job.config["task"]["_target_"].rpartition(".")[2].lower())
     return record.results
 
 

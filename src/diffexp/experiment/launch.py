@@ -53,6 +53,8 @@ def _cell(folder: Path, cfg: DictConfig, typed: list[str], choices: dict[str, An
     key = identity(config)  # type: ignore[arg-type]
     place = folder / "jobs" / key
     config["dir"] = str(place)
+    if isinstance(logger := config.get("logger"), dict) and "group" in logger:  # type: ignore[union-attr]
+        logger["group"] = logger["group"] or f"{config['name']}/{folder.name}"  # type: ignore[index]
     chosen = {k: v for k, v in choices.items() if v}
     return Cell(key, tuple(typed), config, chosen, place)  # type: ignore[arg-type]
 

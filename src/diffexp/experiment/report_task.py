@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from diffexp.errors import DataError
 from diffexp.experiment.job import Job
@@ -16,6 +17,7 @@ class Report:
     """sweeps: folders of sweeps; none for `dir` alone, whose tables are made again too."""
 
     sweeps: tuple[str, ...] = ()
+    tracked: ClassVar[bool] = False
 
     def check(self, job: Job) -> None:
         for folder in self._folders(job):

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from lightning import Trainer
@@ -16,6 +16,7 @@ from diffexp.experiment.job import Job
 from diffexp.experiment.record import Record
 from diffexp.experiment.restore import device_of
 from diffexp.experiment.screen import counting, summary
+from diffexp.experiment.track import tags, tell_sync
 from diffexp.metrics.evaluator import Evaluation, Evaluator
 from diffexp.networks.allocator import keep_freed_memory
 from diffexp.training import AtomicCheckpointIO, DiffusionModule, Jsonl
@@ -27,6 +28,8 @@ from diffexp.training.quiet import quiet
 @dataclass(frozen=True)
 class Train:
     """What is trained, on what, and how often it is measured is all in the configuration."""
+
+    tracked: ClassVar[bool] = False
 
     def check(self, job: Job) -> None:
         device_of(job)
@@ -47,6 +50,7 @@ class Train:
             tracker.close(failed=True)
             raise
         tracker.close()
+        tell_sync(job.folder)
 
     def _run(self, job: Job, record: Record, tracker: Tracker) -> None:
         start = time.perf_counter()
@@ -120,7 +124,7 @@ def _without_memory(network: Callable[..., nn.Module], **options: Any) -> nn.Mod
 
 def _trainer(job: Job, evaluate: Evaluate, tracker: Tracker) -> Trainer:
     """Callbacks act in this order: samples first, so that a checkpoint comes after them."""
-    tracked = tracker.open(job.folder, job.config["name"], "train", _tags(job), job.public())
+    tracked = tracker.open(job.folder, job.config["name"], "train", tags(job), job.public())
     return job.build("trainer")(
         callbacks=[evaluate, *job.build("callbacks").values()],
         logger=[Jsonl(job.folder / "metrics.jsonl"), *([tracked] if tracked else [])],
@@ -133,10 +137,6 @@ def _trainer(job: Job, evaluate: Evaluate, tracker: Tracker) -> Trainer:
         use_distributed_sampler=False,  # the data module knows ranks
         num_sanity_val_steps=0,
     )
-
-
-def _tags(job: Job) -> list[str]:
-    return [f"{group}={option}" for group, option in (job.choices or {}).items()]
 
 
 def _fit(trainer: Trainer, module: DiffusionModule, loader: DataModule) -> None:
