@@ -11,7 +11,7 @@ from PIL import Image
 
 import diffexp
 from diffexp.data import Digits, Npz
-from diffexp.errors import ConfigError, DataError, DivergedError
+from diffexp.errors import ConfigError, DataError, DiffexpError, DivergedError
 from diffexp.experiment.restore import restore
 from diffexp.samplers import DDIM
 
@@ -217,3 +217,12 @@ def test_autoguidance_is_led_by_another_checkpoint(trained, job):
 def images_of(folder):
     with np.load(folder / "samples" / "samples.npz") as arrays:
         return arrays["images"]
+
+
+def test_selftest_is_good_and_would_say_what_is_wrong(job, capsys, monkeypatch):
+    out = job("task=selftest", folder="good")
+    told = results(out)["results"]
+    assert told["good"] == len(told["checks"]) > 30 and "all" in capsys.readouterr().out
+    monkeypatch.setattr("diffexp.experiment.selftest.STD", 0.51)  # of the data, not of what is wanted
+    with pytest.raises(DiffexpError, match=r"checks are wrong: .*bound of a Gaussian"):
+        job("task=selftest", folder="bad")
