@@ -39,6 +39,9 @@ SAMPLERS: dict[str, GridSampler] = {
     "Adams-3": Adams(order=3),
     "Adams-2, corrected": Adams(order=2, corrector=True),
     "Adams-3, corrected": Adams(order=3, corrector=True),
+    "iPNDM-3": PNDM(order=3),
+    "tAB-DEIS-3, corrected": Adams(order=3, hold="eps", of="t", corrector=True),
+    "tAB-DEIS-4, corrected": Adams(order=4, hold="eps", of="t", corrector=True),
 }
 
 

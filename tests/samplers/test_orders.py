@@ -77,7 +77,7 @@ def test_order(name, schedule):
     make, options, order = SOLVERS[name]
     slopes = []
     # of calls, where the list of orders ends with 2; else of steps
-    for steps in (81, 162, 324) if make is DPMSolver else (40, 60, 80, 110, 160):
+    for steps in (81, 162, 324) if make is DPMSolver else (40, 50, 60, 80, 110, 130, 160):
         pair = (steps, 2 * steps)
         errors = [error(make(steps=n, spacing="logsnr", **options), schedule) for n in pair]
         slopes.append(math.log2(errors[0] / errors[1]))

@@ -39,7 +39,7 @@ class Adams(Multistep):
     """`order` is that of the method, 1 to 4; with `corrector` it is one more.
 
     hold: the quantity that is a polynomial; of: its variable. Steps to the end, where λ is infinite, and from
-    above σ/α = 80 are those of DDIM.
+    above σ/α = 200 are those of DDIM.
     """
 
     spacing: Spacing | tuple[float, ...] = "logsnr"

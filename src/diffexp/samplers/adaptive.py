@@ -14,9 +14,11 @@ from torch import Tensor
 from diffexp.diffusion.denoiser import Denoise, Prediction
 from diffexp.diffusion.schedule import Schedule, like
 from diffexp.errors import ConfigError, DivergedError
-from diffexp.samplers.grid import RATIO_MAX
+from diffexp.samplers.grid import START
 from diffexp.samplers.sampler import Noise, Sampler
 from diffexp.samplers.tabled import ddim, has_signal
+
+GROWTH = 3.0  # of a step, at most; the paper has no limit, and an E that is small by chance leaps too far
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +56,7 @@ class Adaptive(Sampler):
         x = noise(0)
         start, last, end = self.grid(schedule)
         if not has_signal(schedule(start)):
-            capped = schedule.time(torch.tensor(RATIO_MAX, dtype=torch.float64).atan())
+            capped = schedule.time(torch.tensor(START, dtype=torch.float64).atan())
             p = denoise(x, start, cond)
             x, start = ddim(schedule(start), schedule(capped))(x, [p]), capped
             yield x, p
@@ -75,7 +77,8 @@ class Adaptive(Sampler):
             x, before, lam = x.clone(), before.clone(), lam.clone()
             x[taken], before[taken] = high[good.flatten()], low[good.flatten()]
             lam[taken] = (at + step)[good.flatten()]
-            h = h.index_copy(0, rows, self.safety * step * error.clamp(min=1e-6) ** (-1 / self.order))
+            growth = (self.safety * error.clamp(min=1e-6) ** (-1 / self.order)).clamp(max=GROWTH)
+            h = h.index_copy(0, rows, step * growth)
             yield x, p
         p = denoise(x, last, cond)
         yield ddim(schedule(last), schedule(end))(x, [p]), p

@@ -33,7 +33,7 @@ def orders_of(calls: int, order: int) -> list[int]:
 @dataclass(frozen=True, kw_only=True)
 class DPMSolver(Tabled):
     """`steps` is the number of network calls, shared among steps of order up to `order`; the last call is the
-    step to the end, which gives x0. Steps from above σ/α = 80 are those of DDIM.
+    step to the end, which gives x0. Steps from above σ/α = 200 are those of DDIM.
 
     hold: eps for DPM-Solver, x0 for DPM-Solver++. On a grid typed by hand all steps have that order.
     """
@@ -65,7 +65,7 @@ class DPMSolver(Tabled):
 def single_step(
     schedule: Schedule, t: Tensor, s: Tensor, order: int, hold: Literal["x0", "eps"] = "eps"
 ) -> Step:
-    """One step. To the end, and from above σ/α = 80, it is of order 1."""
+    """One step. To the end, and from above σ/α = 200, it is of order 1."""
     at = schedule(t)
     if order == 1 or s == 0 or not has_signal(at):
         return Step(t, s, ddim(at, schedule(s)))

@@ -32,7 +32,7 @@ def held(at: Level, to: Level, eta: float, shares: tuple[float, ...] = (1.0,)) -
 
 @dataclass(frozen=True, kw_only=True)
 class DPMSolverSDE(Tabled):
-    """Two network calls a step but the last, which gives x0. A start from above σ/α = 80 is DDIM's.
+    """Two network calls a step but the last, which gives x0. A start from above σ/α = 200 is DDIM's.
 
     eta: 0 for the ODE, 1 for the SDE; r: where the look is.
     """

@@ -2,8 +2,8 @@
 is called.
 
 t = i/T is the i-th step of the chain (the 0-based index of the papers' code is i − 1). Spacings of the chain
-are positions 1..T; spacings of the noise level are values of σ/α, at most RATIO_MAX where there is no signal,
-and fall between the steps of the chain unless snapped to it.
+are positions 1..T; spacings of the noise level are values of σ/α, from START on where the schedule goes above
+that (logsnr: where it goes above RATIO_MAX), and fall between the steps of the chain unless snapped to it.
 """
 
 import math
@@ -16,7 +16,8 @@ from torch import Tensor
 from diffexp.diffusion.schedule import Schedule
 from diffexp.errors import ConfigError
 
-RATIO_MAX = 80.0  # where Karras et al. 2022 begin: a start of unit noise is right to 1/80 there
+START = 80.0  # where Karras et al. 2022 begin: a start of unit noise is right to 1/80 there
+RATIO_MAX = 200.0  # above, x/α has next to no signal, and its error is too much magnified
 
 Spacing = Literal[
     "trailing", "leading", "linspace", "uniform", "quad", "stride",
@@ -172,8 +173,10 @@ def _spaced(schedule: Schedule, steps: int, spacing: Spacing, rho: float) -> tup
         raise ConfigError(what, "sampler.steps", f"give at most {T}, or sampler.spacing=logsnr")
     if spacing not in _RATIO:
         return (_CHAIN | _BETWEEN)[spacing](T, steps), spacing in _CHAIN
-    ends = schedule(torch.tensor([1, 1 / T], dtype=torch.float64)).ratio.clamp(max=RATIO_MAX)
-    ratios = between(spacing, float(ends[0]), float(ends[1]), steps, rho)
+    high, low = schedule(torch.tensor([1, 1 / T], dtype=torch.float64)).ratio.tolist()
+    if spacing != "logsnr" or high > RATIO_MAX:
+        high = min(high, START)
+    ratios = between(spacing, high, low, steps, rho)
     return T * schedule.time(ratios.atan()), False
 
 

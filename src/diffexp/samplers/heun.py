@@ -15,7 +15,7 @@ from diffexp.samplers.tabled import Row, Stage, Step, Tabled, by_eps, ddim, has_
 
 
 def heun(schedule: Schedule, t: Tensor, s: Tensor, lift: Row | None = None) -> Step:
-    """One step: the mean of ε at both ends. To the end, and from above σ/α = 80, it is DDIM's."""
+    """One step: the mean of ε at both ends. To the end, and from above σ/α = 200, it is DDIM's."""
     at, to = schedule(t), schedule(s)
     if s == 0 or not has_signal(at):
         return Step(t, s, ddim(at, to), lift=lift)
@@ -33,7 +33,7 @@ class Heun(Tabled):
     """Second order, two network calls a step but the last: 2 steps − 1 in all.
 
     s_churn: how much noise is added in all, while σ/α is in [s_tmin, s_tmax], s_noise times as strong as it
-    should be. Steps from above σ/α = 80 (nearly zero terminal SNR) are those of DDIM.
+    should be. Steps from above σ/α = 200 (nearly zero terminal SNR) are those of DDIM.
     """
 
     spacing: Spacing | tuple[float, ...] = "karras"

@@ -16,7 +16,7 @@ class Midpoint(Tabled):
     """Second order, two network calls a step but the last.
 
     eta: the share of the ancestral step's noise; 0 for the ODE, 1 for dpm_2_ancestral, where the step goes
-    below s and noise brings it back. Steps from above σ/α = 80 are those of DDIM.
+    below s and noise brings it back. Steps from above σ/α = 200 are those of DDIM.
     """
 
     spacing: Spacing | tuple[float, ...] = "karras"

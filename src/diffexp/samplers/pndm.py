@@ -29,7 +29,7 @@ class PNDM(Tabled):
     lower: by lower orders (iPNDM, Zhang & Chen 2023), one network call a step; heun: the first step by Heun's
     method (PLMS of Rombach et al. 2022), one call more; runge_kutta: the first three steps by the classical
     method of order 4 (F-PNDM), nine calls more. The latter two want short first steps: not
-    spacing=soft. Steps from above σ/α = 80 are those of DDIM.
+    spacing=soft. Steps from above σ/α = 200 are those of DDIM.
     """
 
     order: int = 4

@@ -72,7 +72,7 @@ class Step(NamedTuple):
 
 
 def has_signal(level: Level) -> bool:
-    """Whether a step from here can be made of ε: above σ/α = 80 its error is too much magnified in x/α."""
+    """Whether a step from here can be made of ε: above σ/α = 200 its error is too much magnified in x/α."""
     return float(level.ratio) <= RATIO_MAX * (1 + 1e-9)
 
 
