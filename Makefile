@@ -25,8 +25,11 @@ setup: .venv/ready ## the environment in .venv, from the locked, hash-checked re
 	$(BIN)/pip install --disable-pip-version-check --quiet --no-deps -e .
 	touch $@
 
+samplers: .venv/ready ## the error of every sampler on a mixture: tables, CSV and curves in build/samplers
+	$(BIN)/python benchmarks/samplers.py --out build/samplers
+
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-.PHONY: run test check fmt setup help
+.PHONY: samplers run test check fmt setup help
 .DEFAULT_GOAL := help

@@ -1,14 +1,17 @@
 """What a network call buys: the error of the ODE samplers on a mixture of Gaussians, whose flow is known.
 
-    python benchmarks/samplers.py [--calls 5 10 20 40 100 200] [--spacings trailing logsnr sqrt_t karras soft]
+    python benchmarks/samplers.py [--calls 5 10 20] [--spacings trailing logsnr sqrt_t] [--out FOLDER]
 
 Data .3 N(−1, .25²) + .7 N(.6, .15²), linear schedule, T = 1000, 2,000 starting points. The reference is the
-probability flow solved by DOP853 to a relative error of 1e-11; a figure is the root mean square of the
-difference of the images. Each sampler makes exactly that many calls, or is left out there.
+probability flow solved by DOP853 to a relative error of 1e-11; figures are the root mean square and the
+median of the difference of the images. Each sampler makes exactly that many calls, or is left out there.
 """
 
 import argparse
+import csv
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from scipy.integrate import solve_ivp
@@ -16,7 +19,19 @@ from torch import Tensor
 
 from diffexp.diffusion import Prediction, linear
 from diffexp.errors import ConfigError
-from diffexp.samplers import DDIM, PNDM, Adams, DPMSolver, DPMSolverPP, GridSampler, Heun, Midpoint, UniPC
+from diffexp.experiment.curves import Line, curves
+from diffexp.samplers import (
+    DDIM,
+    PNDM,
+    Adams,
+    DPMSolver,
+    DPMSolverPP,
+    GridSampler,
+    Heun,
+    Midpoint,
+    UniPC,
+    with_calls,
+)
 
 SCHEDULE = linear()
 SHARE = torch.tensor([0.3, 0.7], dtype=torch.float64)
@@ -40,6 +55,7 @@ SAMPLERS: dict[str, GridSampler] = {
     "Adams-2, corrected": Adams(order=2, corrector=True),
     "Adams-3, corrected": Adams(order=3, corrector=True),
     "iPNDM-3": PNDM(order=3),
+    "LMS-4, corrected": Adams(order=4, hold="eps", of="ratio", corrector=True),
     "tAB-DEIS-3, corrected": Adams(order=3, hold="eps", of="t", corrector=True),
     "tAB-DEIS-4, corrected": Adams(order=4, hold="eps", of="t", corrector=True),
 }
@@ -76,45 +92,69 @@ def reference(x: Tensor) -> Tensor:
     return torch.from_numpy(told.y[:, -1])
 
 
-def with_calls(sampler: GridSampler, calls: int) -> GridSampler | None:
-    """The sampler with as many steps as make that many calls."""
-    for steps in range(2, calls + 1):
-        try:
-            made = replace(sampler, steps=steps)
-            if len(made.calls(SCHEDULE)) == calls:
-                return made
-        except ConfigError:
-            continue
-    return None
+def measure(calls: Sequence[int], spacings: Sequence[str]) -> Iterator[tuple[str, str, int, float, float]]:
+    """(spacing, sampler, calls, root mean square error, median error) of each that makes that many calls."""
+    x = torch.randn(2000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    want = reference(x)
+    for spacing in spacings:
+        for name, sampler in SAMPLERS.items():
+            for n in calls:
+                try:
+                    made = with_calls(replace(sampler, spacing=spacing), n, SCHEDULE)
+                except ConfigError:
+                    continue
+                if len(made.calls(SCHEDULE)) < n:
+                    continue
+                error = (made.sample(denoise, SCHEDULE, lambda k: x) - want).abs()
+                yield spacing, name, n, float(error.square().mean().sqrt()), float(error.median())
+
+
+def markdown(found: Sequence[tuple[str, str, int, float, float]], calls: Sequence[int]) -> str:
+    """A table for each spacing, and the best of all: root mean square, median."""
+    parts, table = list[str](), {(s, m, n): f"{rms:.2g}, {med:.2g}" for s, m, n, rms, med in found}
+    for spacing in dict.fromkeys(row[0] for row in found):
+        parts.append(f"\n{spacing}\n\n| sampler | " + " | ".join(f"{n} calls" for n in calls) + " |")
+        parts.append("|---|" + "---|" * len(calls))
+        for name in SAMPLERS:
+            parts.append(f"| {name} | " + " | ".join(table.get((spacing, name, n), "") for n in calls) + " |")
+    parts.append("\nbest\n\n| calls | error | by |\n|---|---|---|")
+    for n in calls:
+        rms, name, spacing = min((row[3], row[1], row[0]) for row in found if row[2] == n)
+        parts.append(f"| {n} | {rms:.2g} | {name} on {spacing} |")
+    return "\n".join(parts) + "\n"
+
+
+def picture(found: Sequence[tuple[str, str, int, float, float]]) -> str:
+    """A page of curves: for each spacing, and for each sampler on its best spacing."""
+    figures = list[str]()
+    for spacing in dict.fromkeys(row[0] for row in found):
+        lines = [
+            Line(name, [(n, [rms]) for s, m, n, rms, _ in found if (s, m) == (spacing, name)])
+            for name in SAMPLERS
+        ]
+        figures.append(curves(f"root mean square error, {spacing}", [line for line in lines if line.points]))
+    style = "body{font:14px system-ui;max-width:60rem;margin:auto}svg{width:100%}.grid{stroke:#ddd}"
+    style += ".legend{display:flex;flex-wrap:wrap;gap:.2rem 1rem;list-style:none}.legend svg{width:28px}"
+    return f"<!doctype html><meta charset=utf-8><style>{style}</style>{''.join(figures)}"
 
 
 def main() -> None:
-    """Prints a table for each grid, in Markdown."""
+    """Prints the tables; with --out also writes them, a CSV and a page of curves."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--calls", type=int, nargs="+", default=[5, 10, 20, 40, 100, 200])
     parser.add_argument("--spacings", nargs="+", default=["trailing", "logsnr", "sqrt_t", "karras", "soft"])
+    parser.add_argument("--out", type=Path, help="a folder for samplers.md, samplers.csv and samplers.html")
     args = parser.parse_args()
-    x = torch.randn(2000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    want = reference(x)
-    best = dict.fromkeys(args.calls, (float("inf"), ""))
-    for spacing in args.spacings:
-        print(f"\n{spacing}\n\n| sampler | " + " | ".join(f"{n} calls" for n in args.calls) + " |")
-        print("|---|" + "---|" * len(args.calls))
-        for name, sampler in SAMPLERS.items():
-            row = []
-            for n in args.calls:
-                made = with_calls(replace(sampler, spacing=spacing), n)
-                if made is None:
-                    row.append("")
-                    continue
-                got = made.sample(denoise, SCHEDULE, lambda k: x)
-                error = float((got - want).square().mean().sqrt())
-                best[n] = min(best[n], (error, f"{name} on {spacing}"))
-                row.append(f"{error:.2g}")
-            print(f"| {name} | " + " | ".join(row) + " |", flush=True)
-    print("\nbest: " + "; ".join(f"{n} calls {error:.2g}, {name}" for n, (error, name) in best.items()))
+    found = list(measure(args.calls, args.spacings))
+    print(markdown(found, args.calls))
+    if args.out is not None:
+        args.out.mkdir(parents=True, exist_ok=True)
+        (args.out / "samplers.md").write_text(markdown(found, args.calls))
+        (args.out / "samplers.html").write_text(picture(found))
+        with (args.out / "samplers.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([("spacing", "sampler", "calls", "rms", "median"), *found])
 
 
 if __name__ == "__main__":

@@ -53,13 +53,17 @@ def with_calls(sampler: Sampler, calls: int, schedule: Schedule) -> Sampler:
     """The sampler with as many steps as make at most that many calls. Raises ConfigError if none does."""
     if not isinstance(sampler, GridSampler):
         raise ConfigError(f"{sampler} chooses its steps itself", "task.calls", "leave task.calls away")
-    for steps in range(calls, 0, -1):
+    steps = calls
+    while steps > 0:
         try:
             made = replace(sampler, steps=steps)
-            if len(made.calls(schedule)) <= calls:
+            count = len(made.calls(schedule))
+            if count <= calls:
                 return made
+            # calls go about with steps: leap near, then go one by one
+            steps = min(steps - 1, calls * steps // count + 2)
         except ConfigError:
-            continue
+            steps -= 1
     what = f"no number of steps of this sampler makes {calls} calls or less"
     raise ConfigError(what, "task.calls", "give more")
 
