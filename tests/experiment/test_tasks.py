@@ -226,3 +226,16 @@ def test_selftest_is_good_and_would_say_what_is_wrong(job, capsys, monkeypatch):
     monkeypatch.setattr("diffexp.experiment.selftest.STD", 0.51)  # of the data, not of what is wanted
     with pytest.raises(DiffexpError, match=r"checks are wrong: .*bound of a Gaussian"):
         job("task=selftest", folder="bad")
+
+
+def test_times_and_variances_are_measured_on_the_checkpoint_once(trained, job, tmp_path, monkeypatch):
+    monkeypatch.setattr("diffexp.experiment.measured.CACHE", str(tmp_path / "cache"))
+    base = ["task=sample", f"task.ckpt={trained}", "task.n=4", "task.files=false"]
+    told = results(job(*base, "sampler=ddim", "sampler.spacing=optimal", "sampler.steps=4", folder="o"))
+    assert "spacing=(1000" in told["results"]["sampler"] and "steps=4" in told["results"]["sampler"]
+    told = results(job(*base, "sampler=ddpm", "sampler.variance=analytic", "sampler.steps=4", folder="a"))
+    assert "gammas=(" in told["results"]["sampler"]
+    kept = {p: p.stat().st_mtime_ns for p in (tmp_path / "cache").iterdir()}
+    assert len(kept) == 2
+    job(*base, "sampler=unipc", "sampler.spacing=optimal", "sampler.steps=6", folder="u")
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "cache").iterdir()} == kept

@@ -18,7 +18,7 @@ from diffexp.experiment.check import check
 from diffexp.experiment.job import Job
 from diffexp.experiment.names import nearest
 from diffexp.samplers import Model
-from diffexp.training.checkpoint import read_checkpoint
+from diffexp.training.checkpoint import digest, read_checkpoint
 from diffexp.training.module import Precision, build_denoiser
 
 SAMPLING = ("sampler", "guidance", "clip", "metrics", "data")
@@ -57,7 +57,8 @@ def ready(job: Job, ckpt: str | None, ema: bool = True) -> tuple[Restored, dict[
     Without ckpt the network is a closed form, and all the rest is the job's own. Raises DiffexpError.
     """
     if ckpt is None:
-        return _closed_form(job), {group: job.config[group] for group in SAMPLING}
+        restored, nodes = _closed_form(job), {group: job.config[group] for group in SAMPLING}
+        return restored, _with_measured(job, restored, nodes, f"{job.config['model']} {job.config['data']}")
     plugins, precision = job.config["plugins"], precision_of(job)
     restored = restore(ckpt, 0 if ema else None, plugins, precision)
     nodes = sampling_config(job, restored.config)
@@ -68,7 +69,14 @@ def ready(job: Job, ckpt: str | None, ema: bool = True) -> tuple[Restored, dict[
             what = f"the guide makes {guide.shape}, {guide.classes} classes; the model {restored.model.shape}"
             raise ConfigError(what, "guidance.ckpt", "give a model of the same data")
         restored = replace(restored, model=replace(restored.model, guide=guide.denoiser))
-    return restored, nodes
+    return restored, _with_measured(job, restored, nodes, f"{digest(restored.path)} {ema}")
+
+
+def _with_measured(job: Job, restored: Restored, nodes: dict[str, Any], name: str) -> dict[str, Any]:
+    from diffexp.experiment.measured import filled
+
+    sampler = filled(job, nodes["sampler"], restored.model, name, nodes["data"], device_of(job))
+    return nodes | {"sampler": sampler}
 
 
 def _closed_form(job: Job) -> Restored:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from diffexp.diffusion.schedule import Schedule
 from diffexp.errors import ConfigError
-from diffexp.samplers.grid import Spacing
+from diffexp.samplers.grid import Times
 from diffexp.samplers.tabled import Multistep, Row, ddim, has_signal
 
 _NODES = 32  # of the quadrature: exact to rounding for steps of λ up to about 20
@@ -42,7 +42,7 @@ class Adams(Multistep):
     above σ/α = 200 are those of DDIM.
     """
 
-    spacing: Spacing | tuple[float, ...] = "logsnr"
+    spacing: Times = "logsnr"
     hold: Literal["x0", "eps"] = "x0"
     of: Literal["lam", "ratio", "t"] = "lam"
     corrector: bool = False

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from diffexp.diffusion.schedule import Schedule
 from diffexp.errors import ConfigError
-from diffexp.samplers.grid import Spacing, grid
+from diffexp.samplers.grid import Times, grid
 from diffexp.samplers.tabled import Row, Stage, Step, Tabled, ddim, has_signal, middle
 
 
@@ -38,7 +38,7 @@ class DPMSolver(Tabled):
     hold: eps for DPM-Solver, x0 for DPM-Solver++. On a grid typed by hand all steps have that order.
     """
 
-    spacing: Spacing | tuple[float, ...] = "logsnr"
+    spacing: Times = "logsnr"
     order: int = 3
     hold: Literal["x0", "eps"] = "eps"
 

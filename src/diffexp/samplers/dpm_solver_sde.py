@@ -16,7 +16,7 @@ from torch import Tensor
 from diffexp.diffusion.schedule import Level, Schedule
 from diffexp.errors import ConfigError
 from diffexp.samplers.brownian import Brownian
-from diffexp.samplers.grid import Spacing
+from diffexp.samplers.grid import Times
 from diffexp.samplers.sampler import Noise
 from diffexp.samplers.tabled import Row, Stage, Step, Tabled, ddim, has_signal, middle
 
@@ -37,7 +37,7 @@ class DPMSolverSDE(Tabled):
     eta: 0 for the ODE, 1 for the SDE; r: where the look is.
     """
 
-    spacing: Spacing | tuple[float, ...] = "karras"
+    spacing: Times = "karras"
     eta: float = 1.0
     r: float = 0.5
 

@@ -23,6 +23,8 @@ Spacing = Literal[
     "trailing", "leading", "linspace", "uniform", "quad", "stride",
     "sgm_uniform", "sqrt_t", "beta", "logsnr", "karras", "soft",
 ]  # fmt: skip
+Times = Spacing | Literal["optimal"] | tuple[float, ...]
+"""A spacing by name, positions in the chain typed by hand, or those made for a checkpoint (optimal.py)."""
 
 
 def _trailing(T: int, S: int) -> Tensor:
@@ -127,7 +129,7 @@ assert {*_CHAIN, *_BETWEEN, *_RATIO} == set(get_args(Spacing))
 def grid(
     schedule: Schedule,
     steps: int,
-    spacing: Spacing | Sequence[float],
+    spacing: Times | Sequence[float],
     snap: bool | None = None,
     end: Literal["zero", "first"] = "zero",
     sections: Sequence[int] | None = None,
@@ -142,6 +144,9 @@ def grid(
     code). rho: of karras. Raises ConfigError for what does not fit the chain.
     """
     T = schedule.T
+    if spacing == "optimal":
+        do = "use it with task=sample or task=evaluate, task.ckpt=RUN"
+        raise ConfigError("spacing=optimal is made for a checkpoint", "sampler.spacing", do)
     if sections is not None:
         at, whole = _in_sections(T, sections), True
     elif not isinstance(spacing, str):

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from diffexp.diffusion.schedule import Schedule
 from diffexp.errors import ConfigError
-from diffexp.samplers.grid import Spacing
+from diffexp.samplers.grid import Times
 from diffexp.samplers.tabled import Row, Stage, Step, Tabled, by_eps, ddim, has_signal, middle
 
 
@@ -19,7 +19,7 @@ class Midpoint(Tabled):
     below s and noise brings it back. Steps from above σ/α = 200 are those of DDIM.
     """
 
-    spacing: Spacing | tuple[float, ...] = "karras"
+    spacing: Times = "karras"
     eta: float = 0.0
 
     def __post_init__(self) -> None:

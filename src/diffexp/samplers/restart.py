@@ -13,7 +13,7 @@ from torch import Tensor
 
 from diffexp.diffusion.schedule import Schedule
 from diffexp.errors import ConfigError
-from diffexp.samplers.grid import Spacing, between
+from diffexp.samplers.grid import Times, between
 from diffexp.samplers.heun import heun, lifted
 from diffexp.samplers.tabled import Step, Tabled
 
@@ -26,7 +26,7 @@ class Restart(Tabled):
     to σ/α = high and down again by that many steps, spaced as those of Karras et al. 2022.
     """
 
-    spacing: Spacing | tuple[float, ...] = "karras"
+    spacing: Times = "karras"
     restarts: tuple[tuple[float, float, int, int], ...] = ((0.06, 0.3, 4, 2),)
 
     def __post_init__(self) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor
 from diffexp.diffusion.denoiser import Denoise, Prediction
 from diffexp.diffusion.schedule import Schedule
 from diffexp.errors import ConfigError
-from diffexp.samplers.grid import Spacing, grid
+from diffexp.samplers.grid import Times, grid
 
 Noise = Callable[[int], Tensor]
 """noise(0) is x at the noisiest time, noise(k) the k-th draw after it; (B, C, H, W)."""
@@ -68,7 +68,7 @@ class GridSampler(Sampler):
     """
 
     steps: int = 50
-    spacing: Spacing | tuple[float, ...] = "trailing"
+    spacing: Times = "trailing"
     snap: bool | None = None
     end: Literal["zero", "first"] = "zero"
     sections: tuple[int, ...] | None = None
