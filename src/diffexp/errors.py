@@ -33,6 +33,12 @@ class DivergedError(DiffexpError):
     code = 4
 
 
+class Interrupted(DiffexpError):
+    """Asked to stop; what was done is saved, and the same command goes on."""
+
+    code = 75
+
+
 class ResourceError(DiffexpError):
     """Out of disk or memory, or a folder that cannot be written."""
 

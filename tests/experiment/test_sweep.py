@@ -139,7 +139,7 @@ def test_two_launchers_do_not_share_a_folder(tmp_path):
         held.write("process 1 on here since now\n")
         held.flush()
         code, out = sweep(*QUICKER, "sampler.steps=2,3", f"hydra.sweep.dir={folder}", cwd=tmp_path)
-    assert code == 2 and "another launcher is at work" in out and "process 1 on here" in out
+    assert code == 2 and "another process is at work" in out and "process 1 on here" in out
 
 
 def test_trainings_are_swept_over_seeds(tmp_path):

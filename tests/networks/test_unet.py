@@ -23,7 +23,7 @@ VARIANTS = {
     "head_channels": {"head_channels": 8},
     "adm": {"scale_shift": True, "updown": True, "head_channels": 8, "blocks": 2},
 }
-PRESETS = sorted(p.stem for p in (CONF / "network").glob("*.yaml"))
+PRESETS = sorted(p.stem for p in (CONF / "network").glob("unet_*.yaml"))
 FIXED = {  # size, colours, outputs, classes
     "unet_tiny": (8, 1, 1, 10),
     "unet_digits": (8, 1, 1, 10),

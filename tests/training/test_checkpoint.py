@@ -23,7 +23,8 @@ def test_round_trip_leaves_nothing_beside(tmp_path):
     write(path, GOOD)
     write(path, GOOD | {"global_step": 4})
     assert torch.equal(read_checkpoint(path)["state_dict"]["w"], GOOD["state_dict"]["w"])
-    assert sorted(p.name for p in path.parent.iterdir()) == ["last.ckpt", "last.ckpt.json"]
+    names = ["last.ckpt", "last.ckpt.json", "previous.ckpt", "previous.ckpt.json"]
+    assert sorted(p.name for p in path.parent.iterdir()) == names
     told = json.loads((path.parent / "last.ckpt.json").read_text())
     assert told["step"] == 4 and told["bytes"] == path.stat().st_size
 

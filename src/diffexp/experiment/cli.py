@@ -14,9 +14,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from diffexp.errors import DiffexpError
+from diffexp.errors import ConfigError, DiffexpError
 
-_INTERRUPTED = 130
+_INTERRUPTED, _SAVED = 130, 75
 codes: list[int] = []
 """The exit codes of what has failed."""
 
@@ -30,6 +30,10 @@ def main(conf: Path) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra is to raise, not to print
     codes.clear()
     _register()
+    try:
+        sys.argv[1:] = _again(sys.argv[1:])
+    except DiffexpError as error:
+        return _say(error, full)
 
     def job(cfg: DictConfig) -> None:
         try:
@@ -53,6 +57,24 @@ def main(conf: Path) -> int:
     return codes[0] if codes else 0
 
 
+def _again(typed: list[str]) -> list[str]:
+    """For resume=FOLDER: what was typed for that run, and what is typed now."""
+    given = [t.partition("=")[2] for t in typed if t.startswith("resume=")]
+    if not given or given[-1] in ("auto", "never"):
+        return typed
+    import yaml
+
+    folder = Path(given[-1]).expanduser()
+    try:
+        before = yaml.safe_load((folder / "overrides.yaml").read_text())
+    except (OSError, yaml.YAMLError) as error:
+        do = "give the folder of a run, which has checkpoints/ and overrides.yaml"
+        raise ConfigError(f"there is no run in {folder}", "resume", do) from error
+    now = [t for t in typed if not t.startswith("resume=")]
+    kept = [t for t in before if not t.startswith(("dir=", "resume="))]
+    return [*kept, *now, f"dir={folder}", "resume=auto"]
+
+
 def _register() -> None:
     """`sweep_id`, of which config.yaml makes the folder of a sweep."""
     from diffexp.experiment.sweep import folder_id
@@ -63,7 +85,7 @@ def _register() -> None:
 def _say(error: DiffexpError, full: bool, cause: Exception | None = None) -> int:
     if full:
         raise cause or error
-    print(f"error: {error}", file=sys.stderr)
+    print(error if error.code == _SAVED else f"error: {error}", file=sys.stderr)
     return error.code
 
 

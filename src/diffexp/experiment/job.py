@@ -63,6 +63,9 @@ def run_job(cfg: DictConfig, folder: Path, typed: list[str], choices: dict[str, 
     if config.get("dry_run"):
         print(f"dry_run: all checks have passed; {config['name']} would be run in {folder}")
         return {}
+    if (ended := getattr(task, "done", lambda job: None)(job)) is not None:
+        print(f"already finished: {folder}; type resume=never dir=... to begin another")
+        return ended
     with Record(folder, job.public(), job.typed) as record:
         task.run(job, record)
         if getattr(task, "tracked", True):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +19,7 @@ import torch
 import yaml
 
 from diffexp.errors import ResourceError
+from diffexp.experiment.store import alone
 
 PACKAGES = ("diffexp", "torch", "lightning", "hydra-core", "torchmetrics", "torch-fidelity", "numpy")
 
@@ -37,9 +39,11 @@ class Record:
         self.first = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
         self._start = time.time()
         self._log: logging.Handler | None = None
+        self._held = ExitStack()
 
     def __enter__(self) -> "Record":
         if self.first:
+            self._held.enter_context(alone(self.folder))
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 _write(self.folder / "config.yaml", _yaml(self.config))
@@ -64,6 +68,7 @@ class Record:
             logging.getLogger().removeHandler(self._log)
             self._log.close()
         self._json("done" if error is None else f"{kind.__name__}: {error}" if kind else "stopped")
+        self._held.close()
 
     def _json(self, ended: str | None) -> None:
         told = {

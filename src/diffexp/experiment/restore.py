@@ -18,7 +18,7 @@ from diffexp.experiment.check import check
 from diffexp.experiment.job import Job
 from diffexp.experiment.names import nearest
 from diffexp.samplers import Model
-from diffexp.training.checkpoint import digest, read_checkpoint
+from diffexp.training.checkpoint import digest, latest, read_checkpoint
 from diffexp.training.module import Precision, build_denoiser
 
 SAMPLING = ("sampler", "guidance", "clip", "metrics", "data")
@@ -44,11 +44,13 @@ def find(path: str | Path) -> Path:
     """The checkpoint at `path`, or the last one of a run folder. Raises DataError."""
     given = Path(path).expanduser()
     inside = given / "checkpoints" / "last.ckpt"
-    if given.is_dir() and not inside.exists():
-        raise DataError(
-            f"no checkpoints/last.ckpt in {given}", "task.ckpt", "give a run folder or a .ckpt file"
-        )
-    return inside if given.is_dir() else given
+    if not given.is_dir():
+        return given
+    found = latest(inside.parent)
+    if found is None:
+        do = "give a run folder or a .ckpt file"
+        raise DataError(f"no checkpoints/last.ckpt in {given}", "task.ckpt", do)
+    return found
 
 
 def ready(job: Job, ckpt: str | None, ema: bool = True) -> tuple[Restored, dict[str, Any]]:

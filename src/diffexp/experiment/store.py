@@ -72,25 +72,21 @@ def write(path: Path, text: str) -> None:
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Holds the folder for one launcher. Raises ConfigError while another has it."""
+    """Holds the folder for one process. Raises ConfigError while another has it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / LOCK).open("a+")
     except OSError as error:
-        do = "choose another folder with hydra.sweep.dir=..., or make this one writable"
-        raise ResourceError(
-            f"cannot write to the sweep's folder: {error.strerror}", str(folder), do
-        ) from error
+        do = "choose another folder with dir=..., or make this one writable"
+        raise ResourceError(f"cannot write to the folder: {error.strerror}", str(folder), do) from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             file.seek(0)
             who = file.read().strip() or "unknown"
-            do = "wait for it, or choose another folder with hydra.sweep.dir=..."
-            raise ConfigError(
-                f"another launcher is at work in this folder ({who})", str(folder), do
-            ) from None
+            do = "wait for it, or choose another folder"
+            raise ConfigError(f"another process is at work in this folder ({who})", str(folder), do) from None
         file.truncate(0)
         since = time.strftime("%Y-%m-%d %H:%M:%S")
         file.write(f"process {os.getpid()} on {socket.gethostname()} since {since}\n")

@@ -14,7 +14,7 @@ from typing import Any
 from diffexp.experiment.build import ALLOWED, build
 from diffexp.experiment.store import PLAN, rows, write
 
-ASIDE = ("dir", "name", "logger", "data_root", "dry_run", "sweep")  # what changes no result
+ASIDE = ("dir", "name", "logger", "data_root", "dry_run", "resume", "sweep")  # what changes no result
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -11,15 +12,17 @@ from lightning import Trainer
 from torch import nn
 
 from diffexp.data import DataModule
-from diffexp.errors import ConfigError, DiffexpError, ResourceError
+from diffexp.errors import ConfigError, DiffexpError, Interrupted, ResourceError
 from diffexp.experiment.job import Job
 from diffexp.experiment.record import Record
 from diffexp.experiment.restore import device_of
+from diffexp.experiment.resume import cut, finished, start
 from diffexp.experiment.screen import counting, summary
 from diffexp.experiment.track import tags, tell_sync
 from diffexp.metrics.evaluator import Evaluation, Evaluator
 from diffexp.networks.allocator import keep_freed_memory
 from diffexp.training import AtomicCheckpointIO, DiffusionModule, Jsonl
+from diffexp.training.checkpoint import read_checkpoint
 from diffexp.training.evaluate import Evaluate, show
 from diffexp.training.logger import Tracker
 from diffexp.training.quiet import quiet
@@ -33,6 +36,7 @@ class Train:
 
     def check(self, job: Job) -> None:
         device_of(job)
+        start(job)
         loader: DataModule = job.build("loader")
         loader.prepare_data()
         module = _module(job, loader, shapes_only=True)
@@ -41,19 +45,23 @@ class Train:
             raise ConfigError("this network has nothing to train", "network", do)
         job.build("evaluator").check(loader.data, module.model())
 
+    def done(self, job: Job) -> dict[str, Any] | None:
+        """The results of the run in this folder, if it has ended."""
+        return finished(job)
+
     def run(self, job: Job, record: Record) -> None:
         quiet()
         tracker: Tracker = job.build("logger")
         try:
             self._run(job, record, tracker)
-        except BaseException:
-            tracker.close(failed=True)
+        except BaseException as error:
+            tracker.close(failed=not isinstance(error, Interrupted))
             raise
         tracker.close()
         tell_sync(job.folder)
 
     def _run(self, job: Job, record: Record, tracker: Tracker) -> None:
-        start = time.perf_counter()
+        begun = time.perf_counter()
         torch.manual_seed(job.config["seed"])  # of the initial weights
         loader: DataModule = job.build("loader")
         evaluator: Evaluator = job.build("evaluator")
@@ -67,8 +75,8 @@ class Train:
         trainer.strategy.barrier()
         if not trainer.is_global_zero:
             evaluator.prepare(loader.data, trainer.strategy.root_device)
-        _fit(trainer, module, loader)
-        record.results["train_seconds"] = round(time.perf_counter() - start, 1)
+        _fit(trainer, module, loader, start(job))
+        record.results["train_seconds"] = round(time.perf_counter() - begun, 1)
         self._measure(job, trainer, module, evaluator, record)
 
     def _measure(
@@ -139,9 +147,14 @@ def _trainer(job: Job, evaluate: Evaluate, tracker: Tracker) -> Trainer:
     )
 
 
-def _fit(trainer: Trainer, module: DiffusionModule, loader: DataModule) -> None:
+def _fit(trainer: Trainer, module: DiffusionModule, loader: DataModule, ckpt: Path | None) -> None:
+    if ckpt is not None and trainer.is_global_zero:
+        step = read_checkpoint(ckpt)["global_step"]
+        cut(Path(trainer.default_root_dir) / "metrics.jsonl", step)
+        print(f"going on from step {step}: {ckpt}", flush=True)
+    trainer.strategy.barrier()
     try:
-        trainer.fit(module, loader)
+        trainer.fit(module, loader, ckpt_path=ckpt)
     except SystemExit as error:  # what Lightning makes of Ctrl-C and SIGTERM, without a word
         raise KeyboardInterrupt from error
     except torch.OutOfMemoryError as error:

@@ -17,9 +17,10 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.io import CheckpointIO
 
-from diffexp.errors import ConfigError, DataError, DivergedError, ResourceError
+from diffexp.errors import ConfigError, DataError, DivergedError, Interrupted, ResourceError
+from diffexp.training.signals import Signals
 
-LAST = "last.ckpt"
+LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 
 
 def digest(path: Path) -> str:
@@ -47,6 +48,8 @@ def write(path: Path, checkpoint: Mapping[str, Any]) -> None:
         with note.open("w") as file:
             json.dump(told, file)
             _flush(file.fileno(), file)
+        if path.name == LAST and before is not None:
+            _keep(path, before)
         os.replace(note, _beside(path))
         os.replace(part, path)
         folder = os.open(path.parent, os.O_RDONLY)
@@ -60,6 +63,47 @@ def write(path: Path, checkpoint: Mapping[str, Any]) -> None:
         raise ResourceError(
             what, str(path), "free space on the disk, or choose another folder with dir=..."
         ) from error
+
+
+def _keep(path: Path, known: str) -> None:
+    """The checkpoint there is, as previous.ckpt too, unless it is damaged; its note first, as in `write`."""
+    told = _told(path)
+    if told is not None and known not in (told["sha256"], told["before"]):
+        return
+    old, link = path.with_name(PREVIOUS), path.with_name(f".{PREVIOUS}.part")
+    earlier = _told(old)
+    note = {"sha256": known, "before": earlier and earlier["sha256"], "bytes": path.stat().st_size}
+    part = _beside(old).with_name(f".{PREVIOUS}.json.part")
+    part.write_text(json.dumps(note | {"step": told and told.get("step")}))
+    link.unlink(missing_ok=True)
+    os.link(path, link)
+    os.replace(part, _beside(old))
+    os.replace(link, old)
+
+
+def _told(path: Path) -> dict[str, Any] | None:
+    try:
+        told = json.loads(_beside(path).read_text())
+        return told if {"sha256", "before"} <= set(told) else None
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def latest(folder: Path) -> Path | None:
+    """last.ckpt, or previous.ckpt and a line that says why; None for neither. Raises DataError."""
+    found = [folder / name for name in (LAST, PREVIOUS) if (folder / name).is_file()]
+    for i, path in enumerate(found):
+        try:
+            read_checkpoint(path)
+        except DataError as error:
+            if i + 1 == len(found):
+                raise
+            step = (_told(found[i + 1]) or {}).get("step")
+            print(f"{error.what}: {path}", flush=True)
+            print(f"using {found[i + 1].name} (step {step}) in its place", flush=True)
+        else:
+            return path
+    return None
 
 
 def _flush(number: int, file: Any) -> None:
@@ -126,25 +170,43 @@ class AtomicCheckpointIO(CheckpointIO):
 class Checkpoint(Callback):
     """Writes folder/last.ckpt every `every` steps of the optimizer, and at the end.
 
-    Raises DivergedError rather than replace a good checkpoint by one whose weights are not finite.
+    Asked to stop by a signal (signals.py), it ends the step, writes, and raises Interrupted. Raises
+    DivergedError rather than replace a good checkpoint by one whose weights are not finite.
     """
 
     def __init__(self, folder: str, every: int = 500) -> None:
         if every < 1:
             raise ConfigError(f"every={every}", "callbacks.checkpoint.every", "give 1 or more steps")
         self.path, self.every, self._written = Path(folder) / LAST, every, 0
+        self._signals, self._before = Signals(), 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # the first micro-batch of a resumed run ends at the step it was resumed from
-        self._written = trainer.global_step
+        self._written = self._before = trainer.global_step
+        self._signals.listen()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._signals.leave()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        whole, self._before = trainer.global_step > self._before, trainer.global_step
         if trainer.global_step % self.every == 0:
             self._write(trainer, pl_module)
+        if whole and self._asked(trainer):
+            self._write(trainer, pl_module)
+            what = f"stopped by {self._signals.heard or 'a signal'} at step {trainer.global_step}, saved"
+            raise Interrupted(what, str(self.path), f"python run.py resume={self.path.parent.parent} goes on")
+
+    def _asked(self, trainer: Trainer) -> bool:
+        heard = self._signals.heard is not None
+        return (
+            heard if trainer.world_size == 1 else trainer.strategy.reduce_boolean_decision(heard, all=False)
+        )
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._signals.leave()
         self._write(trainer, pl_module)
 
     def _write(self, trainer: Trainer, module: LightningModule) -> None:

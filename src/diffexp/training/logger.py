@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import secrets
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -65,6 +66,15 @@ class NoTracker:
         return None
 
 
+def _id(folder: Path) -> str:
+    """The same for a run that goes on in its folder."""
+    file = folder / "wandb" / "id"
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(secrets.token_hex(4))
+    return file.read_text().strip()
+
+
 @dataclass(frozen=True)
 class Wandb:
     """Weights & Biases, in the run folder. mode: offline writes there only, online sends as well.
@@ -87,6 +97,8 @@ class Wandb:
             return None
         told: dict[str, Any] = {
             "dir": str(folder),
+            "id": _id(folder),
+            "resume": "allow",
             "name": f"{name}/{folder.name}",
             "project": self.project,
             "entity": self.entity,

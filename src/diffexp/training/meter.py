@@ -23,8 +23,19 @@ class Meter:
 
     def _clear(self) -> None:
         self._sums: Tensor | None = None
+        self._elsewhere = 0.0  # images of the sums that another process saw, before it was stopped
         self._start = time.perf_counter()
         self.grad_norm: Tensor | None = None
+
+    def state(self) -> Tensor | None:
+        """The sums of this rank, for a checkpoint."""
+        return self._sums
+
+    def restore(self, sums: Tensor | None) -> None:
+        """As `state` had them; the clock begins anew."""
+        self._clear()
+        if sums is not None:
+            self._sums, self._elsewhere, self._bound = sums, float(sums[-1]), bool(sums[-3] != 0)
 
     def pause(self) -> None:
         """The clock of images/s stands while something else than training is done."""
@@ -43,7 +54,7 @@ class Meter:
         self._bound = losses.vlb is not None
         if losses.vlb is not None:
             sums[-3] = losses.vlb.float().sum()
-        self._sums = sums if self._sums is None else self._sums + sums
+        self._sums = sums if self._sums is None else self._sums.to(sums) + sums
 
     def take(self, step: int, over_ranks: Callable[[Tensor], Tensor] = lambda sums: sums) -> dict[str, float]:
         """The means over all ranks, and a new start. Raises DivergedError when the loss is not finite.
@@ -64,6 +75,6 @@ class Meter:
             raise DivergedError(what, "train/loss", "lower optimizer.lr, or precision=fp32")
         if self.grad_norm is not None:  # may overflow in fp16: then the scaler leaves the step out
             values["train/grad_norm"] = float(self.grad_norm)
-        values["train/images_per_s"] = n / seconds
+        values["train/images_per_s"] = (n - self._elsewhere) / seconds
         self._clear()
         return values

@@ -171,4 +171,8 @@ class DiffusionModule(LightningModule):
             "shape": list(self.shape),
             "classes": None if self.class_names is None else list(self.class_names),
             "step": self.global_step,
+            "meter": self.meter.state(),
         }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.meter.restore(checkpoint["diffexp"].get("meter"))

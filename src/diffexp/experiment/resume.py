@@ -1,0 +1,95 @@
+"""Going on with a run in its folder: from which checkpoint, and whether it is the same run."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from diffexp.errors import ConfigError
+from diffexp.experiment.job import Job
+from diffexp.training.checkpoint import latest
+
+MAY_CHANGE = (  # without another result of the steps that are left
+    "dir", "name", "resume", "dry_run", "sweep", "logger", "callbacks", "evaluator", "metrics", "sampler",
+    "guidance", "clip", "data_root", "task", "choices", "trainer.max_steps", "trainer.accelerator",
+    "trainer.log_every_n_steps", "trainer.check_val_every_n_epoch", "loader.workers",
+    "loader.eval_batch_size", "lr.steps", "compile", "plugins", "experiment",
+)  # fmt: skip
+
+
+def start(job: Job) -> Path | None:
+    """The checkpoint to go on from; None to begin. Raises ConfigError, DataError."""
+    folder, mode = job.folder, job.config["resume"]
+    if mode not in ("auto", "never"):
+        raise ConfigError(f"resume={mode}", "resume", "give auto, never, or the folder of a run")
+    found = latest(folder / "checkpoints")
+    if found is None:
+        return None
+    if mode == "never":
+        do = "type resume=auto to go on with it, or choose another folder with dir=..."
+        raise ConfigError("there is a run in this folder", str(folder), do)
+    _check_same(job, folder / "config.yaml")
+    return found
+
+
+def finished(job: Job) -> dict[str, Any] | None:
+    """The results of a run that has ended, with as many steps as are wanted now."""
+    path = job.folder / "run.json"
+    if job.config.get("resume") != "auto" or not path.exists():
+        return None
+    told = json.loads(path.read_text())
+    before = _read(job.folder / "config.yaml")
+    wanted, had = (c.get("trainer", {}).get("max_steps") for c in (job.config, before))
+    return told["results"] if told["state"] == "done" and wanted == had else None
+
+
+def _check_same(job: Job, path: Path) -> None:
+    before, now = dict(_flat(_read(path))), dict(_flat(job.public()))
+    changed = [
+        f"{key} {before.get(key)} -> {now.get(key)}"
+        for key in sorted({*before, *now})
+        if before.get(key) != now.get(key) and not _may_change(key)
+    ]
+    if changed:
+        shown = "; ".join(changed[:5]) + (f"; and {len(changed) - 5} more" if len(changed) > 5 else "")
+        do = "type what was typed before, or begin in another folder with dir=..."
+        raise ConfigError(f"the run in this folder was another: {shown}", str(job.folder), do)
+
+
+def _may_change(key: str) -> bool:
+    # copies of top-level nodes are judged where they were typed
+    copied = ("model.", "loader.data.", "snr.schedule", "objective.weighting", "objective.times")
+    return key.startswith(copied) or any(key == k or key.startswith(f"{k}.") for k in MAY_CHANGE)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return yaml.safe_load(path.read_text()) or {}
+    except (OSError, yaml.YAMLError):
+        return {}
+
+
+def _flat(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(node, Mapping) and node:
+        for key, value in node.items():
+            yield from _flat(value, f"{path}.{key}" if path else str(key))
+    else:
+        yield path, node
+
+
+def cut(path: Path, step: int) -> None:
+    """Leaves of metrics.jsonl the lines up to that step: the steps after it come again."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            if (json.loads(line).get("step") or 0) <= step and "final/" not in line:
+                kept.append(line)
+        except ValueError:
+            continue  # cut off when the power failed
+    part = path.with_name(f".{path.name}.part")
+    part.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+    part.replace(path)

@@ -1,0 +1,187 @@
+"""Runs that are stopped, killed or damaged, and go on as if nothing had been."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from commands import QUICK
+
+from diffexp.errors import ConfigError, DataError
+from diffexp.experiment.restore import restore
+from diffexp.experiment.resume import cut
+
+RUN = Path(__file__).parents[2] / "run.py"
+LONG = [
+    *(a for a in QUICK if not a.startswith(("trainer.", "evaluator.every"))),
+    "trainer.max_steps=80", "callbacks.checkpoint.every=10", "trainer.log_every_n_steps=5",
+    "trainer.accumulate_grad_batches=2", "evaluator.every=2", "loader.batch_size=32", "loader.flip=true",
+]  # fmt: skip
+
+
+def start(*args, cwd):
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    # as in a terminal: a shell's background jobs ignore Ctrl-C
+    return subprocess.Popen(
+        [sys.executable, "-u", str(RUN), *args],
+        cwd=cwd, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+
+
+def finish(*args, cwd):
+    process = start(*args, cwd=cwd)
+    out, _ = process.communicate(timeout=240)
+    return process.returncode, out
+
+
+def wait_for(path, process):
+    end = time.time() + 120
+    while not path.exists() and process.poll() is None and time.time() < end:
+        time.sleep(0.005)
+    assert path.exists(), process.communicate()[0]
+
+
+def weights(folder):
+    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+
+
+def equal(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def told(folder, key="train/loss"):
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [(line["step"], line[key]) for line in lines if key in line]
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    cwd = tmp_path_factory.mktemp("unbroken")
+    code, out = finish(*LONG, "dir=run", cwd=cwd)
+    assert code == 0, out
+    return cwd / "run"
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1"])
+def test_a_signal_saves_and_the_run_goes_on_to_the_same_end(unbroken, tmp_path, name):
+    process = start(*LONG, "dir=run", cwd=tmp_path)
+    wait_for(tmp_path / "run" / "metrics.jsonl", process)
+    process.send_signal(getattr(signal, name))
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 75, out
+    assert f"stopped by {name} at step" in out and f"python run.py resume={tmp_path / 'run'} goes on" in out
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["state"].startswith("Interrupted")
+    code, out = finish("resume=run", cwd=tmp_path)
+    assert code == 0 and "going on from step" in out, out
+    assert equal(weights(tmp_path / "run"), weights(unbroken))
+    assert told(tmp_path / "run") == told(unbroken)
+    assert told(tmp_path / "run", "val/loss") == told(unbroken, "val/loss")
+
+
+def test_a_run_that_is_killed_again_and_again_comes_to_the_same_end(unbroken, tmp_path):
+    draw, code, rounds = random.Random(0), None, 0
+    while code != 0:
+        process = start(*LONG, "dir=run", cwd=tmp_path)
+        wait_for(tmp_path / "run" / "config.yaml", process)
+        try:
+            process.communicate(timeout=3 + 3 * draw.random() if rounds < 3 else 120)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+        code, rounds = process.returncode, rounds + 1
+        assert rounds < 6
+    assert equal(weights(tmp_path / "run"), weights(unbroken)) and told(tmp_path / "run") == told(unbroken)
+
+
+def test_a_run_that_has_ended_says_so(unbroken, tmp_path):
+    shutil.copytree(unbroken, tmp_path / "run")
+    before = (tmp_path / "run" / "run.json").read_bytes()
+    code, out = finish("resume=run", cwd=tmp_path)
+    assert code == 0 and "already finished" in out
+    assert (tmp_path / "run" / "run.json").read_bytes() == before
+
+
+def test_more_steps_go_on_from_the_end(unbroken, tmp_path):
+    shutil.copytree(unbroken, tmp_path / "run")
+    code, out = finish("resume=run", "trainer.max_steps=90", cwd=tmp_path)
+    assert code == 0 and "going on from step 80" in out
+    assert restore(tmp_path / "run").step == 90
+
+
+@pytest.mark.parametrize(
+    ("typed", "text"),
+    [
+        (["schedule=linear"], "schedule"),
+        (["seed=1"], "seed 0 -> 1"),
+        (["network.channels=12"], "network.channels 8 -> 12"),
+        (["resume=never"], "there is a run in this folder"),
+        (["resume=nowhere"], "there is no run in nowhere"),
+    ],
+)
+def test_another_run_is_not_mixed_into_the_folder(unbroken, tmp_path, typed, text):
+    shutil.copytree(unbroken, tmp_path / "run")
+    before = weights(unbroken)
+    code, out = finish(*LONG, "dir=run", *typed, cwd=tmp_path)
+    assert code == 2 and text in out, out
+    assert equal(weights(tmp_path / "run"), before)
+
+
+def test_a_damaged_checkpoint_is_replaced_by_the_one_before(unbroken, tmp_path, capsys):
+    folder = tmp_path / "run"
+    shutil.copytree(unbroken, folder)
+    last = folder / "checkpoints" / "last.ckpt"
+    assert restore(folder).step == 80
+    data = bytearray(last.read_bytes())
+    draw = random.Random(0)
+    for _ in range(20):  # bits that turn over
+        torn = bytearray(data)
+        torn[draw.randrange(len(torn))] ^= 1 << draw.randrange(8)
+        last.write_bytes(torn)
+        assert restore(folder).step == 70
+    for _ in range(20):  # ends that are missing
+        last.write_bytes(data[: draw.randrange(len(data))])
+        assert restore(folder).step == 70
+    said = capsys.readouterr().out
+    assert "the checkpoint is damaged" in said and "using previous.ckpt (step 70) in its place" in said
+    (folder / "checkpoints" / "previous.ckpt").write_bytes(b"")
+    with pytest.raises(DataError, match="damaged"):
+        restore(folder)
+
+
+def test_a_folder_in_use_is_left_alone(unbroken, tmp_path):
+    from diffexp.experiment.store import alone
+
+    shutil.copytree(unbroken, tmp_path / "run")
+    with alone(tmp_path / "run"):
+        code, out = finish("resume=run", "trainer.max_steps=90", cwd=tmp_path)
+    assert code == 2 and f"process {os.getpid()} on" in out
+    with alone(tmp_path / "x"), pytest.raises(ConfigError, match="another process"), alone(tmp_path / "x"):
+        pass
+
+
+def test_lines_after_the_checkpoint_are_cut(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 5, "a": 1}\n{"step": 10, "a": 2}\n{"step": 15, "a": 3}\n{"step": 2')
+    cut(path, 10)
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [5, 10]
+
+
+def test_ctrl_c_twice_stops_at_once(tmp_path):
+    """The second comes before the step has ended: here, while the signals wait in a sampling that is long."""
+    args = [*LONG, "dir=run", "evaluator.every=1", "metrics.n=20000", "sampler.steps=1000"]
+    process = start(*args, cwd=tmp_path)
+    wait_for(tmp_path / "run" / "metrics.jsonl", process)
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130 and "stopped" in out and "Traceback" not in out
