@@ -24,6 +24,8 @@ def build(*overrides):
         ("mnist", "mnist64", ["FID", "ClassifierAccuracy"]),
         ("fashion_mnist", "fashion64", ["FID", "ClassifierAccuracy"]),
         ("inception", "inception2048", ["FID"]),
+        ("digits_all", "digits64", ["FID", "SVMAccuracy", "FIDInfinity", "KID", "Manifold"]),
+        ("inception_all", "inception2048", ["FID", "FIDInfinity", "KID", "Manifold"]),
         ("inception768", "inception768", ["FID"]),
         ("none", None, []),
     ],
@@ -37,7 +39,16 @@ def test_each_option_builds(option, extractor, metrics):
 
 
 def test_every_file_is_among_them():
-    names = {"digits", "mnist", "fashion_mnist", "inception", "inception768", "none"}
+    names = {
+        "digits_all",
+        "inception_all",
+        "digits",
+        "mnist",
+        "fashion_mnist",
+        "inception",
+        "inception768",
+        "none",
+    }
     assert {file.stem for file in CONF.glob("metrics/*.yaml")} == names
 
 

@@ -5,7 +5,10 @@ from diffexp.metrics.classifier import SmallClassifier
 from diffexp.metrics.evaluator import Evaluation, Evaluator
 from diffexp.metrics.extractor import Extractor, extract
 from diffexp.metrics.fid import FID
+from diffexp.metrics.fid_infinity import FIDInfinity
 from diffexp.metrics.inception import Inception
+from diffexp.metrics.kid import KID
+from diffexp.metrics.manifold import Manifold
 from diffexp.metrics.metric import Card, Metric
 from diffexp.metrics.metric_set import MetricSet
 from diffexp.metrics.statistics import Statistics, frechet_distance
@@ -13,12 +16,15 @@ from diffexp.metrics.svm import SVMAccuracy
 
 __all__ = [
     "FID",
+    "KID",
     "Card",
     "ClassifierAccuracy",
     "Evaluation",
     "Evaluator",
     "Extractor",
+    "FIDInfinity",
     "Inception",
+    "Manifold",
     "Metric",
     "MetricSet",
     "SVMAccuracy",

@@ -1,0 +1,109 @@
+"""Features kept one by one, for metrics that compare images with images."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from diffexp.errors import ConfigError
+from diffexp.metrics import reference as real
+from diffexp.metrics.extractor import Extractor, extract
+from diffexp.metrics.metric import Card
+
+if TYPE_CHECKING:
+    from diffexp.data.dataset import DataSet
+
+
+class Bank:
+    """A metric of the features of real and generated images.
+
+    reference: the split of real images, of which at most `most` random ones are kept. cache: folder of their
+    features, or null for none.
+    """
+
+    name: str
+
+    def __init__(
+        self,
+        reference: Literal["train", "val", "test"] = "train",
+        most: int = 10_000,
+        cache: str | None = real.CACHE,
+    ) -> None:
+        if most < 10:
+            raise ConfigError(f"most={most}", "metrics", "give 10 or more real images")
+        self.reference: Literal["train", "val", "test"] = reference
+        self.most, self.cache = most, cache
+        self._card: Card = {}
+
+    def check(self, data: "DataSet", extractor: Extractor | None) -> None:
+        """Raises ConfigError without an extractor, or with a reference of fewer than 10 images."""
+        if extractor is None:
+            do = "type metrics=digits or metrics=inception"
+            raise ConfigError(f"{self.name} needs an extractor", "metrics.extractor", do)
+        count = len(data.split(self.reference))
+        if count < 10:
+            what = f"the {self.reference} split of {data.name} has {count} images: too few for {self.name}"
+            raise ConfigError(what, "metrics", "type metrics=none, or take another reference")
+
+    def prepare(self, data: "DataSet", extractor: Extractor | None, n: int) -> None:
+        """The features of real images, from the cache or by extraction."""
+        assert extractor is not None
+        images = data.split(self.reference)
+        count = min(self.most, len(images))
+        chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:count].sort().values
+
+        def make() -> dict[str, Tensor]:
+            parts = (extract(extractor, images.batch(i).image).cpu() for i in chosen.split(real.BATCH))
+            return {"features": torch.cat(list(parts))}
+
+        key = real.key(data, self.reference, extractor, "features", count)
+        self._real = real.cached(self.cache, key, make)["features"]
+        self._card = {
+            "extractor": extractor.name,
+            "sha256": extractor.sha256[:12],
+            "dim": extractor.dim,
+            "n": 0,
+            "n_reference": count,
+            "data": data.name,
+            "split": self.reference,
+            "fingerprint": data.fingerprint(self.reference)[:12],
+        }
+        self.reset()
+
+    def update(self, images: Tensor, labels: Tensor | None, features: Tensor | None) -> None:
+        """Keeps the features (B, dim) of generated images."""
+        assert features is not None
+        self._generated.append(features.float().cpu())
+
+    def compute(self) -> dict[str, float]:
+        """The numbers, over all ranks. Raises ConfigError for too few images."""
+        features = gathered(self._generated)
+        self._card["n"] = len(features)
+        if len(features) < 10:
+            what = f"{self.name} needs at least 10 generated images, not {len(features)}"
+            raise ConfigError(what, "metrics.n", "type metrics.n=1000")
+        found = self.of(self._real, features)
+        return {f"{key}_{self._card['extractor']}": value for key, value in found.items()}
+
+    def of(self, real_features: Tensor, generated: Tensor) -> dict[str, float]:
+        """The numbers of two sets of features, (N, dim) and (M, dim) float32."""
+        raise NotImplementedError
+
+    def card(self) -> Card:
+        """Extractor, weights, numbers of images and the options."""
+        return dict(self._card)
+
+    def reset(self) -> None:
+        self._generated: list[Tensor] = []
+
+
+def gathered(parts: Sequence[Tensor]) -> Tensor:
+    """The features of all ranks, those of rank 0 first. A collective call."""
+    mine = torch.cat(list(parts)) if parts else torch.empty(0, 1)
+    if not (dist.is_available() and dist.is_initialized()):
+        return mine
+    found: list[Tensor | None] = [None] * dist.get_world_size()
+    dist.all_gather_object(found, mine)
+    return torch.cat([f for f in found if f is not None and len(f)])

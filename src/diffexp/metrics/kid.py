@@ -1,0 +1,46 @@
+"""KID: the unbiased squared distance of mean features under a cubic kernel (Bińkowski et al. 2018)."""
+
+from typing import Literal
+
+from torch import Tensor
+
+from diffexp.errors import ConfigError
+from diffexp.metrics import reference as real
+from diffexp.metrics.bank import Bank
+from diffexp.metrics.metric import Card
+
+
+class KID(Bank):
+    """Keys kid_<extractor> and kid_std_<extractor>: mean and standard deviation over random subsets, as
+    torch-fidelity takes them. Unlike FID it does not depend on how many images there are.
+    """
+
+    name = "KID"
+
+    def __init__(
+        self,
+        reference: Literal["train", "val", "test"] = "train",
+        subsets: int = 100,
+        subset_size: int = 1000,
+        most: int = 10_000,
+        cache: str | None = real.CACHE,
+    ) -> None:
+        super().__init__(reference, most, cache)
+        if subsets < 1 or subset_size < 2:
+            what = f"subsets={subsets}, subset_size={subset_size}"
+            raise ConfigError(what, "metrics", "give 1 or more subsets of 2 or more images")
+        self.subsets, self.subset_size = subsets, subset_size
+
+    def of(self, real_features: Tensor, generated: Tensor) -> dict[str, float]:
+        from torch_fidelity.metric_kid import kid_features_to_metric
+
+        size = min(self.subset_size, len(real_features), len(generated))
+        self._card["subset_size"] = size
+        found = kid_features_to_metric(
+            generated, real_features, kid_subsets=self.subsets, kid_subset_size=size, verbose=False
+        )
+        mean, std = (found[f"kernel_inception_distance_{k}"] for k in ("mean", "std"))
+        return {"kid": float(mean), "kid_std": float(std)}
+
+    def card(self) -> Card:
+        return super().card() | {"subsets": self.subsets}
