@@ -13,6 +13,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+import torch
 from commands import CONF, QUICK
 
 from diffexp.experiment import store
@@ -247,3 +248,18 @@ def test_every_sweep_file_plans(file, tmp_path):
     )  # fmt: skip
     assert out.returncode == 0 and re.search(r"\d+ jobs to do", out.stdout), out.stdout + out.stderr
     assert "error" not in out.stdout
+
+
+def test_two_processes_in_a_job_do_not_start_the_sweep_again(tmp_path):
+    """Lightning starts the other rank by the command line of the job, and each job has ranks of its own."""
+    quick = [a for a in QUICK if not a.startswith("trainer")]
+    ddp = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.max_steps=3"]
+    code, out = sweep(*quick, *ddp, "seed=0,1", "name=ranks", cwd=tmp_path)
+    assert code == 0, out
+    (folder,) = (tmp_path / "runs" / "ranks").glob("*")
+    assert [row["state"] for row in rows(folder)] == ["done", "done"]
+    for row in rows(folder):
+        steps = torch.load(folder / row["folder"] / "checkpoints" / "last.ckpt", weights_only=True)
+        assert steps["global_step"] == 3
+    assert {p.name for p in (folder / "jobs").iterdir()} == {row["id"] for row in rows(folder)}
+    assert not (folder / "checkpoints").exists()

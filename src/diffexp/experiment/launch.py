@@ -47,12 +47,13 @@ def _command() -> str:
 
 
 def _cell(folder: Path, cfg: DictConfig, typed: list[str], choices: dict[str, Any]) -> Cell:
-    cfg.dir = str(folder)
+    cfg.dir = "."  # what is computed does not depend on where
     config = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(config, dict)
     key = identity(config)  # type: ignore[arg-type]
     place = folder / "jobs" / key
-    config["dir"] = str(place)
+    cfg.dir = str(place)
+    config = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(config, dict)
     if isinstance(logger := config.get("logger"), dict) and "group" in logger:  # type: ignore[union-attr]
         logger["group"] = logger["group"] or f"{config['name']}/{folder.name}"  # type: ignore[index]
     chosen = {k: v for k, v in choices.items() if v}

@@ -45,7 +45,7 @@ class _Worker:
         self.process.start()
         other.close()
         self.cell: Cell | None = None
-        self.since = 0.0
+        self.since, self.spent = 0.0, False
 
     def give(self, cell: Cell) -> None:
         self.cell, self.since = cell, time.time()
@@ -60,7 +60,7 @@ def run_all(
     try:
         while waiting or any(w.cell for w in workers):
             while waiting and not stopping() and sum(w.cell is not None for w in workers) < jobs:
-                worker = next((w for w in workers if w.cell is None), None)
+                worker = next((w for w in workers if w.cell is None and not w.spent), None)
                 if worker is None:
                     workers.append(worker := _Worker(folder, threads))
                 worker.give(cell := waiting.pop(0))
@@ -72,6 +72,10 @@ def run_all(
             for worker in busy:
                 if worker.pipe in ready or worker.process.sentinel in ready:
                     yield from _heard(folder, worker)
+            for worker in [w for w in workers if w.spent and w.cell is None]:
+                worker.pipe.close()
+                worker.process.join()
+                workers.remove(worker)
             workers = [w for w in workers if w.process.is_alive() or w.cell is not None]
     finally:
         for worker in workers:
@@ -88,7 +92,7 @@ def _heard(folder: Path, worker: _Worker) -> Iterator[News]:
         while worker.pipe.poll():
             news: News = worker.pipe.recv()
             if news.kind in ("done", "failed"):
-                worker.cell = None
+                worker.cell, worker.spent = None, trains(cell)
             yield news
     except (EOFError, OSError):
         pass
@@ -104,6 +108,11 @@ def _heard(folder: Path, worker: _Worker) -> Iterator[News]:
     worker.cell = None
     append(folder, row(cell, worker.since, "failed", error=text, code=KILLED))
     yield News(cell, "failed", text, code=KILLED)
+
+
+def trains(cell: Cell) -> bool:
+    """Whether a job leaves a process that no other job may use: Lightning's ranks, seeds and signals."""
+    return str(cell.config["task"]["_target_"]).endswith(".Train")
 
 
 def row(cell: Cell, since: float, state: str, **more: Any) -> dict[str, Any]:
@@ -149,6 +158,8 @@ def _work(pipe: Connection, folder: Path, threads: int) -> None:
         if os.environ.get("LOCAL_RANK", "0") == "0":
             append(folder, row(cell, since, news.kind, **told))
         pipe.send(news)
+        if trains(cell):
+            return
 
 
 def _tried(cell: Cell) -> tuple[News, dict[str, Any]]:
