@@ -180,7 +180,10 @@ class _Screen:
             told = "  ".join(f"{key} {value:.4g}" for key, value in list(numbers(row).items())[:3])
         count = f"{self.done + self.failed}/{self.total}"
         self.console.print(
-            f"{count:>7}  {name}  {told}  {row.get('seconds', 0):.0f} s", highlight=False, soft_wrap=True
+            f"{count:>7}  {name}  {told}  {row.get('seconds', 0):.0f} s",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
         )
 
     def _table(self) -> Table:
