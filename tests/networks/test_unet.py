@@ -105,7 +105,7 @@ def test_both_layouts_give_the_same_and_stay_channels_last(options):
     seen = []
     for part in net.modules():
         if isinstance(part, nn.Conv2d):
-            part.register_forward_hook(lambda _m, _i, out: seen.append(out))
+            part.register_forward_hook(lambda _m, given, out: seen.extend((*given, out)))
     a = net(x, t, cond)
     assert all(out.is_contiguous(memory_format=torch.channels_last) for out in seen if min(out.shape[1:]) > 1)
     reference = small(**options).eval().to(memory_format=torch.contiguous_format)

@@ -148,5 +148,5 @@ class Attention(nn.Module):
         # (B, H W, 3 C), a view in channels_last, as are its three parts, (B, heads, H W, d)
         qkv = self.qkv(self.norm(x)).flatten(2).transpose(1, 2).chunk(3, -1)
         q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in qkv)
-        h = attend(q, k, v)
-        return self.proj(h.transpose(-1, -2).reshape(x.shape)).add_(x)
+        h = attend(q, k, v).transpose(1, 2).flatten(2)  # (B, H W, C), from where the map is a view again
+        return self.proj(h.transpose(1, 2).unflatten(2, x.shape[2:])).add_(x)
