@@ -4,14 +4,18 @@ import pytest
 import torch
 
 from diffexp.diffusion import (
+    X0,
     Autoguidance,
     ClassifierFree,
+    ClassifierGuidance,
+    ClassifierGuided,
     Clipped,
     Denoiser,
     Dynamic,
     FixedSmall,
     Guided,
     LearnedRange,
+    Mixture,
     NoClip,
     Static,
     V,
@@ -93,6 +97,30 @@ def test_autoguidance_leads_away_from_the_guide(denoiser, tiny):
         p = Guided(denoiser, SCHEDULE, Autoguidance(scale), guide=guide)(X, T, LABEL)
         torch.testing.assert_close(p.x0, bad.x0 + scale * (good.x0 - bad.x0), rtol=0, atol=1e-5)
         consistent(p)
+
+
+def test_classifier_guidance_of_a_gaussian_is_that_of_bayes():
+    """Two classes N(±m, s²): the unconditional score and the classifier's gradient make the class's score."""
+    m, s = 0.4, 0.3
+    both = Mixture(SCHEDULE, X0(), FixedSmall(), (-m, m), (s, s), (0.5, 0.5), num_classes=2)
+    x, cond = (
+        torch.randn(6, 1, 1, 1, generator=generator(0, "c"), dtype=torch.float64),
+        torch.tensor([0, 1] * 3),
+    )
+
+    def classify(x, t):
+        level = SCHEDULE(t.double().view(-1, 1, 1, 1))
+        var = level.alpha**2 * s**2 + level.sigma**2
+        far = [(x - level.alpha * mean) ** 2 / (2 * var) for mean in (-m, m)]
+        return -torch.cat(far, 1).flatten(1)
+
+    denoiser = Denoiser(both, SCHEDULE, X0(), FixedSmall())
+    for t in (torch.tensor(0.25, dtype=torch.float64), torch.tensor(0.5, dtype=torch.float64)):
+        guidance = ClassifierGuidance(scale=2.0)  # s = 1
+        guided = ClassifierGuided(lambda x, t, c: denoiser(x, t), SCHEDULE, guidance, classify)
+        torch.testing.assert_close(guided(x, t, cond).x0, denoiser(x, t, cond).x0, rtol=0, atol=1e-6)
+        off = ClassifierGuided(denoiser, SCHEDULE, ClassifierGuidance(scale=1.0), classify)
+        assert torch.equal(off(x, t, cond).x0, denoiser(x, t, cond).x0)
 
 
 def test_without_labels_nothing_is_guided(denoiser):

@@ -39,7 +39,7 @@ def weights(folder):
 
 
 def test_run_folder_tells_everything(trained):
-    names = {p.name for p in trained.iterdir()}
+    names = {p.name for p in trained.iterdir()} - {".lock"}
     assert names == {
         "checkpoints", "config.yaml", "overrides.yaml", "run.json", "log", "metrics.jsonl", "samples",
     }  # fmt: skip
@@ -239,3 +239,19 @@ def test_times_and_variances_are_measured_on_the_checkpoint_once(trained, job, t
     assert len(kept) == 2
     job(*base, "sampler=unipc", "sampler.spacing=optimal", "sampler.steps=6", folder="u")
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "cache").iterdir()} == kept
+
+
+def test_a_classifier_is_trained_on_noise_and_guides(trained, job):
+    few = ["task=classifier", f"task.ckpt={trained}", "task.steps=150", "task.channels=16", "logger=none"]
+    folder = job(*few, folder="c")
+    told = results(folder)["results"]
+    assert told["accuracy_q1"] > 0.7 > told["accuracy_q4"]
+    base = ["task=sample", f"task.ckpt={trained}", "task.n=10", "task.npz=true", "task.files=false"]
+    guide = ["guidance=classifier", f"guidance.ckpt={folder}"]
+    plain = images_of(job(*base, folder="cp"))
+    assert np.array_equal(plain, images_of(job(*base, *guide, "guidance.scale=1", folder="c1")))
+    assert not np.array_equal(plain, images_of(job(*base, *guide, "guidance.scale=3", folder="c3")))
+    with pytest.raises(ConfigError, match=r"no run of task=classifier"):
+        job(*base, "guidance=classifier", f"guidance.ckpt={trained}", folder="no")
+    with pytest.raises(ConfigError, match=r"type guidance\.ckpt=RUN"):
+        job(*base, "guidance=classifier", folder="no")

@@ -1,5 +1,6 @@
 """The mathematics: schedule → prediction → denoiser → objective. Imports torch only."""
 
+from diffexp.diffusion.classifier_guidance import ClassifierGuidance, ClassifierGuided
 from diffexp.diffusion.clip import Clipped, Dynamic, NoClip, Static
 from diffexp.diffusion.closed_form import ClosedForm, Gaussian, Ideal, Mixture
 from diffexp.diffusion.codec import Pixels
@@ -35,7 +36,8 @@ from diffexp.diffusion.weighting import (
 )
 
 __all__ = [
-    "EDM", "P2", "SNR", "X0", "Autoguidance", "Chain", "ClassLabel", "ClassifierFree", "Clipped",
+    "EDM", "P2", "SNR", "X0", "Autoguidance", "Chain", "ClassLabel", "ClassifierFree",
+    "ClassifierGuidance", "ClassifierGuided", "Clipped",
     "ClosedForm", "Debiased", "Denoiser", "Dynamic", "EDMWeight", "Eps", "FixedLarge", "FixedSmall",
     "Gaussian", "Guided", "Ideal", "LearnedRange", "Level", "LogNormal", "LogitNormal", "Losses", "MinSNR",
     "Mixture", "NoClip", "Objective", "Pixels", "Posterior",

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
-from diffexp.diffusion import Autoguidance, ClosedForm, Denoiser
+from diffexp.diffusion import Autoguidance, ClassifierGuidance, ClosedForm, Denoiser
 from diffexp.errors import ConfigError, DataError
 from diffexp.experiment.build import OURS, build
 from diffexp.experiment.check import check
@@ -71,7 +72,30 @@ def ready(job: Job, ckpt: str | None, ema: bool = True) -> tuple[Restored, dict[
             what = f"the guide makes {guide.shape}, {guide.classes} classes; the model {restored.model.shape}"
             raise ConfigError(what, "guidance.ckpt", "give a model of the same data")
         restored = replace(restored, model=replace(restored.model, guide=guide.denoiser))
+    if isinstance(guidance, ClassifierGuidance):
+        classify = _classifier(guidance, restored.model).to(device_of(job))
+        restored = replace(restored, model=replace(restored.model, classify=classify))
     return restored, _with_measured(job, restored, nodes, f"{digest(restored.path)} {ema}")
+
+
+def _classifier(guidance: ClassifierGuidance, model: Model) -> nn.Module:
+    """The network of a run of task=classifier. Raises ConfigError, DataError."""
+    if guidance.ckpt is None:
+        do = "type guidance.ckpt=RUN, a run of task=classifier"
+        raise ConfigError("guidance=classifier needs a classifier", "guidance.ckpt", do)
+    path = find(guidance.ckpt)
+    checkpoint = read_checkpoint(path)
+    told = checkpoint["diffexp"]
+    if told.get("kind") != "classifier":
+        raise ConfigError("this is no run of task=classifier", "guidance.ckpt", "train one: task=classifier")
+    check({"network": told["network"]}, OURS)
+    network: nn.Module = build(told["network"], "network", OURS)
+    fits = (told["network"]["in_channels"], told["network"]["image_size"], told["network"]["image_size"])
+    if fits != tuple(model.shape):
+        what = f"the classifier is of images of {fits}, the model makes {tuple(model.shape)}"
+        raise ConfigError(what, "guidance.ckpt", "train one with task.ckpt of this model's run")
+    network.load_state_dict(checkpoint["state_dict"])
+    return network.eval().requires_grad_(False)
 
 
 def _with_measured(job: Job, restored: Restored, nodes: dict[str, Any], name: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from diffexp.diffusion.classifier_guidance import ClassifierGuidance, ClassifierGuided, Classify
 from diffexp.diffusion.clip import Clip, Clipped
 from diffexp.diffusion.codec import Codec
 from diffexp.diffusion.conditioning import Conditioning
@@ -17,7 +18,7 @@ from diffexp.samplers.sampler import GridSampler, Sampler
 @dataclass(frozen=True)
 class Model:
     """shape: (C, H, W) of the images; classes: the number that the network was built for, or None; guide: the
-    worse model of autoguidance.
+    worse model of autoguidance; classify: the classifier of classifier guidance.
     """
 
     denoiser: Denoiser
@@ -26,10 +27,14 @@ class Model:
     shape: tuple[int, int, int]
     classes: int | None = None
     guide: Denoiser | None = None
+    classify: Classify | None = None
 
     def guided(self, guidance: ClassifierFree, clip: Clip) -> Denoise:
         """The denoiser under guidance, clipped after it."""
         schedule = self.denoiser.schedule
+        if isinstance(guidance, ClassifierGuidance) and self.classify is not None:
+            guided = ClassifierGuided(self.denoiser, schedule, guidance, self.classify)
+            return Clipped(guided, schedule, clip)
         null = None if self.classes is None else torch.tensor(self.classes)
         guide = self.guide if isinstance(guidance, Autoguidance) else None
         return Clipped(Guided(self.denoiser, schedule, guidance, null, guide), schedule, clip)
@@ -43,6 +48,11 @@ class Model:
             if self.guide is None:
                 what = "autoguidance needs a worse model beside this one"
                 raise ConfigError(what, "guidance.ckpt", "use it in task=sample or task=evaluate")
+        elif isinstance(guidance, ClassifierGuidance):
+            if self.classify is None:
+                what = "classifier guidance needs a classifier of noisy images"
+                do = "train one with task=classifier, and use it in task=sample or task=evaluate"
+                raise ConfigError(what, "guidance.ckpt", do)
         elif not self.conditioning.guidable:
             do = "give guidance.scale=1, or train with conditioning=class conditioning.dropout=0.1"
             what = f"guidance.scale={guidance.scale:g} needs a model trained with and without its condition"

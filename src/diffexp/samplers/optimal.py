@@ -55,13 +55,14 @@ def local_errors(
         if on_step is not None:
             on_step(k)
     out = torch.full((len(times), len(times)), torch.inf, dtype=torch.float64)
+    levels, stacked = schedule(times), torch.stack(points)
+    damped = STD / (levels.alpha**2 * STD**2 + levels.sigma**2).sqrt()
+    shape = (-1, *[1] * x.ndim)
     for i, p in enumerate(made):
-        at = schedule(times[i])
-        for j in range(i + 1, len(times)):
-            to = schedule(times[j])
-            off = ddim(at, to)(points[i], [p]) - points[j]
-            damped = STD / (to.alpha**2 * STD**2 + to.sigma**2).sqrt()
-            out[i, j] = float(off.double().square().mean().sqrt()) * float(damped)
+        keep = levels.sigma[i + 1 :] / levels.sigma[i]
+        weight = levels.alpha[i + 1 :] - levels.alpha[i] * keep
+        off = keep.view(shape).to(x) * points[i] + weight.view(shape).to(x) * p.x0 - stacked[i + 1 :]
+        out[i, i + 1 :] = off.double().square().flatten(1).mean(1).sqrt().cpu() * damped[i + 1 :]
     return out
 
 
