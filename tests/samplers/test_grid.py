@@ -61,7 +61,7 @@ def test_uniform_and_stride_say_what_they_cannot_do():
 
 def test_more_steps_than_the_chain_are_refused_on_it_and_allowed_between():
     for spacing in SPACINGS:
-        if spacing in ("sgm_uniform", "sqrt_t", "beta", "logsnr", "karras", "soft"):
+        if spacing in ("sgm_uniform", "sqrt_t", "power", "beta", "logsnr", "karras", "soft"):
             assert len(grid(linear(100), 300, spacing)) == 301
         else:
             with pytest.raises(ConfigError, match=r"sampler\.steps=2000 exceeds the 1000-step chain"):

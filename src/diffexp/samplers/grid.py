@@ -21,7 +21,7 @@ RATIO_MAX = 200.0  # above, x/α has next to no signal, and its error is too muc
 
 Spacing = Literal[
     "trailing", "leading", "linspace", "uniform", "quad", "stride",
-    "sgm_uniform", "sqrt_t", "beta", "logsnr", "karras", "soft",
+    "sgm_uniform", "sqrt_t", "power", "beta", "logsnr", "karras", "soft",
 ]  # fmt: skip
 Times = Spacing | Literal["optimal"] | tuple[float, ...]
 """A spacing by name, positions in the chain typed by hand, or those made for a checkpoint (optimal.py)."""
@@ -81,6 +81,13 @@ def _sqrt_t(T: int, S: int) -> Tensor:
     return torch.linspace(math.sqrt(T), max(1, math.sqrt(T) / S), S, dtype=torch.float64) ** 2
 
 
+def _power(T: int, S: int) -> Tensor:
+    """Evenly in t^(2/5); its end as of sqrt_t."""
+    start = T ** (2 / 5)
+    at = torch.linspace(start, max(1, start / S), S, dtype=torch.float64) ** 2.5
+    return at.clamp(max=T)  # the root of T is not exact
+
+
 def _beta(T: int, S: int) -> Tensor:
     """Quantiles of Beta(0.6, 0.6), dense at both ends. Lee et al. 2024."""
     from scipy.special import betaincinv
@@ -116,6 +123,7 @@ _CHAIN: dict[str, Callable[[int, int], Tensor]] = {
 _BETWEEN: dict[str, Callable[[int, int], Tensor]] = {
     "sgm_uniform": _sgm_uniform,
     "sqrt_t": _sqrt_t,
+    "power": _power,
     "beta": _beta,
 }
 _RATIO: dict[str, Callable[[float, float, Tensor, float], Tensor]] = {
