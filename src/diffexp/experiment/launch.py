@@ -65,11 +65,17 @@ def _run(folder: Path, cells: Sequence[Cell], todo: list[Cell], jobs: int, threa
     from diffexp.experiment.report import refresh
 
     screen, keys = _Screen(len(cells), len(cells) - len(todo)), varying(cells)
+    ready, cost = 0.0, 0.0
     with _interruptible() as stopping, screen:
         for news in run_all(folder, todo, jobs, threads, stopping):
-            screen.hear(news, _name(news.cell, keys), rows(folder))
-            if news.kind in ("done", "failed"):
+            ended = news.kind in ("done", "failed")
+            screen.hear(news, _name(news.cell, keys), rows(folder) if ended else {})
+            # with many cells a report takes seconds: a thirtieth of the time is for it
+            if ended and time.monotonic() - ready > 30 * cost:
+                start = time.monotonic()
                 refresh(folder)
+                ready = time.monotonic()
+                cost = ready - start
         refresh(folder)
         return stopping()
 

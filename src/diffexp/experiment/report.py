@@ -6,6 +6,7 @@ import io
 import json
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -146,6 +147,11 @@ def _pictures(folder: Path, plan: dict[str, Any], cells: Sequence[Any], budget: 
 
 
 def _thumbnail(path: Path, budget: int) -> str:
+    return _encoded(path, path.stat().st_mtime_ns, budget)
+
+
+@lru_cache(maxsize=4096)
+def _encoded(path: Path, written: int, budget: int) -> str:
     """As a data URI of at most `budget` bytes; where there is little room, the upper part alone."""
     with Image.open(path) as image:
         picture = image.convert("RGB")
