@@ -7,7 +7,7 @@ import torch
 
 from diffexp.diffusion import Schedule, cosine, linear, with_snr
 from diffexp.errors import ConfigError
-from diffexp.samplers import DDIM, Spacing, grid
+from diffexp.samplers import DDIM, PNDM, Adaptive, DPMSolver, Heun, Midpoint, Spacing, grid, with_calls
 
 LINEAR = linear()
 SPACINGS = get_args(Spacing)
@@ -156,3 +156,20 @@ def test_sqrt_t_is_even_to_the_end():
         roots = grid(LINEAR, steps, "sqrt_t").sqrt()
         torch.testing.assert_close(roots.diff(), torch.full((steps,), -1 / steps, dtype=torch.float64))
     assert float(grid(LINEAR, 200, "sqrt_t")[-2]) == pytest.approx(1 / 1000)
+
+
+@pytest.mark.parametrize("calls", [5, 9, 20, 50])
+def test_steps_are_found_for_calls(calls):
+    for sampler, most in (
+        (DDIM(), 0),
+        (Heun(), 1),
+        (DPMSolver(), 0),
+        (PNDM(start="heun"), 0),
+        (Midpoint(), 1),
+    ):
+        made = with_calls(sampler, calls, LINEAR)
+        count = len(made.calls(LINEAR))
+        assert calls - most <= count <= calls, made
+        assert type(made) is type(sampler)
+    with pytest.raises(ConfigError, match=r"chooses its steps itself"):
+        with_calls(Adaptive(), calls, LINEAR)

@@ -97,7 +97,7 @@ def test_pndm_beats_ddim_and_converges(start):
     assert pndm[1] < ddim / 10 and pndm[2] < pndm[1] < pndm[0]
 
 
-def same(a, b, schedule=None, atol=1e-11):
+def same(a, b, schedule=None, atol=1e-12):
     schedule = schedule or linear()
     denoiser = gaussian(schedule, V())
     runs = ([x for x, _ in sampler.run(denoiser, schedule, noises())] for sampler in (a, b))
@@ -114,8 +114,8 @@ def test_all_of_order_one_are_ddim(zero):
         *(Adams(steps=9, order=1, spacing="trailing", hold=h, of=o)
           for h, o in (("x0", "lam"), ("eps", "lam"), ("eps", "ratio"), ("eps", "t"))),
     ):  # fmt: skip
-        # tAB integrates the schedule numerically
-        same(DDIM(steps=9), sampler, schedule, atol=1e-9)
+        numeric = isinstance(sampler, Adams) and sampler.of == "t"  # integrates the schedule by pieces
+        same(DDIM(steps=9), sampler, schedule, atol=1e-9 if numeric else 1e-12)
 
 
 def test_identities():
@@ -126,7 +126,7 @@ def test_identities():
 
 def test_sde_of_order_one_has_the_exact_transition():
     """η = 1, order 1: x_s given x_t and x0 is the posterior, so it is DDPM's step with the small variance."""
-    same(DDIM(steps=12, eta=1.0), DPMSolverPP(steps=12, order=1, eta=1.0, spacing="trailing"), atol=1e-9)
+    same(DDIM(steps=12, eta=1.0), DPMSolverPP(steps=12, order=1, eta=1.0, spacing="trailing"))
 
 
 @pytest.mark.parametrize("order", [1, 2, 3])

@@ -91,7 +91,7 @@ def test_predictions_of_the_same_data_give_the_same_images():
     for schedule in (linear(), cosine()):
         ends = [trajectory(DDIM(steps=20), gaussian(schedule, p), noises())[-1] for p in PREDICTIONS]
         for end in ends[1:]:
-            torch.testing.assert_close(end, ends[0], rtol=0, atol=1e-6)
+            torch.testing.assert_close(end, ends[0], rtol=0, atol=1e-12)
         single = noises(dtype=torch.float32)
         ends = [trajectory(DDIM(steps=20), gaussian(schedule, p), single)[-1] for p in PREDICTIONS]
         for end in ends[1:]:
