@@ -6,6 +6,7 @@ values of them that it does not set, are the training run's own.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +134,7 @@ def restore(
     Only classes of diffexp and of `plugins` are built: a checkpoint may be a stranger's.
     """
     found = find(path)
-    checkpoint = read_checkpoint(found)
+    checkpoint = _read(found, found.stat().st_mtime_ns if found.is_file() else 0)
     told = checkpoint["diffexp"]
     config, allowed = told["config"], (*OURS, *plugins)
     nodes = {key: config["model"][key] for key in MODEL}
@@ -148,6 +149,12 @@ def restore(
     classes = conditioning.classes(names and len(names))
     model = Model(denoiser.eval().requires_grad_(False), conditioning, codec, shape, classes)
     return Restored(model, names and tuple(names), config, told["step"], found)
+
+
+@lru_cache(maxsize=2)
+def _read(path: Path, written: int) -> dict[str, Any]:
+    """Kept from job to job of a sweep, and from the check to the run."""
+    return read_checkpoint(path)
 
 
 def load(path: str | Path, ema: bool = True) -> Model:
