@@ -263,3 +263,19 @@ def test_two_processes_in_a_job_do_not_start_the_sweep_again(tmp_path):
         assert steps["global_step"] == 3
     assert {p.name for p in (folder / "jobs").iterdir()} == {row["id"] for row in rows(folder)}
     assert not (folder / "checkpoints").exists()
+
+
+@pytest.mark.parametrize(
+    ("layout", "heads"),
+    [
+        ({}, ("sampler.eta", "sampler.steps")),
+        ({"rows": "sampler.steps"}, ("sampler.steps", "")),
+        ({"columns": "sampler.eta"}, ("sampler.steps", "sampler.eta")),
+        ({"rows": ["sampler.eta", "sampler.steps"]}, ("sampler.eta, sampler.steps", "")),
+    ],
+)
+def test_layout_of_the_table(swept, tmp_path, layout, heads):
+    _, folder, _, _ = swept
+    plan = json.loads((folder / "plan.json").read_text())
+    store.write(tmp_path / "plan.json", json.dumps(plan | {"layout": layout}))
+    assert pivot(tmp_path, "fid_digits64").heads == heads

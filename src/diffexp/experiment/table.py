@@ -120,10 +120,12 @@ def _heads(plan: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     """The keys of the rows and of the columns; seeds are averaged over."""
     keys = [k for k in plan["varying"] if k != "seed"]
     layout = plan["layout"]
-    columns = _listed(layout.get("columns")) or [k for k in keys if k in LAST][:1]
-    if not columns and len(keys) > 1:
-        columns = keys[-1:]
-    given = _listed(layout.get("rows")) or [k for k in keys if k not in columns]
+    down = _listed(layout.get("rows"))
+    free = [k for k in keys if k not in down]
+    columns = _listed(layout.get("columns")) or [k for k in free if k in LAST][:1]
+    if not columns and len(free) > 1:
+        columns = free[-1:]
+    given = down or [k for k in keys if k not in columns]
     return [k for k in given if k in keys], [k for k in columns if k in keys]
 
 
