@@ -210,6 +210,9 @@ def test_autoguidance_is_led_by_another_checkpoint(trained, job):
         job("task=evaluate", f"task.ckpt={trained}", "guidance=auto", "guidance.scale=2", folder="e")
     )
     assert told["results"]["cards"]["fid_digits64"]["nfe"] == 6
+    other = job(*QUICK, "schedule=linear", folder="other")
+    with pytest.raises(ConfigError, match="another schedule"):
+        job(*base, "guidance=auto", "guidance.scale=2", f"guidance.ckpt={other}", folder="no")
     with pytest.raises(ConfigError, match=r"worse model[\s\S]*guidance\.ckpt"):
         job(*QUICK, "guidance=auto", "guidance.scale=2", folder="t")
 
@@ -253,5 +256,7 @@ def test_a_classifier_is_trained_on_noise_and_guides(trained, job):
     assert not np.array_equal(plain, images_of(job(*base, *guide, "guidance.scale=3", folder="c3")))
     with pytest.raises(ConfigError, match=r"no run of task=classifier"):
         job(*base, "guidance=classifier", f"guidance.ckpt={trained}", folder="no")
+    with pytest.raises(DataError, match=r"holds no model of images"):
+        job("task=sample", f"task.ckpt={folder}", folder="no")
     with pytest.raises(ConfigError, match=r"type guidance\.ckpt=RUN"):
         job(*base, "guidance=classifier", folder="no")

@@ -25,15 +25,15 @@ VERSION = 1
 
 
 def filled(
-    job: Job, node: Mapping[str, Any], model: Model, name: str, data: Any, device: Any
+    job: Job, node: Mapping[str, Any], model: Model, name: Callable[[], str], data: Any, device: Any
 ) -> dict[str, Any]:
-    """The sampler's node with what it asks for; name: of the weights, their digest."""
+    """The sampler's node with what it asks for; name: tells what the weights are."""
     told = dict(node)
     if told.get("spacing") == "optimal":
         steps = told["steps"]
-        told["spacing"] = [round(p, 6) for p in _times(job, model, name, steps, device)]
+        told["spacing"] = [round(p, 6) for p in _times(job, model, name(), steps, device)]
     if told.get("variance") == "analytic" and not told.get("gammas"):
-        told["gammas"] = _kept(name, "gammas", lambda: _gammas(job, model, data, device))
+        told["gammas"] = _kept(name(), "gammas", lambda: _gammas(job, model, data, device))
     return told
 
 

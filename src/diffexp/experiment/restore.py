@@ -4,7 +4,7 @@ What the command line then gives are the groups that sampling reads; those that 
 values of them that it does not set, are the training run's own.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -62,21 +62,29 @@ def ready(job: Job, ckpt: str | None, ema: bool = True) -> tuple[Restored, dict[
     """
     if ckpt is None:
         restored, nodes = _closed_form(job), {group: job.config[group] for group in SAMPLING}
-        return restored, _with_measured(job, restored, nodes, f"{job.config['model']} {job.config['data']}")
+        name = f"{job.config['model']} {job.config['data']}"
+        return restored, _with_measured(job, restored, nodes, lambda: name)
     plugins, precision = job.config["plugins"], precision_of(job)
     restored = restore(ckpt, 0 if ema else None, plugins, precision)
     nodes = sampling_config(job, restored.config)
     guidance = build(nodes["guidance"], "guidance", job.allowed)
     if isinstance(guidance, Autoguidance):
-        guide = restore(guidance.ckpt or ckpt, guidance.ema, plugins, precision).model
-        if (guide.shape, guide.classes) != (restored.model.shape, restored.model.classes):
-            what = f"the guide makes {guide.shape}, {guide.classes} classes; the model {restored.model.shape}"
-            raise ConfigError(what, "guidance.ckpt", "give a model of the same data")
-        restored = replace(restored, model=replace(restored.model, guide=guide.denoiser))
+        guide = _guide(restore(guidance.ckpt or ckpt, guidance.ema, plugins, precision).model, restored.model)
+        restored = replace(restored, model=replace(restored.model, guide=guide.to(device_of(job))))
     if isinstance(guidance, ClassifierGuidance):
         classify = _classifier(guidance, restored.model).to(device_of(job))
         restored = replace(restored, model=replace(restored.model, classify=classify))
-    return restored, _with_measured(job, restored, nodes, f"{digest(restored.path)} {ema}")
+    return restored, _with_measured(job, restored, nodes, lambda: f"{digest(restored.path)} {ema}")
+
+
+def _guide(guide: Model, model: Model) -> Denoiser:
+    """The worse model of autoguidance. Raises ConfigError for one of other data or another schedule."""
+    same = (guide.shape, guide.classes) == (model.shape, model.classes)
+    a, b = guide.denoiser.schedule.angles, model.denoiser.schedule.angles
+    if not same or a.shape != b.shape or not torch.equal(a, b):
+        what = "the guide is of other images, classes or another schedule than the model"
+        raise ConfigError(what, "guidance.ckpt", "give a run of the same data and schedule")
+    return guide.denoiser
 
 
 def _classifier(guidance: ClassifierGuidance, model: Model) -> nn.Module:
@@ -99,7 +107,9 @@ def _classifier(guidance: ClassifierGuidance, model: Model) -> nn.Module:
     return network.eval().requires_grad_(False)
 
 
-def _with_measured(job: Job, restored: Restored, nodes: dict[str, Any], name: str) -> dict[str, Any]:
+def _with_measured(
+    job: Job, restored: Restored, nodes: dict[str, Any], name: Callable[[], str]
+) -> dict[str, Any]:
     from diffexp.experiment.measured import filled
 
     sampler = filled(job, nodes["sampler"], restored.model, name, nodes["data"], device_of(job))
@@ -136,6 +146,9 @@ def restore(
     found = find(path)
     checkpoint = _read(found, found.stat().st_mtime_ns if found.is_file() else 0)
     told = checkpoint["diffexp"]
+    if "config" not in told:
+        do = "give a run of task=train; this one is for guidance.ckpt"
+        raise DataError("the checkpoint holds no model of images", str(found), do)
     config, allowed = told["config"], (*OURS, *plugins)
     nodes = {key: config["model"][key] for key in MODEL}
     check(nodes, allowed)
