@@ -1,6 +1,8 @@
 """task=evaluate: the metrics of a checkpoint, under any sampler, steps, η and guidance."""
 
+import json
 from dataclasses import dataclass
+from functools import lru_cache
 
 from diffexp.data import DataSet
 from diffexp.experiment.build import build
@@ -39,7 +41,7 @@ class Evaluate:
         evaluator = build(told, "evaluator", job.allowed)
         if self.calls is not None:
             evaluator.sampler = with_calls(evaluator.sampler, self.calls, restored.model.denoiser.schedule)
-        return restored, evaluator, build(nodes["data"], "data", job.allowed)
+        return restored, evaluator, _data(json.dumps(nodes["data"]), job.allowed)
 
     def run(self, job: Job, record: Record) -> None:
         restored, evaluator, data = self._ready(job)
@@ -53,3 +55,9 @@ class Evaluate:
         told = {"nfe": result.nfe, "sampling_seconds": round(result.seconds, 2)}
         record.results |= result.values | told | {"cards": result.cards, "picture": str(picture)}
         summary(job.folder, picture, record.results, {evaluator.guidance.scale: result})
+
+
+@lru_cache(maxsize=2)
+def _data(node: str, allowed: tuple[str, ...]) -> DataSet:
+    """Kept from job to job of a sweep, for reading it takes longer than many a job."""
+    return build(json.loads(node), "data", allowed)
