@@ -260,3 +260,11 @@ def test_a_classifier_is_trained_on_noise_and_guides(trained, job):
         job("task=sample", f"task.ckpt={folder}", folder="no")
     with pytest.raises(ConfigError, match=r"type guidance\.ckpt=RUN"):
         job(*base, "guidance=classifier", folder="no")
+
+
+def test_calls_of_an_adaptive_sampler_are_those_that_were_made(trained, job):
+    told = results(job("task=evaluate", f"task.ckpt={trained}", "sampler=dpm_solver_adaptive", folder="ad"))
+    guided = ["guidance.scale=2", "sampler=dpm_solver_adaptive"]
+    twice = results(job("task=evaluate", f"task.ckpt={trained}", *guided, folder="ad2"))
+    alone, both = told["results"]["nfe"], twice["results"]["nfe"]
+    assert 10 < alone < 400 and both > 1.5 * alone

@@ -13,7 +13,7 @@ from diffexp.diffusion.guidance import ClassifierFree
 from diffexp.errors import ConfigError
 from diffexp.metrics.metric import Card
 from diffexp.metrics.metric_set import MetricSet
-from diffexp.samplers import Model, Sampler, generate, labels_for, nfe
+from diffexp.samplers import GridSampler, Model, Sampler, counted, generate, labels_for, nfe
 
 if TYPE_CHECKING:
     from diffexp.data.dataset import DataSet
@@ -93,12 +93,14 @@ class Evaluator:
         n = max(self.metrics.n, self.pictures)
         labels, mine = labels_for(n, model.classes), torch.arange(rank[0], n, rank[1])
         self.metrics.reset()
-        start, kept = time.perf_counter(), []
+        start, kept, evaluations = time.perf_counter(), [], 0
         for index in mine.split(self.batch_size):
             asked = None if labels is None else labels[index]
-            images = generate(
-                model, self.sampler, index, asked, guidance, self.clip, self.seed, len(index), device
-            )
+            with counted(model) as seen:
+                images = generate(
+                    model, self.sampler, index, asked, guidance, self.clip, self.seed, len(index), device
+                )
+            evaluations += sum(seen)
             self.metrics.update(images, asked)
             if len(kept) * self.batch_size < self.pictures:
                 kept.append(images)
@@ -107,6 +109,8 @@ class Evaluator:
         shown = torch.cat(kept)[: self.pictures]
         values = self.metrics.compute()
         calls = nfe(self.sampler, guidance, model)
+        if not isinstance(self.sampler, GridSampler):  # it makes other calls for other images
+            calls = round(evaluations / len(mine), 1)
         told = {
             "sampler": repr(self.sampler),
             "guidance": repr(guidance),

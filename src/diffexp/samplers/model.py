@@ -1,5 +1,7 @@
 """A trained model: all that sampling needs."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
@@ -57,6 +59,19 @@ class Model:
             do = "give guidance.scale=1, or train with conditioning=class conditioning.dropout=0.1"
             what = f"guidance.scale={guidance.scale:g} needs a model trained with and without its condition"
             raise ConfigError(what, "guidance.scale", do)
+
+
+@contextmanager
+def counted(model: Model) -> Iterator[list[int]]:
+    """How many images each call gave to a network meanwhile: what an adaptive sampler needs."""
+    seen: list[int] = []
+    parts = [d.network for d in (model.denoiser, model.guide) if d is not None]
+    hooks = [part.register_forward_pre_hook(lambda _, given: seen.append(len(given[0]))) for part in parts]
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def with_calls(sampler: Sampler, calls: int, schedule: Schedule) -> Sampler:
