@@ -30,7 +30,8 @@ def launch(config: DictConfig, composed: Sequence[Composed], jobs: int, threads:
         raise ConfigError(f"jobs={jobs}", "hydra.launcher.jobs", "give 1 or more")
     folder = Path(str(config.hydra.sweep.dir))
     with alone(folder):
-        cells = [_cell(folder, *each) for each in composed]
+        chosen = _chosen(config)
+        cells = [_cell(folder, cfg, [*chosen, *typed], choices) for cfg, typed, choices in composed]
         if config.get("dry_run"):
             return _show_plan(folder, cells)
         write_plan(folder, cells, OmegaConf.to_container(config.sweep), config.name, _command())  # type: ignore[arg-type]
@@ -40,6 +41,19 @@ def launch(config: DictConfig, composed: Sequence[Composed], jobs: int, threads:
         cores = len(os.sched_getaffinity(0))
         stopped = _run(folder, cells, todo, jobs, threads or max(1, cores // jobs))
         _end(folder, cells, stopped)
+
+
+def _chosen(config: DictConfig) -> list[str]:
+    """group=option for what a sweep file overrides in its defaults: as if typed for each job."""
+    name = str(config.hydra.job.config_name)
+    for source in config.hydra.runtime.config_sources:
+        path = Path(str(source.path)) / f"{name}.yaml"
+        if name == "config" or source.schema != "file" or not path.is_file():
+            continue
+        entries = OmegaConf.to_container(OmegaConf.load(path)).get("defaults", [])  # type: ignore[union-attr]
+        pairs = [(k, v) for entry in entries if isinstance(entry, dict) for k, v in entry.items()]
+        return [f"{k.removeprefix('override ')}={v}" for k, v in pairs if "hydra/" not in k]
+    return []
 
 
 def _command() -> str:
