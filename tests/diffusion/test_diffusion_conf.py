@@ -27,11 +27,11 @@ OPTIONS = {
     "conditioning": "class none",
     "guidance": "cfg",
     "objective": "simple hybrid vlb",
-    "prediction": "edm eps v x0",
+    "prediction": "edm eps mean v x0",
     "schedule": "cosine linear quad scaled_linear sigmoid sigmoid_beta",
-    "times": "uniform stratified log_normal logit_normal",
-    "variance": "fixed_large fixed_small learned_range",
-    "weighting": "min_snr snr uniform truncated_snr soft_min_snr p2 debiased edm sigmoid",
+    "times": "uniform stratified importance log_normal logit_normal",
+    "variance": "fixed_large fixed_small learned learned_range",
+    "weighting": "min_snr snr uniform truncated_snr soft_min_snr p2 debiased edm edm2 sigmoid vlb",
 }
 FILES = sorted(file for group in OPTIONS for file in (CONF / group).glob("*.yaml"))
 
@@ -53,11 +53,13 @@ def test_the_values_are_the_defaults_of_the_signature(file):
     assert list(node) == list(parameters)
     for name, value in node.items():
         default = parameters[name].default
-        if default is inspect.Parameter.empty:
-            assert value == f"${{{name}}}"
+        if isinstance(value, str) and value.startswith("${"):
+            assert value == f"${{{name}}}" or (name, value) == ("schedule", "${snr}")
+        elif default is inspect.Parameter.empty:
+            assert "_target_" in value
         else:
             # hybrid and vlb are other values of one class
             assert value == default or file.parent.name == "objective"
             assert type(value) is type(default)
-    if not any(isinstance(value, str) for value in node.values()):
+    if not any(isinstance(value, str | dict) for value in node.values()):
         made(**node)

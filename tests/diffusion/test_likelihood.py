@@ -26,7 +26,7 @@ def test_each_term_is_its_expectation(schedule, variance):
     t = (got.step.double() / 100).view(-1, 1, 1, 1)
     level = schedule(t)
     unknown = S**2 * level.sigma**2 / (level.alpha**2 * S**2 + level.sigma**2)
-    frac = denoiser.network._frac(t, unknown) if variance.outputs == 2 else variance.split(x0)[1]
+    frac = denoiser.network._frac(t, unknown) if variance.outputs == 2 else variance.split(x0, schedule, t)[1]
     want = bound.step(schedule, torch.zeros_like(unknown), unknown.sqrt(), t, frac)
     se = got.terms.std(1) / 40**0.5
     assert ((got.terms.mean(1) - want)[1:].abs() < 5 * se[1:] + 1e-12).all()

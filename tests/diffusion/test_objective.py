@@ -81,7 +81,7 @@ def test_the_loss_is_the_weighted_error_of_the_image(tiny, prediction, weighting
     error = denoiser(level.alpha * x0 + level.sigma * noise, t).x0 - x0
     c_out = torch.as_tensor(prediction(level).c_out, dtype=torch.float64).expand_as(t)
     by_image = weighting(level, c_out).flatten() * error.square().flatten(1).mean(1)
-    torch.testing.assert_close(found.weighted, by_image, rtol=1e-9, atol=0)
+    torch.testing.assert_close(found.each, by_image, rtol=1e-9, atol=0)
     assert float(found.loss) == pytest.approx(float(by_image.mean()), rel=1e-10)
     assert torch.equal(found.t, EVERY)
 
@@ -94,8 +94,8 @@ def test_low_precision_costs_less_than_a_percent_at_every_time(tiny, prediction,
     exact = Denoiser(copy.deepcopy(net).double(), schedule, prediction, FixedSmall())
     rough = Denoiser(net, schedule, prediction, FixedSmall(), autocast)
     x0, noise = draw("x0"), draw("noise")
-    a = objective.at(exact, x0, None, EVERY, noise).weighted
-    b = objective.at(rough, x0.float(), None, EVERY, noise.float()).weighted
+    a = objective.at(exact, x0, None, EVERY, noise).each
+    b = objective.at(rough, x0.float(), None, EVERY, noise.float()).each
     assert b.dtype == torch.float32
     assert ((b - a) / a).abs().max() < (1e-5 if autocast is None else 0.01)
     assert autocast is None or ((b - a) / a).abs().max() > 1e-5  # the network did run in bfloat16
@@ -128,12 +128,12 @@ def test_losses_are_a_function_of_the_generator_and_reach_the_weights(tiny):
     net, objective, x0 = tiny(), Objective(SNR(), Chain()), draw("x0", shape=(6, 3, 8, 8)).float()
     denoiser, label = Denoiser(net, linear(), V(), FixedSmall()), torch.tensor([0, 1, 2, 3, 0, 1])
     first, again, other = (objective(denoiser, x0, label, generator(0, "train", k)) for k in (1, 1, 2))
-    assert torch.equal(first.weighted, again.weighted) and not torch.equal(first.weighted, other.weighted)
-    assert first.loss.item() == pytest.approx(float(first.weighted.mean()), rel=1e-6)
+    assert torch.equal(first.each, again.each) and not torch.equal(first.each, other.each)
+    assert first.loss.item() == pytest.approx(float(first.each.mean()), rel=1e-6)
     first.loss.backward()
     assert all(p.grad.abs().max() > 0 for p in net.parameters())
-    assert first.mse.shape == first.weighted.shape == first.t.shape == (6,)
-    assert not first.mse.requires_grad and not first.weighted.requires_grad
+    assert first.mse.shape == first.each.shape == first.t.shape == (6,)
+    assert not first.mse.requires_grad and not first.each.requires_grad
 
 
 def test_the_learned_variance_takes_no_part_in_this_loss(tiny):

@@ -140,7 +140,12 @@ def test_a_learned_fraction_goes_between_the_bounds_in_the_logarithm():
 
 def test_variances_say_how_many_channels_they_need():
     out = torch.arange(24.0).view(1, 6, 2, 2)
-    first, frac = LearnedRange().split(out)
+    s = torch.ones(())
+    first, frac = LearnedRange().split(out, linear(), s)
     assert torch.equal(first, out[:, :3]) and torch.equal(frac, out[:, 3:])
-    assert FixedSmall().split(out) == (out, -1.0) and FixedLarge().split(out) == (out, 1.0)
+    assert FixedSmall().split(out, linear(), s) == (out, -1.0)
+    assert FixedLarge().split(out, linear(), s) == (
+        out,
+        1.0,
+    )
     assert (LearnedRange.outputs, FixedSmall.outputs, FixedLarge.outputs) == (2, 1, 1)

@@ -102,7 +102,7 @@ def test_loss_falls_and_what_is_logged(tmp_path):
     told = [line for line in lines(tmp_path) if "train/loss" in line]
     assert [line["step"] for line in told] == [20, 40, 60]
     keys = {"train/loss", "train/grad_norm", "train/lr", "train/images_per_s"}
-    assert keys | {f"train/loss_q{q}" for q in (1, 2, 3, 4)} <= told[-1].keys()
+    assert keys | {f"by_t/mse_q{q}" for q in (1, 2, 3, 4)} <= told[-1].keys()
     assert told[-1]["train/loss"] < 0.8 * told[0]["train/loss"]
     assert told[-1]["train/lr"] == 2e-3
     validated = [line["val/loss"] for line in lines(tmp_path) if "val/loss" in line]

@@ -7,8 +7,8 @@ from diffexp.diffusion.codec import Pixels
 from diffexp.diffusion.conditioning import ClassLabel, Unconditional
 from diffexp.diffusion.denoiser import Denoiser, Prediction
 from diffexp.diffusion.guidance import Autoguidance, ClassifierFree, Guided
-from diffexp.diffusion.objective import Losses, Objective
-from diffexp.diffusion.prediction import EDM, X0, Eps, V
+from diffexp.diffusion.objective import Losses, Objective, Term
+from diffexp.diffusion.prediction import EDM, X0, Eps, Mean, V
 from diffexp.diffusion.schedule import (
     Level,
     Posterior,
@@ -21,27 +21,31 @@ from diffexp.diffusion.schedule import (
     sigmoid_beta,
     with_snr,
 )
-from diffexp.diffusion.times import Chain, LogitNormal, LogNormal, Stratified
-from diffexp.diffusion.variance import FixedLarge, FixedSmall, LearnedRange
+from diffexp.diffusion.times import Chain, Importance, LogitNormal, LogNormal, Stratified
+from diffexp.diffusion.variance import FixedLarge, FixedSmall, Learned, LearnedRange
 from diffexp.diffusion.weighting import (
     P2,
     SNR,
+    VLB,
     Debiased,
     EDMWeight,
     MinSNR,
     Sigmoid,
     SoftMinSNR,
     TruncatedSNR,
+    Uncertain,
     Uniform,
 )
 
 __all__ = [
-    "EDM", "P2", "SNR", "X0", "Autoguidance", "Chain", "ClassLabel", "ClassifierFree",
+    "EDM", "P2", "SNR", "VLB", "X0", "Autoguidance", "Chain", "ClassLabel", "ClassifierFree",
     "ClassifierGuidance", "ClassifierGuided", "Clipped",
     "ClosedForm", "Debiased", "Denoiser", "Dynamic", "EDMWeight", "Eps", "FixedLarge", "FixedSmall",
-    "Gaussian", "Guided", "Ideal", "LearnedRange", "Level", "LogNormal", "LogitNormal", "Losses", "MinSNR",
-    "Mixture", "NoClip", "Objective", "Pixels", "Posterior",
-    "Prediction", "Schedule", "Sigmoid", "SoftMinSNR", "Static", "Stratified", "TruncatedSNR",
+    "Gaussian", "Guided", "Ideal", "Importance",
+    "Learned", "LearnedRange", "Level", "LogNormal", "LogitNormal", "Losses", "Mean",
+    "MinSNR", "Mixture", "NoClip", "Objective", "Pixels", "Posterior",
+    "Prediction", "Schedule", "Sigmoid", "SoftMinSNR", "Static", "Stratified", "Term",
+    "TruncatedSNR", "Uncertain",
     "Unconditional", "Uniform", "V", "cosine", "linear", "quad", "scaled_linear", "sigmoid", "sigmoid_beta",
     "with_snr",
 ]  # fmt: skip

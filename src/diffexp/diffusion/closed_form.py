@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from diffexp.diffusion.codec import Codec, Pixels
 from diffexp.diffusion.prediction import Parameterization
 from diffexp.diffusion.schedule import Level, Schedule, like
-from diffexp.diffusion.variance import Variance, log_variance
+from diffexp.diffusion.variance import Learned, LearnedRange, Variance, log_variance
 
 _CHUNK = 4096  # images of the data set at once
 
@@ -44,7 +44,9 @@ class ClosedForm(nn.Module, ABC):
         x = x_in / like(c.c_in, x_in)
         x0, var = self.moments(x, level, cond)
         out = (x0 - like(c.c_skip, x) * x) / like(c.c_out, x)
-        return out if self.variance.outputs == 1 else torch.cat([out, self._frac(t, var)], 1)
+        if not isinstance(self.variance, LearnedRange | Learned):
+            return out
+        return torch.cat([out, self.variance.channels(self._frac(t, var), self.schedule, t)], 1)
 
     def _unblurred(self, t: Tensor) -> Tensor:
         """float64; times of the chain, which float32 has blurred, exactly."""

@@ -85,10 +85,10 @@ class Denoiser(nn.Module):
         x_in = x if isinstance(c_in, float) and c_in == 1 else c_in * x
         if self.autocast is None:
             with torch.autocast(x.device.type, enabled=False):
-                return self.variance.split(self.network(x_in, times, cond).to(x.dtype))
+                return self.variance.split(self.network(x_in, times, cond).to(x.dtype), self.schedule, t)
         with torch.autocast(x.device.type, self.autocast):
             out = self.network(x_in, times, cond)
-        return self.variance.split(out.to(x.dtype))
+        return self.variance.split(out.to(x.dtype), self.schedule, t)
 
     def forward(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> Prediction:
         level = self.schedule(t)

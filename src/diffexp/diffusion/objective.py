@@ -1,6 +1,6 @@
 """The training objective: at which times, towards which target, with which weight.
 
-    loss = simple · E[w(t) |x̂0 − x0|²]  +  vlb · T E[L_t],
+    loss = simple · E[w(t) |x̂0 − x0|²]  +  vlb · T E[L_t]  +  Σ scale · E[term(x̂0, x0)],
 
 L_t being the term of the variational bound at t, in bits per dimension (bound.py); T E[L_t] is their sum, so
 that neither T nor the batch changes its size. `vlb` = 0.001 with the mean held is L_hybrid of Nichol &
@@ -9,44 +9,74 @@ Dhariwal 2021. The first term is formed in the space of the network's output, as
 eps, x0, v.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffexp.diffusion import bound
 from diffexp.diffusion.denoiser import Denoiser
 from diffexp.diffusion.prediction import target
 from diffexp.diffusion.schedule import like
-from diffexp.diffusion.times import Times
+from diffexp.diffusion.times import Importance, Times
 from diffexp.diffusion.variance import Variance
-from diffexp.diffusion.weighting import Weighting
+from diffexp.diffusion.weighting import Uncertain, Weighting
 from diffexp.errors import ConfigError
 
 
+class Term(Protocol):
+    """A part of the loss that is added, times `scale`; images in [−1, 1], (B, C, H, W) -> (B,)."""
+
+    scale: float
+
+    def __call__(self, x0_hat: Tensor, x0: Tensor) -> Tensor: ...
+
+
 class Losses(NamedTuple):
-    """loss: 0-dim; mse: (B,), |F − F*|² averaged over the image; weighted: (B,); t: (B,); vlb: L_t (B,)."""
-
-    loss: Tensor
-    mse: Tensor
-    weighted: Tensor
-    t: Tensor
-    vlb: Tensor | None = None
-
-
-class Objective:
-    """Weighted denoising loss at random times, and the bound if wanted. Raises ConfigError.
-
-    With both, the bound trains the variance alone, as in the paper: the mean is held in it.
+    """loss: 0-dim, with its gradient. Of each image, (B,), without: t; mse, |F − F*|² averaged over the
+    image; log_snr; gradient, the norm of that of the weighted error with respect to F, over √D; frac, of a
+    learned variance; vlb, L_t, for times on the chain; parts, what the loss is the sum of.
     """
 
-    def __init__(self, weighting: Weighting, times: Times, simple: float = 1.0, vlb: float = 0.0) -> None:
+    loss: Tensor
+    t: Tensor
+    mse: Tensor
+    log_snr: Tensor
+    gradient: Tensor
+    frac: Tensor | None
+    vlb: Tensor | None
+    parts: dict[str, Tensor]
+
+    @property
+    def each(self) -> Tensor:
+        """The loss of each image, (B,)."""
+        return torch.stack(list(self.parts.values())).sum(0)
+
+
+class Objective(nn.Module):
+    """Weighted denoising loss at random times, the bound if wanted, and other terms. Raises ConfigError.
+
+    With both, the bound trains the variance alone, as in the paper: the mean is held in it. What weighting
+    and times learn is in the state of this module.
+    """
+
+    def __init__(
+        self,
+        weighting: Weighting,
+        times: Times,
+        simple: float = 1.0,
+        vlb: float = 0.0,
+        terms: Mapping[str, Term] | None = None,
+    ) -> None:
+        super().__init__()
         if min(simple, vlb) < 0 or max(simple, vlb) == 0:
             raise ConfigError(f"simple={simple}, vlb={vlb}", "objective", "give 0 or more, not both 0")
         if vlb and not times.on_chain:
-            do = "use times=uniform or stratified, or objective=simple"
+            do = "use times=uniform, stratified or importance, or objective=simple"
             raise ConfigError("the bound is a sum over the steps of the chain", "times", do)
         self.weighting, self.times, self.simple, self.vlb = weighting, times, simple, vlb
+        self.terms = dict(terms or {})
 
     def check(self, variance: Variance) -> None:
         """Raises ConfigError for a variance that this objective would not train, or has not to train."""
@@ -58,16 +88,27 @@ class Objective:
             do = "use variance=learned_range, or objective=simple"
             raise ConfigError("objective=hybrid has no variance to train", "objective", do)
 
-    def __call__(
+    def forward(
         self, denoiser: Denoiser, x0: Tensor, cond: Tensor | None, generator: torch.Generator
     ) -> Losses:
         """x0: (B, C, H, W) in [−1, 1]; times and noise come from `generator`, on the device of x0."""
         t = self.times(len(x0), denoiser.schedule, generator)
         noise = torch.randn(x0.shape, generator=generator, device=x0.device, dtype=x0.dtype)
-        return self.at(denoiser, x0, cond, t, noise)
+        weight = self.times.weight(t) if isinstance(self.times, Importance) else None
+        return self.at(denoiser, x0, cond, t, noise, weight)
 
-    def at(self, denoiser: Denoiser, x0: Tensor, cond: Tensor | None, t: Tensor, noise: Tensor) -> Losses:
-        """The loss at given times t, float64 (B,), and noise, of the shape of x0."""
+    def at(
+        self,
+        denoiser: Denoiser,
+        x0: Tensor,
+        cond: Tensor | None,
+        t: Tensor,
+        noise: Tensor,
+        weight: Tensor | None = None,
+    ) -> Losses:
+        """The loss at given times t, float64 (B,), and noise, of the shape of x0; weight: of each image,
+        (B,).
+        """
         t = t.view(-1, *[1] * (x0.ndim - 1))
         level = denoiser.schedule(t)
         c = denoiser.prediction(level)
@@ -77,12 +118,39 @@ class Objective:
         error = out - (like(a, x0) * x0 + like(b, x0) * noise)  # F − F*
         mse = error.square().flatten(1).mean(1)
         c_out = torch.as_tensor(c.c_out, dtype=torch.float64, device=x0.device).expand_as(t)
-        weight = (self.weighting(level, c_out) * c_out**2).flatten().to(x0.dtype)
-        weighted = weight * mse
-        loss, bits = self.simple * weighted.mean(), None
-        if self.vlb:
-            held = error.detach() if self.simple else error
-            bits = bound.step(denoiser.schedule, x0, like(c_out, x0) * held, t, frac)
-            loss = loss + self.vlb * denoiser.schedule.T * bits.mean()
-            bits = bits.detach()
-        return Losses(loss, mse.detach(), weighted.detach(), t.flatten(), bits)
+        on_output = (self.weighting(level, c_out) * c_out**2).flatten().to(x0.dtype)
+
+        parts = dict[str, Tensor]()
+        if self.simple:
+            parts["simple"] = self.simple * on_output * mse
+            if isinstance(self.weighting, Uncertain):
+                u = self.weighting.penalty(level)
+                parts["simple"] = parts["simple"] * (-u).exp() + u
+        error = like(c_out, x0) * error  # x̂0 − x0
+        bits = self._bits(denoiser, x0, error, t, frac)
+        if self.vlb and bits is not None:
+            parts["vlb"] = self.vlb * denoiser.schedule.T * bits
+        for name, term in self.terms.items():
+            parts[name] = term.scale * term(x0 + error, x0)
+        each = torch.stack(list(parts.values())).sum(0)
+        loss = (each if weight is None else weight.to(each.dtype) * each).mean()
+        return Losses(
+            loss=loss,
+            t=t.flatten(),
+            mse=mse.detach(),
+            log_snr=level.snr.log().flatten(),
+            gradient=2 * self.simple * on_output * mse.detach().sqrt(),
+            frac=frac.detach().flatten(1).mean(1) if isinstance(frac, Tensor) else None,
+            vlb=None if bits is None else bits.detach(),
+            parts={name: part.detach() for name, part in parts.items()},
+        )
+
+    def _bits(
+        self, denoiser: Denoiser, x0: Tensor, error: Tensor, t: Tensor, frac: Tensor | float
+    ) -> Tensor | None:
+        """L_t of each image; with a gradient where the bound is an objective."""
+        if not self.times.on_chain:
+            return None
+        with torch.set_grad_enabled(self.vlb > 0 and torch.is_grad_enabled()):
+            held = error.detach() if self.simple or not self.vlb else error
+            return bound.step(denoiser.schedule, x0, held, t, frac)

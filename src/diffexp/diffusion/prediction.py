@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from diffexp.diffusion.schedule import Level
+from diffexp.diffusion.schedule import Level, Schedule
 from diffexp.errors import ConfigError
 
 
@@ -75,6 +75,20 @@ class EDM:
             c_skip=signal * self.sigma_data / var,
             c_out=level.sigma * self.sigma_data * var.rsqrt(),
         )
+
+
+@dataclass(frozen=True)
+class Mean:
+    """F = μ̃ = c_x x_t + c_0 x0, the mean of q(x_s | x_t, x0) over a step of the chain. Ho et al. 2020.
+
+    Its error is c_0 times that of x0, and c_0 is small: x̂0 is worth little where there is much noise.
+    """
+
+    schedule: Schedule
+
+    def __call__(self, level: Level) -> Coefficients:
+        q = self.schedule.posterior(*self.schedule.step_to(level))
+        return Coefficients(1.0, -q.c_x / q.c_0, 1 / q.c_0)
 
 
 def target(c: Coefficients, level: Level) -> tuple[Tensor, Tensor]:

@@ -115,6 +115,12 @@ class Schedule:
             self._kept[t] = self._at(torch.tensor(t, dtype=torch.float64))
         return self._kept[t]
 
+    def step_to(self, level: Level) -> tuple[Tensor, Tensor]:
+        """(s, t) of the step of the chain that begins at that level: t its time, s = t − 1/T, at least 0."""
+        t = self.time(torch.atan2(level.sigma, level.alpha))
+        s = t - 1 / self.T
+        return torch.where(s > 1e-9, s, torch.zeros_like(s)), t
+
     def posterior(self, s: Tensor, t: Tensor) -> Posterior:
         """q(x_s | x_t, x0) for any s < t: respacing, DDIM's η and the bound need nothing more."""
         ps, pt = self.angle(s), self.angle(t)

@@ -26,8 +26,9 @@ from diffexp.training.module import Precision, build_denoiser
 SAMPLING = ("sampler", "guidance", "clip", "metrics", "data")
 MODEL = ("network", "schedule", "prediction", "variance", "conditioning", "codec")
 TRAINED = (
-    "network", "schedule", "snr", "prediction", "variance", "objective", "weighting", "times", "conditioning",
-    "codec", "optimizer", "lr", "ema", "loader", "model", "experiment", "callbacks", "compile",
+    "network", "schedule", "snr", "prediction", "variance", "objective", "weighting", "times", "terms",
+    "conditioning", "codec", "optimizer", "lr", "ema", "loader", "model", "experiment", "callbacks",
+    "compile",
 )  # fmt: skip
 
 

@@ -60,7 +60,14 @@ def _check_same(job: Job, path: Path) -> None:
 
 def _may_change(key: str) -> bool:
     # copies of top-level nodes are judged where they were typed
-    copied = ("model.", "loader.data.", "snr.schedule", "objective.weighting", "objective.times")
+    copied = (
+        "model.",
+        "loader.data.",
+        "snr.schedule",
+        "objective.weighting",
+        "objective.times",
+        "objective.terms",
+    )
     return key.startswith(copied) or any(key == k or key.startswith(f"{k}.") for k in MAY_CHANGE)
 
 

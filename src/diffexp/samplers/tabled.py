@@ -46,8 +46,12 @@ class Row(NamedTuple):
         y = self(x, known)
         if self.bounds is not None:
             (low, high), frac = self.bounds, known[0].frac
-            half = (low + (high - low) * (frac + 1) / 2) / 2
-            return y.add_(half.exp() * draw() if isinstance(half, Tensor) else math.exp(half) * draw())
+            if isinstance(frac, Tensor):
+                half = (
+                    torch.lerp(frac.new_tensor(low), frac.new_tensor(high), (frac.clamp(-1, 1) + 1) / 2) / 2
+                )
+                return y.add_(half.exp() * draw())
+            return y.add_(draw(), alpha=math.exp((low + (high - low) * (frac + 1) / 2) / 2))
         return y.add_(draw(), alpha=self.std) if self.std else y
 
 

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,11 +12,15 @@ from diffexp.diffusion.objective import Losses
 from diffexp.errors import DivergedError
 
 QUARTERS = 4
+LOG_SNR = (-6.0, -3.0, 0.0, 3.0, 6.0)  # between the bins
+BINS = [*(f"by_t/{{}}_q{q + 1}" for q in range(QUARTERS)), *(f"by_snr/{{}}_{b + 1}" for b in range(6))]
 
 
 class Meter:
-    """loss: weighted mean; loss_q1..q4: mean squared error of the network's output by quarter of t; vlb_step:
-    L_t in bits/dim, where the objective has it (T of them are the bound).
+    """train/loss: mean, and its parts where it has several. By quarter of t (by_t, 1 the least noisy) and by
+    log SNR (by_snr, 1 below −6, then to −3, 0, 3, 6, and above): mse, of the network's output; gradient, of
+    the loss there; frac, where the variance is learned; vlb, L_t in bits/dim, T times whose mean is the
+    bound.
     """
 
     def __init__(self) -> None:
@@ -23,19 +28,21 @@ class Meter:
 
     def _clear(self) -> None:
         self._sums: Tensor | None = None
+        self._parts, self._columns = list[str](), list[str]()
         self._elsewhere = 0.0  # images of the sums that another process saw, before it was stopped
         self._start = time.perf_counter()
         self.grad_norm: Tensor | None = None
 
-    def state(self) -> Tensor | None:
+    def state(self) -> dict[str, Any]:
         """The sums of this rank, for a checkpoint."""
-        return self._sums
+        return {"sums": self._sums, "parts": self._parts, "columns": self._columns}
 
-    def restore(self, sums: Tensor | None) -> None:
+    def restore(self, state: dict[str, Any] | None) -> None:
         """As `state` had them; the clock begins anew."""
         self._clear()
-        if sums is not None:
-            self._sums, self._elsewhere, self._bound = sums, float(sums[-1]), bool(sums[-3] != 0)
+        if isinstance(state, dict) and (sums := state["sums"]) is not None:
+            self._sums, self._parts, self._columns = sums, state["parts"], state["columns"]
+            self._elsewhere = float(sums[-1])
 
     def pause(self) -> None:
         """The clock of images/s stands while something else than training is done."""
@@ -46,14 +53,18 @@ class Meter:
 
     def add(self, losses: Losses) -> None:
         """One micro-batch."""
-        quarter = (losses.t * QUARTERS).ceil().long().clamp(1, QUARTERS) - 1
         mse = losses.mse.float()
-        sums = torch.zeros(2 * QUARTERS + 3, device=mse.device)
-        sums.index_add_(0, quarter, mse).index_add_(0, quarter + QUARTERS, torch.ones_like(mse))
-        sums[-2], sums[-1] = losses.weighted.float().sum(), len(mse)
-        self._bound = losses.vlb is not None
-        if losses.vlb is not None:
-            sums[-3] = losses.vlb.float().sum()
+        quarter = (losses.t * QUARTERS).ceil().long().clamp(1, QUARTERS) - 1
+        bin_ = torch.bucketize(losses.log_snr.to(mse), mse.new_tensor(LOG_SNR))
+        kept = {"mse": mse, "gradient": losses.gradient, "frac": losses.frac, "vlb": losses.vlb}
+        columns = {name: value.float() for name, value in kept.items() if value is not None}
+        rows = torch.stack([torch.ones_like(mse), *columns.values()], 1)
+        binned = mse.new_zeros(len(BINS), rows.shape[1])
+        binned.index_add_(0, quarter, rows).index_add_(0, bin_ + QUARTERS, rows)
+        parts = [part.float().sum() for part in losses.parts.values()]
+        total = losses.loss.detach().float() * len(mse)
+        sums = torch.cat([binned.flatten(), torch.stack([*parts, total, mse.new_tensor(len(mse))])])
+        self._parts, self._columns = list(losses.parts), list(columns)
         self._sums = sums if self._sums is None else self._sums.to(sums) + sums
 
     def take(self, step: int, over_ranks: Callable[[Tensor], Tensor] = lambda sums: sums) -> dict[str, float]:
@@ -62,19 +73,30 @@ class Meter:
         over_ranks: sums a tensor over them.
         """
         assert self._sums is not None
-        *quarters, bits, total, n = over_ranks(self._sums).tolist()  # waits for the device
+        *sums, total, n = over_ranks(self._sums).tolist()  # waits for the device
         seconds = time.perf_counter() - self._start
         values = {"train/loss": total / n}
-        for q in range(QUARTERS):
-            if quarters[q + QUARTERS]:
-                values[f"train/loss_q{q + 1}"] = quarters[q] / quarters[q + QUARTERS]
-        if self._bound:
-            values["train/vlb_step"] = bits / n
+        if len(self._parts) > 1:
+            values |= {
+                f"train/loss_{p}": v / n for p, v in zip(self._parts, sums[-len(self._parts) :], strict=True)
+            }
         if not all(map(math.isfinite, values.values())):
             what = f"the loss is not finite at step {step}: {values['train/loss']}"
             raise DivergedError(what, "train/loss", "lower optimizer.lr, or precision=fp32")
+        values |= self._binned(sums)
         if self.grad_norm is not None:  # may overflow in fp16: then the scaler leaves the step out
             values["train/grad_norm"] = float(self.grad_norm)
         values["train/images_per_s"] = (n - self._elsewhere) / seconds
         self._clear()
+        return values
+
+    def _binned(self, sums: list[float]) -> dict[str, float]:
+        values, width = {}, len(self._columns) + 1
+        for i, name in enumerate(BINS):
+            count, *row = sums[i * width : (i + 1) * width]
+            values |= {
+                name.format(column): value / count
+                for column, value in zip(self._columns, row, strict=True)
+                if count and math.isfinite(value)
+            }
         return values

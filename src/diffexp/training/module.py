@@ -5,7 +5,7 @@ what the unbroken one draws, and validation disturbs nothing.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from lightning.pytorch import LightningModule
@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from diffexp.data.batch import Batch
-from diffexp.diffusion import Denoiser, Objective, Schedule
+from diffexp.diffusion import Denoiser, Importance, Objective, Schedule
 from diffexp.diffusion.codec import Codec
 from diffexp.diffusion.conditioning import Conditioning
 from diffexp.diffusion.prediction import Parameterization
@@ -111,6 +111,10 @@ class DiffusionModule(LightningModule):
         x0 = self.codec.encode(batch.image)
         cond = self.conditioning(batch.label, self.null, generator)
         losses = self.objective(self.denoiser, x0, cond, generator)
+        if isinstance(self.objective.times, Importance):
+            mine = torch.stack([losses.t, losses.each.double()])
+            seen = cast(Tensor, self.all_gather(mine))  # (ranks, 2, B), or (2, B)
+            self.objective.times.learn(*seen.view(-1, 2, len(x0)).transpose(0, 1).flatten(1))
         self.meter.add(losses)
         return losses.loss
 
@@ -159,7 +163,7 @@ class DiffusionModule(LightningModule):
         self.meter.go_on()
 
     def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
-        optimizer = self.make_optimizer(self.denoiser.parameters())
+        optimizer = self.make_optimizer([*self.denoiser.parameters(), *self.objective.parameters()])
         # a function, for of an object LambdaLR would restore the settings of the run before
         schedule = LambdaLR(optimizer, lambda step: self.lr(step))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
