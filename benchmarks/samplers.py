@@ -19,7 +19,7 @@ from torch import Tensor
 
 from diffexp.diffusion import Prediction, linear
 from diffexp.errors import ConfigError
-from diffexp.experiment.curves import Line, curves
+from diffexp.experiment.curves import Line, curves, page
 from diffexp.samplers import (
     DDIM,
     PNDM,
@@ -133,9 +133,7 @@ def picture(found: Sequence[tuple[str, str, int, float, float]]) -> str:
             for name in SAMPLERS
         ]
         figures.append(curves(f"root mean square error, {spacing}", [line for line in lines if line.points]))
-    style = "body{font:14px system-ui;max-width:60rem;margin:auto}svg{width:100%}.grid{stroke:#ddd}"
-    style += ".legend{display:flex;flex-wrap:wrap;gap:.2rem 1rem;list-style:none}.legend svg{width:28px}"
-    return f"<!doctype html><meta charset=utf-8><style>{style}</style>{''.join(figures)}"
+    return page("samplers", figures)
 
 
 def main() -> None:

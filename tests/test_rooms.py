@@ -26,7 +26,7 @@ RANK = {
 }
 FILES_ALONE = {"errors", "randomness", "pictures"}
 EXCEPTIONS = {("metrics/train_classifier.py", "data")}  # a program that made what is shipped
-BESIDE_TORCH = {"samplers": {"scipy"}}  # for the quantiles of one grid, when that grid is used
+BESIDE_TORCH = {"samplers": {"scipy"}, "diffusion": {"scipy"}}  # when it is used
 HEAVY = ("lightning", "pytorch_lightning", "hydra", "omegaconf", "wandb", "torchmetrics", "torch_fidelity")
 
 

@@ -23,6 +23,7 @@ LONG = [
     *(a for a in QUICK if not a.startswith(("trainer.", "evaluator.every"))),
     "trainer.max_steps=80", "callbacks.checkpoint.every=10", "trainer.log_every_n_steps=5",
     "trainer.accumulate_grad_batches=2", "evaluator.every=2", "loader.batch_size=32", "loader.flip=true",
+    "times=importance", "times.history=2", "schedule.T=20", "model.bpd_terms=3",
 ]  # fmt: skip
 
 
@@ -67,6 +68,8 @@ def unbroken(tmp_path_factory):
     cwd = tmp_path_factory.mktemp("unbroken")
     code, out = finish(*LONG, "dir=run", cwd=cwd)
     assert code == 0, out
+    seen = weights(cwd / "run")["objective.times.seen"]
+    assert seen.min() > 2 and seen.sum() == 80 * 2 * 32  # of importance sampling, which is past its start
     return cwd / "run"
 
 
@@ -83,7 +86,8 @@ def test_a_signal_saves_and_the_run_goes_on_to_the_same_end(unbroken, tmp_path, 
     assert code == 0 and "going on from step" in out, out
     assert equal(weights(tmp_path / "run"), weights(unbroken))
     assert told(tmp_path / "run") == told(unbroken)
-    assert told(tmp_path / "run", "val/loss") == told(unbroken, "val/loss")
+    for key in ("val/loss", "val/bpd"):
+        assert told(tmp_path / "run", key) == told(unbroken, key) != []
 
 
 def test_a_run_that_is_killed_again_and_again_comes_to_the_same_end(unbroken, tmp_path):
@@ -176,7 +180,7 @@ def test_lines_after_the_checkpoint_are_cut(tmp_path):
 
 def test_ctrl_c_twice_stops_at_once(tmp_path):
     """The second comes before the step has ended: here, while the signals wait in a sampling that is long."""
-    args = [*LONG, "dir=run", "evaluator.every=1", "metrics.n=20000", "sampler.steps=1000"]
+    args = [*LONG, "dir=run", "evaluator.every=1", "metrics.n=20000", "sampler.steps=1000", "schedule.T=1000"]
     process = start(*args, cwd=tmp_path)
     wait_for(tmp_path / "run" / "metrics.jsonl", process)
     time.sleep(2)

@@ -172,7 +172,32 @@ def test_likelihood_adds_up(trained, job):
     assert told["bpd"] == pytest.approx(told["L_T"] + told["L_t"] + told["L_0"], rel=1e-6)
     assert told["n"] == 20 and told["bpd_half_width"] > 0 and told["L_T"] < 1e-3
     lines = (out / "likelihood.csv").read_text().splitlines()
-    assert lines[0] == "t,bits_per_dim,standard_error" and len(lines) == 31 and lines[1].startswith("0.001,")
+    assert lines[0] == "t,bits_per_dim,standard_error,fixed_small,fixed_large"
+    assert len(lines) == told["terms"] + 1 and lines[1].startswith("0.001,")
+    page = (out / "likelihood.html").read_text()
+    assert "fixed small" in page and "learned" not in page and "bits/dim of a step over t" in page
+
+
+def test_likelihood_by_the_flow(trained, job):
+    """With the exact trace, and with probes: within the error that the probes have."""
+    of = ["task=likelihood", f"task.ckpt={trained}", "task.n=4", "task.method=flow"]
+    exact = results(job(*of, "task.probes=0", "task.tolerance=1e-3", folder="exact"))["results"]
+    probed = results(job(*of, "task.probes=4", "task.tolerance=1e-3", folder="probed"))["results"]
+    assert exact["method"] == "flow" and exact["probes"] == 0 and 0 < exact["bpd"] < 12
+    assert probed["bpd"] == pytest.approx(exact["bpd"], rel=0.1) and probed["bpd"] != exact["bpd"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "text"),
+    [
+        ("task.method=odd", "give bound or flow"),
+        ("task.decoder=odd", "give erf"),
+        ("task.probes=-1", "probes=0"),
+    ],
+)
+def test_likelihood_refuses(trained, job, typed, text):
+    with pytest.raises(ConfigError, match=text):
+        job("task=likelihood", f"task.ckpt={trained}", typed)
 
 
 @pytest.mark.parametrize("network", ["ideal", "gaussian", "mixture"])

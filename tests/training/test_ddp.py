@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from commands import CONF, QUICK
 
 
@@ -15,7 +16,7 @@ def test_two_processes_train_and_measure_as_one(tmp_path):
         folder = tmp_path / f"of{ranks}"
         typed = [
             *QUICK, "trainer=ddp", "trainer.accelerator=cpu", f"trainer.devices={ranks}",
-            "trainer.max_steps=60",
+            "trainer.max_steps=60", "times=importance", "schedule.T=50",
             "evaluator.every=1", "trainer.log_every_n_steps=20", f"dir={folder}",
         ]  # fmt: skip
         done = subprocess.run(
@@ -27,6 +28,8 @@ def test_two_processes_train_and_measure_as_one(tmp_path):
         )
         assert done.returncode == 0, done.stderr
         told[ranks] = json.loads((folder / "run.json").read_text())
+        state = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        assert state["objective.times.seen"].sum() == 60 * 64  # the losses of both
         lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
         assert [line["step"] for line in lines if "train/loss" in line] == [20, 40, 60]
         assert sum("val/fid_digits64" in line for line in lines) == 2

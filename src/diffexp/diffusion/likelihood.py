@@ -13,12 +13,15 @@ from diffexp.diffusion.schedule import Schedule, like
 
 @dataclass(frozen=True)
 class Bits:
-    """step: the numbers i = tT of the steps that were evaluated, (S,); terms: L_t in bits/dim, (S, B), L_0
-    first; prior: L_T, (B,); share: how many steps each evaluated one stands for, (S,).
+    """step: the numbers i = tT of the steps that were evaluated, (S, B); terms: L_t in bits/dim, (S, B), L_0
+    first; small, large: the same of a fixed variance, with the same x̂0; prior: L_T, (B,); share: how many
+    steps each evaluated one stands for, (S,).
     """
 
     step: Tensor
     terms: Tensor
+    small: Tensor
+    large: Tensor
     prior: Tensor
     share: Tensor
 
@@ -28,16 +31,15 @@ class Bits:
         return self.prior + (self.share[:, None] * self.terms).sum(0)
 
 
-def chosen(T: int, steps: int | None) -> tuple[Tensor, Tensor]:
-    """(i, share): all steps of the chain, or the first, and the middles of at most `steps` − 1 parts of the
-    rest, which are even in √t, for the terms change fastest where there is little noise.
+def parts(T: int, steps: int | None) -> Tensor:
+    """The edges of parts of the chain, int64: the first step, and at most `steps` − 1 parts of the rest,
+    which are even in √t, for the terms change fastest where there is little noise; None: each step for
+    itself.
     """
     if steps is None or steps >= T:
-        return torch.arange(1, T + 1), torch.ones(T, dtype=torch.float64)
+        return torch.arange(1, T + 2)
     edges = (2 + (T - 1) * torch.linspace(0, 1, steps, dtype=torch.float64) ** 2).round().long().unique()
-    middle = (edges[:-1] + edges[1:] - 1) // 2
-    share = torch.cat([torch.ones(1), edges.diff()]).double()
-    return torch.cat([torch.ones(1, dtype=torch.int64), middle]), share
+    return torch.cat([torch.ones(1, dtype=torch.int64), edges])
 
 
 @torch.no_grad()
@@ -49,21 +51,31 @@ def bits_per_dim(
     cond: Tensor | None = None,
     steps: int | None = None,
     on_step: Callable[[int], None] | None = None,
+    cdf: Callable[[Tensor], Tensor] = torch.special.ndtr,
 ) -> Bits:
-    """x0: (B, C, H, W), 8-bit values in [−1, 1]. noise(i): that of step i, (B, C, H, W).
+    """x0: (B, C, H, W), 8-bit values in [−1, 1]. noise(k): that of the k-th part, (B, C, H, W).
 
-    steps: how many terms to evaluate, None for all; fewer are a midpoint rule. on_step: told how many are
-    done. Ho et al. 2020, eq. 5.
+    steps: how many terms to evaluate, None for all. Of fewer, each image has one of its own in each part, any
+    with the same probability: so the total has the right mean, and what it lacks is in the spread over
+    images.
+    on_step: told how many are done; cdf: of the decoder. Ho et al. 2020, eq. 5.
     """
-    index, share = chosen(schedule.T, steps)
-    terms = []
-    for done, i in enumerate(index.tolist(), 1):
-        t = torch.full((), i / schedule.T, dtype=torch.float64)
+    edges = parts(schedule.T, steps)
+    # one uniform number an image, moved on from part to part
+    u = torch.special.ndtr(noise(0).flatten(1)[:, 0].double()).cpu()
+    found: dict[str, list[Tensor]] = {"step": [], "terms": [], "small": [], "large": []}
+    for k in range(1, len(edges)):
+        low, high = edges[k - 1], edges[k]
+        step = low + ((u + 0.618034 * k) % 1 * (high - low)).long()
+        t = (step.double() / schedule.T).view(-1, *[1] * (x0.ndim - 1)).to(x0.device)
         level = schedule(t)
-        x_t = like(level.alpha, x0) * x0 + like(level.sigma, x0) * noise(i)
+        x_t = like(level.alpha, x0) * x0 + like(level.sigma, x0) * noise(k)
         p = denoise(x_t, t, cond)
-        each = t.expand(len(x0)).view(-1, *[1] * (x0.ndim - 1)).to(x0.device)
-        terms.append(bound.step(schedule, x0, p.x0 - x0, each, p.frac).double().cpu())
+        found["step"].append(step)
+        for name, frac in (("terms", p.frac), ("small", -1.0), ("large", 1.0)):
+            bits = bound.step(schedule, x0, p.x0 - x0, t, frac, cdf)
+            found[name].append(bits.double().cpu())
         if on_step is not None:
-            on_step(done)
-    return Bits(index, torch.stack(terms), bound.prior(schedule, x0).cpu(), share)
+            on_step(k)
+    stacked = {name: torch.stack(rows) for name, rows in found.items()}
+    return Bits(**stacked, prior=bound.prior(schedule, x0).cpu(), share=edges.diff().double())

@@ -1,4 +1,4 @@
-"""Curves as SVG: a metric over network calls, both on logarithmic axes, with error bars."""
+"""Curves as SVG, such as a metric over network calls, on logarithmic axes, with error bars."""
 
 import html
 import math
@@ -47,14 +47,16 @@ class _Axis:
                     yield digit * 10.0**power
 
 
-def curves(metric: str, lines: Sequence[Line]) -> str:
-    """A figure with its legend; nothing for no lines."""
+def curves(
+    metric: str, lines: Sequence[Line], over: str = "network calls for one image", marks: bool = True
+) -> str:
+    """A figure with its legend; nothing for no lines. over: what x is; marks: a dot at each point."""
     values = [v for line in lines for _, found in line.points for v in found if math.isfinite(v)]
     if not values:
         return ""
     x = _Axis([calls for line in lines for calls, _ in line.points], LEFT, WIDTH - RIGHT)
     y = _Axis(values, HEIGHT - BOTTOM, TOP)
-    label = html.escape(f"{metric} over network calls")
+    label = html.escape(f"{metric} over {over}")
     parts = [f"<figure><svg viewBox='0 0 {WIDTH} {HEIGHT}' role=img aria-label='{label}'>"]
     for value in x.ticks():
         at = x(value)
@@ -65,8 +67,8 @@ def curves(metric: str, lines: Sequence[Line]) -> str:
         parts.append(f"<path class=grid d='M{LEFT} {at:.1f}H{WIDTH - RIGHT}'/>")
         parts.append(f"<text x={LEFT - 6} y={at + 4:.1f} text-anchor=end>{value:g}</text>")
     middle = (LEFT + WIDTH - RIGHT) / 2
-    parts.append(f"<text x={middle:.0f} y={HEIGHT - 8} text-anchor=middle>network calls for one image</text>")
-    parts += [_drawn(line, i, x, y) for i, line in enumerate(lines)]
+    parts.append(f"<text x={middle:.0f} y={HEIGHT - 8} text-anchor=middle>{html.escape(over)}</text>")
+    parts += [_drawn(line, i, x, y, marks) for i, line in enumerate(lines)]
     legend = "".join(
         f"<li><svg viewBox='0 0 28 10'><path d='M0 5H28' {_stroke(i)}/></svg>{html.escape(line.name)}</li>"
         for i, line in enumerate(lines)
@@ -80,7 +82,7 @@ def _stroke(i: int) -> str:
     return f"fill=none stroke='{COLOURS[i % len(COLOURS)]}' stroke-width=2 stroke-dasharray='{dash}'"
 
 
-def _drawn(line: Line, i: int, x: _Axis, y: _Axis) -> str:
+def _drawn(line: Line, i: int, x: _Axis, y: _Axis, marks: bool) -> str:
     found = []
     for calls, values in line.points:
         kept = [v for v in values if math.isfinite(v)]
@@ -88,7 +90,7 @@ def _drawn(line: Line, i: int, x: _Axis, y: _Axis) -> str:
             found.append((calls, sum(kept) / len(kept), min(kept), max(kept)))
     path = "L".join(f"{x(calls):.1f} {y(mean):.1f}" for calls, mean, _, _ in found)
     parts = [f"<path d='M{path}' {_stroke(i)}/>"] if len(found) > 1 else []
-    for calls, mean, low, high in found:
+    for calls, mean, low, high in found if marks else ():
         at = x(calls)
         if high > low:
             parts.append(f"<path d='M{at:.1f} {y(low):.1f}V{y(high):.1f}' {_stroke(i)}/>")
@@ -98,3 +100,14 @@ def _drawn(line: Line, i: int, x: _Axis, y: _Axis) -> str:
             f"<title>{told}</title></circle>"
         )
     return "".join(parts)
+
+
+def page(title: str, figures: Sequence[str]) -> str:
+    """A page of nothing else."""
+    style = (
+        ":root{color-scheme:light dark}body{font:14px system-ui;max-width:60rem;margin:auto;padding:0 1rem}"
+        "svg{width:100%}text{fill:currentColor;font-size:12px}.grid{stroke:#8884}"
+        ".legend{display:flex;flex-wrap:wrap;gap:.2rem 1rem;list-style:none;padding:0}.legend svg{width:28px}"
+    )
+    head = f"<!doctype html><meta charset=utf-8><title>{html.escape(title)}</title><style>{style}</style>"
+    return head + "".join(figures)

@@ -38,8 +38,8 @@ def launch(config: DictConfig, composed: Sequence[Composed], jobs: int, threads:
         todo = left(folder, cells)
         done = len(cells) - len(todo)
         print(f"{len(cells)} jobs, {done} of them done before: {folder}/", flush=True)
-        cores = len(os.sched_getaffinity(0))
-        stopped = _run(folder, cells, todo, jobs, threads or max(1, cores // jobs))
+        cores, told = len(os.sched_getaffinity(0)), int(os.environ.get("OMP_NUM_THREADS") or 0)
+        stopped = _run(folder, cells, todo, jobs, threads or told or max(1, cores // jobs))
         _end(folder, cells, stopped)
 
 

@@ -1,6 +1,10 @@
-"""task=likelihood: bits per dimension of real images, by the variational bound, and where they are spent."""
+"""task=likelihood: bits per dimension of real images, by the variational bound and where they are spent, or
+by the probability flow.
+"""
 
 import csv
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,30 +15,51 @@ from rich.table import Table
 from torch import Tensor
 
 from diffexp.data import DataSet
-from diffexp.diffusion import Clipped, Pixels
+from diffexp.diffusion import Clipped, Pixels, bound, flow
 from diffexp.diffusion.likelihood import Bits, bits_per_dim
 from diffexp.errors import ConfigError
 from diffexp.experiment.build import build
+from diffexp.experiment.curves import Line, curves, page
 from diffexp.experiment.job import Job
 from diffexp.experiment.record import Record
 from diffexp.experiment.restore import Restored, device_of, ready
 from diffexp.experiment.screen import counting, near, say
 from diffexp.randomness import Noise, key
 
+CDF = {"erf": torch.special.ndtr, "tanh": bound.tanh_cdf}
+
 
 @dataclass(frozen=True)
 class Likelihood:
-    """ckpt: a checkpoint or a run folder; n: images of `split`; steps: terms, None for all of the chain."""
+    """ckpt: a checkpoint or a run folder; n: images of `split`.
+
+    method=bound: steps: terms, None for all of the chain, else one at random in each of as many parts;
+    decoder: the normal distribution function, or its approximation in the papers' code. method=flow: probes
+    of the divergence, 0 for the exact trace; tolerance: of the solver, relative and absolute.
+    """
 
     ckpt: str | None = None
     n: int = 180
     split: Literal["train", "val", "test"] = "test"
-    steps: int | None = None
     ema: bool = True
+    method: Literal["bound", "flow"] = "bound"
+    steps: int | None = None
+    decoder: Literal["erf", "tanh"] = "erf"
+    probes: int = 1
+    tolerance: float = 1e-5
 
     def __post_init__(self) -> None:
         if self.n < 2 or (self.steps is not None and self.steps < 2):
             raise ConfigError(f"n={self.n}, steps={self.steps}", "task", "give 2 or more of each")
+        if self.method not in ("bound", "flow"):
+            raise ConfigError(f"method={self.method}", "task.method", "give bound or flow")
+        if self.decoder not in CDF:
+            raise ConfigError(
+                f"decoder={self.decoder}", "task.decoder", "give erf, or tanh as in the papers' code"
+            )
+        if self.probes < 0 or not 0 < self.tolerance < 1:
+            what = f"probes={self.probes}, tolerance={self.tolerance}"
+            raise ConfigError(what, "task", "give probes=0 or more, and a tolerance such as 1e-5")
 
     def check(self, job: Job) -> None:
         device_of(job)
@@ -44,9 +69,8 @@ class Likelihood:
             what = f"the model makes images of {restored.model.shape}, the data has {data.shape}"
             raise ConfigError(what, "data", "leave data away, for that of the run")
         if not isinstance(restored.model.codec, Pixels):
-            raise ConfigError(
-                "the bound is that of 8-bit pixels", "codec", "use a model trained with codec=pixels"
-            )
+            do = "use a model trained with codec=pixels"
+            raise ConfigError("the likelihood is that of 8-bit pixels", "codec", do)
 
     def _ready(self, job: Job) -> tuple[Restored, Any, DataSet]:
         restored, nodes = ready(job, self.ckpt, self.ema)
@@ -54,71 +78,128 @@ class Likelihood:
 
     def run(self, job: Job, record: Record) -> None:
         restored, clip, data = self._ready(job)
-        model, device, parts = restored.model, device_of(job), list[Bits]()
-        model.denoiser.to(device)
-        schedule = model.denoiser.schedule
+        restored.model.denoiser.to(device_of(job))
+        record.results |= {"split": self.split, "method": self.method}
+        if self.method == "flow":
+            _tell_flow(job, record, self._flow(job, restored, data), self)
+        else:
+            _tell_bound(job, record, restored, self._bound(job, restored, clip, data))
+
+    def _batches(
+        self, job: Job, restored: Restored, data: DataSet
+    ) -> Iterator[tuple[Tensor, Tensor | None, Tensor]]:
+        """x0, cond and the numbers of n images."""
+        model, seen = restored.model, 0
+        for batch in data.batches(self.split, min(self.n, job.config["evaluator"]["batch_size"])):
+            keep = min(len(batch.image), self.n - seen)
+            if not keep:
+                return
+            device = device_of(job)
+            label = None if batch.label is None else batch.label[:keep].to(device)
+            x0 = model.codec.encode(batch.image[:keep].to(device))
+            yield x0, model.conditioning(label, model.classes), batch.index[:keep]
+            seen += keep
+
+    def _bound(self, job: Job, restored: Restored, clip: Any, data: DataSet) -> Bits:
+        model, schedule = restored.model, restored.model.denoiser.schedule
         denoise, seed = Clipped(model.denoiser, schedule, clip), key(job.config["seed"], "likelihood")
-        with counting("bits") as progress:
-            seen = 0
-            for batch in data.batches(self.split, min(self.n, job.config["evaluator"]["batch_size"])):
-                keep = min(len(batch.image), self.n - seen)
-                if not keep:
-                    break
-                x0 = model.codec.encode(batch.image[:keep].to(device))
-                label = None if batch.label is None else batch.label[:keep].to(device)
-                noise = Noise(seed, batch.index[:keep], model.shape, device)
-                cond = model.conditioning(label, model.classes)
-                parts.append(
+        found, total = list[Bits](), self.steps or schedule.T
+        with counting("terms of the bound") as progress:
+            for x0, cond, index in self._batches(job, restored, data):
+                noise = Noise(seed, index, model.shape, x0.device)
+                found.append(
                     bits_per_dim(
-                        denoise, schedule, x0, noise, cond, self.steps, lambda i: progress(i, schedule.T)
+                        denoise, schedule, x0, noise, cond, self.steps,
+                        lambda k: progress(k, total), CDF[self.decoder],
                     )
-                )
-                seen += keep
-        self._tell(job, record, restored, parts)
-
-    def _tell(self, job: Job, record: Record, restored: Restored, parts: list[Bits]) -> None:
-        total = torch.cat([p.total for p in parts])
-        terms = torch.cat([p.terms for p in parts], 1)
-        share, prior = parts[0].share, torch.cat([p.prior for p in parts])
-        half = 1.96 * float(total.std()) / len(total) ** 0.5
-        values = {
-            "bpd": float(total.mean()),
-            "bpd_half_width": half,
-            "L_T": float(prior.mean()),
-            "L_t": float((share[1:, None] * terms[1:]).sum(0).mean()),
-            "L_0": float(terms[0].mean()),
+                )  # fmt: skip
+        joined = {
+            name: torch.cat([getattr(bits, name) for bits in found], -1)
+            for name in ("step", "terms", "small", "large", "prior")
         }
-        path = job.folder / "likelihood.csv"
-        _table(path, restored, parts[0].step, terms)
-        record.results |= values | {
-            "n": len(total),
-            "split": self.split,
-            "terms": len(share),
-            "csv": str(path),
+        return Bits(**joined, share=found[0].share)
+
+    def _flow(self, job: Job, restored: Restored, data: DataSet) -> Tensor:
+        """Bits per dimension of each image; x̂0 is not clipped, for a clipped flow has no inverse."""
+        model, seed, found = restored.model, key(job.config["seed"], "flow"), list[Tensor]()
+        with counting("flow, percent of the way") as progress:
+            for x0, cond, index in self._batches(job, restored, data):
+                noise = Noise(seed, index, model.shape, x0.device)
+                x = flow.dequantised(x0, torch.special.ndtr(noise(0)))
+                probes = [noise(k + 1).sign() for k in range(self.probes)]
+                density = flow.log_density(
+                    model.denoiser, model.denoiser.schedule, x, cond,
+                    torch.stack(probes) if probes else None, self.tolerance, self.tolerance,
+                    on_step=lambda share: progress(round(100 * share), 100),
+                )  # fmt: skip
+                found.append(flow.bits_per_dim(density.log_p, math.prod(model.shape)))
+        return torch.cat(found)
+
+
+def _interval(values: Tensor) -> tuple[float, float]:
+    """The mean over images, and half its 95 % interval."""
+    return float(values.mean()), 1.96 * float(values.std()) / len(values) ** 0.5
+
+
+def _tell_flow(job: Job, record: Record, bits: Tensor, how: Likelihood) -> None:
+    mean, half = _interval(bits)
+    record.results |= {"bpd": mean, "bpd_half_width": half, "n": len(bits), "probes": how.probes}
+    trace = f"{how.probes} probes" if how.probes else "the exact trace"
+    say(f"{mean:.4f} bits/dim of {len(bits)} {how.split} images by the flow ({trace}), "
+        f"95 % interval {mean - half:.4f} to {mean + half:.4f}")  # fmt: skip
+    say(f"everything: {near(job.folder)}/")
+
+
+def _tell_bound(job: Job, record: Record, restored: Restored, bits: Bits) -> None:
+    mean, half = _interval(bits.total)
+    share = bits.share[1:, None]
+    values = {
+        "bpd": mean,
+        "bpd_half_width": half,
+        "L_T": float(bits.prior.mean()),
+        "L_t": float((share * bits.terms[1:]).sum(0).mean()),
+        "L_0": float(bits.terms[0].mean()),
+    }
+    path = job.folder / "likelihood.csv"
+    rows = list(_rows(bits, restored.model.denoiser.schedule.T))
+    _written(path, rows)
+    learned = not (torch.equal(bits.terms, bits.small) or torch.equal(bits.terms, bits.large))
+    names = {"bits_per_dim": "learned variance"} if learned else {}
+    names |= {"fixed_small": "fixed small", "fixed_large": "fixed large"}
+    lines = [Line(name, [(r["t"], [r[column]]) for r in rows]) for column, name in names.items()]
+    picture = path.with_suffix(".html")
+    picture.write_text(page("where the bits go", [curves("bits/dim of a step", lines, "t", marks=False)]))
+    record.results |= values | {"n": len(bits.total), "terms": len(bits.share), "csv": str(path)}
+    record.results["curves"] = str(picture)
+    n, split = len(bits.total), record.results["split"]
+    table = Table(title=f"bits/dim of {n} {split} images, {len(bits.share)} terms", title_justify="left")
+    for column in ("total", "95 % interval", "L_T", "sum of L_t", "L_0"):
+        table.add_column(column)
+    interval = f"{mean - half:.4f} to {mean + half:.4f}"
+    table.add_row(
+        f"{mean:.4f}", interval, f"{values['L_T']:.2e}", f"{values['L_t']:.4f}", f"{values['L_0']:.4f}"
+    )
+    Console().print(table)
+    say(f"each term: {near(path)}, {near(picture)}   everything: {near(job.folder)}/")
+
+
+def _rows(bits: Bits, T: int) -> Iterator[dict[str, float]]:
+    """Of each term t, its mean over the images and the standard error of that, and the mean with fixed
+    variances.
+    """
+    t, n = bits.step.double().mean(1) / T, bits.terms.shape[1]
+    for k in range(len(t)):
+        yield {
+            "t": float(t[k]),
+            "bits_per_dim": float(bits.terms[k].mean()),
+            "standard_error": float(bits.terms[k].std()) / n**0.5,
+            "fixed_small": float(bits.small[k].mean()),
+            "fixed_large": float(bits.large[k].mean()),
         }
-        table = Table(
-            title=f"bits/dim of {len(total)} {self.split} images, {len(share)} terms", title_justify="left"
-        )
-        for column in ("total", "95 % interval", "L_T", "sum of L_t", "L_0"):
-            table.add_column(column)
-        interval = f"{values['bpd'] - half:.4f} to {values['bpd'] + half:.4f}"
-        table.add_row(
-            f"{values['bpd']:.4f}",
-            interval,
-            f"{values['L_T']:.2e}",
-            f"{values['L_t']:.4f}",
-            f"{values['L_0']:.4f}",
-        )
-        Console().print(table)
-        say(f"each term: {near(path)}   everything: {near(job.folder)}/")
 
 
-def _table(path: Path, restored: Restored, step: Tensor, terms: Tensor) -> None:
-    """t, the mean of its term over the images, and the standard error of that."""
-    error = terms.std(1) / terms.shape[1] ** 0.5
+def _written(path: Path, rows: list[dict[str, float]]) -> None:
     with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["t", "bits_per_dim", "standard_error"])
-        T = restored.model.denoiser.schedule.T
-        for i, mean, se in zip(step.tolist(), terms.mean(1).tolist(), error.tolist(), strict=True):
-            writer.writerow([i / T, f"{mean:.8g}", f"{se:.3g}"])
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows({name: f"{value:.8g}" for name, value in row.items()} for row in rows)

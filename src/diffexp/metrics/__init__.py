@@ -8,6 +8,7 @@ from diffexp.metrics.fid import FID
 from diffexp.metrics.fid_infinity import FIDInfinity
 from diffexp.metrics.inception import Inception
 from diffexp.metrics.kid import KID
+from diffexp.metrics.lpips import LPIPS
 from diffexp.metrics.manifold import Manifold
 from diffexp.metrics.metric import Card, Metric
 from diffexp.metrics.metric_set import MetricSet
@@ -17,6 +18,7 @@ from diffexp.metrics.svm import SVMAccuracy
 __all__ = [
     "FID",
     "KID",
+    "LPIPS",
     "Card",
     "ClassifierAccuracy",
     "Evaluation",

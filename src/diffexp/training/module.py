@@ -14,11 +14,13 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from diffexp.data.batch import Batch
-from diffexp.diffusion import Denoiser, Importance, Objective, Schedule
+from diffexp.diffusion import Clipped, Denoiser, Importance, Objective, Pixels, Schedule, Static
 from diffexp.diffusion.codec import Codec
 from diffexp.diffusion.conditioning import Conditioning
+from diffexp.diffusion.likelihood import bits_per_dim
 from diffexp.diffusion.prediction import Parameterization
 from diffexp.diffusion.variance import Variance
+from diffexp.errors import ConfigError
 from diffexp.randomness import Noise, key
 from diffexp.samplers import Model
 from diffexp.training.ema import EMA, Averages
@@ -58,7 +60,9 @@ class DiffusionModule(LightningModule):
     """Trains a denoiser of images of `shape`, (C, H, W), whose classes have the names `classes`.
 
     network, optimizer: called with what they still need. clip_norm: of the gradient, None for no clipping.
-    precision: of the network alone. config: plain values, stored in the checkpoint.
+    precision: of the network alone. bpd_terms: of the bound, for each validation image; 0 for none of
+    val/bpd.
+    config: plain values, stored in the checkpoint.
     """
 
     def __init__(
@@ -79,6 +83,7 @@ class DiffusionModule(LightningModule):
         precision: Precision = "fp32",
         compile: bool = False,
         clip_norm: float | None = 1.0,
+        bpd_terms: int = 0,
         config: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -94,6 +99,10 @@ class DiffusionModule(LightningModule):
         self.objective, self.conditioning, self.codec = objective, conditioning, codec
         self.null = conditioning.classes(known)
         self.make_optimizer, self.lr, self.seed, self.clip_norm = optimizer, lr, seed, clip_norm
+        if bpd_terms and (bpd_terms < 2 or not isinstance(codec, Pixels)):
+            do = "give 0, or 2 or more, with codec=pixels"
+            raise ConfigError(f"bpd_terms={bpd_terms}", "model.bpd_terms", do)
+        self.bpd_terms = bpd_terms
         self.config, self.meter, self._told = dict(config or {}), Meter(), 0
 
     def model(self, ema: bool = True) -> Model:
@@ -155,6 +164,11 @@ class DiffusionModule(LightningModule):
         cond = self.conditioning(batch.label, self.null)
         losses = self.objective.at(model.denoiser, x0, cond, t.to(self.device), noise)
         self.log("val/loss", losses.loss, batch_size=len(x0), sync_dist=True)
+        if self.bpd_terms:
+            denoise = Clipped(model.denoiser, model.denoiser.schedule, Static())
+            draw = Noise(key(self.seed, "val", "bpd"), index, self.shape, self.device)
+            bits = bits_per_dim(denoise, model.denoiser.schedule, x0, draw, cond, self.bpd_terms)
+            self.log("val/bpd", bits.total.mean().float(), batch_size=len(x0), sync_dist=True)
 
     def on_validation_start(self) -> None:
         self.meter.pause()

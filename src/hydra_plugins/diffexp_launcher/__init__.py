@@ -15,7 +15,9 @@ from omegaconf import DictConfig, open_dict
 
 @dataclass
 class Conf:
-    """jobs: at a time; threads: of torch in each, null for an equal share of the cores."""
+    """jobs: at a time; threads: of torch in each, null for OMP_NUM_THREADS, or an equal share of the
+    cores.
+    """
 
     _target_: str = "hydra_plugins.diffexp_launcher.DiffexpLauncher"
     jobs: int = 1
