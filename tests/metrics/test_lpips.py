@@ -84,11 +84,11 @@ def test_as_a_term_it_is_added_with_its_scale_and_trains(weights):
 def test_refusals(weights, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     with pytest.raises(ConfigError, match=r"there is no .*vgg16-397923af.pth\n  at: terms.lpips.weights"):
-        LPIPS()
+        LPIPS().check()
     named = tmp_path / "vgg16-397923af.pth"
     named.write_bytes(b"else")
     with pytest.raises(DataError, match="sha256 of this file begins with"):
-        LPIPS(weights=str(named))
+        LPIPS(weights=str(named)).check()
     with pytest.raises(DataError, match="it is not of alex"):
         LPIPS(net="alex", weights=weights)(images(0), images(1))
     with pytest.raises(ConfigError, match="net=vgg, squeeze or alex"):

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from diffexp.diffusion import bound
 from diffexp.diffusion.denoiser import Denoiser
 from diffexp.diffusion.prediction import target
-from diffexp.diffusion.schedule import like
+from diffexp.diffusion.schedule import Level, like
 from diffexp.diffusion.times import Importance, Times
 from diffexp.diffusion.variance import Variance
 from diffexp.diffusion.weighting import Uncertain, Weighting
@@ -29,6 +29,10 @@ class Term(Protocol):
     """A part of the loss that is added, times `scale`; images in [−1, 1], (B, C, H, W) -> (B,)."""
 
     scale: float
+
+    def check(self) -> None:
+        """Before training: raises DiffexpError where something is missing."""
+        ...
 
     def __call__(self, x0_hat: Tensor, x0: Tensor) -> Tensor: ...
 
@@ -119,23 +123,12 @@ class Objective(nn.Module):
         mse = error.square().flatten(1).mean(1)
         c_out = torch.as_tensor(c.c_out, dtype=torch.float64, device=x0.device).expand_as(t)
         on_output = (self.weighting(level, c_out) * c_out**2).flatten().to(x0.dtype)
-
-        parts = dict[str, Tensor]()
-        if self.simple:
-            parts["simple"] = self.simple * on_output * mse
-            if isinstance(self.weighting, Uncertain):
-                u = self.weighting.penalty(level)
-                parts["simple"] = parts["simple"] * (-u).exp() + u
         error = like(c_out, x0) * error  # x̂0 − x0
         bits = self._bits(denoiser, x0, error, t, frac)
-        if self.vlb and bits is not None:
-            parts["vlb"] = self.vlb * denoiser.schedule.T * bits
-        for name, term in self.terms.items():
-            parts[name] = term.scale * term(x0 + error, x0)
+        parts = self._parts(denoiser.schedule.T, x0, error, level, on_output * mse, bits)
         each = torch.stack(list(parts.values())).sum(0)
-        loss = (each if weight is None else weight.to(each.dtype) * each).mean()
         return Losses(
-            loss=loss,
+            loss=(each if weight is None else weight.to(each.dtype) * each).mean(),
             t=t.flatten(),
             mse=mse.detach(),
             log_snr=level.snr.log().flatten(),
@@ -144,6 +137,22 @@ class Objective(nn.Module):
             vlb=None if bits is None else bits.detach(),
             parts={name: part.detach() for name, part in parts.items()},
         )
+
+    def _parts(
+        self, T: int, x0: Tensor, error: Tensor, level: Level, weighted: Tensor, bits: Tensor | None
+    ) -> dict[str, Tensor]:
+        """What the loss of each image is the sum of, (B,)."""
+        parts = dict[str, Tensor]()
+        if self.simple:
+            parts["simple"] = self.simple * weighted
+            if isinstance(self.weighting, Uncertain):
+                u = self.weighting.penalty(level)
+                parts["simple"] = parts["simple"] * (-u).exp() + u
+        if self.vlb and bits is not None:
+            parts["vlb"] = self.vlb * T * bits
+        for name, term in self.terms.items():
+            parts[name] = term.scale * term(x0 + error, x0)
+        return parts
 
     def _bits(
         self, denoiser: Denoiser, x0: Tensor, error: Tensor, t: Tensor, frac: Tensor | float

@@ -36,7 +36,8 @@ class _Axis:
 
     def ticks(self) -> Iterator[float]:
         if not self.log:
-            step = 10 ** math.floor(math.log10(self.high - self.low))
+            power = 10 ** math.floor(math.log10((self.high - self.low) / 4))
+            step = next(s for s in (power, 2 * power, 5 * power) if (self.high - self.low) / s < 10)
             first = math.ceil(self.low / step)
             yield from (i * step for i in range(first, math.floor(self.high / step) + 1))
             return

@@ -43,6 +43,8 @@ class Train:
         if not any(True for _ in module.denoiser.network.parameters()):
             do = "type task=sample or task=evaluate, without task.ckpt"
             raise ConfigError("this network has nothing to train", "network", do)
+        for term in module.objective.terms.values():
+            term.check()
         job.build("evaluator").check(loader.data, module.model())
 
     def done(self, job: Job) -> dict[str, Any] | None:

@@ -23,8 +23,7 @@ FILES = {
 class LPIPS:
     """scale: of this term. weights: torchvision's file of the trunk; None: from torch.hub's cache.
 
-    size: images are enlarged to at least that many pixels, for the trunk halves them several times. Raises
-    ConfigError where there is no such file, DataError where it is not what its name says.
+    size: images are enlarged to at least that many pixels, for the trunk halves them several times.
     """
 
     def __init__(
@@ -38,14 +37,19 @@ class LPIPS:
             what = f"net={net}, scale={scale}, size={size}"
             do = "give net=vgg, squeeze or alex, a scale of 0 or more, a size of 16 or more"
             raise ConfigError(what, "terms.lpips", do)
-        self.scale, self.net, self.size = scale, net, size
-        self.file = _found(FILES[net], weights)
+        self.scale, self.net, self.weights, self.size = scale, net, weights, size
         self._trunk: Any = None
+
+    def check(self) -> None:
+        """Raises ConfigError where there is no file of weights, DataError where it is not what its name
+        says.
+        """
+        _found(FILES[self.net], self.weights)
 
     def __call__(self, x0_hat: Tensor, x0: Tensor) -> Tensor:
         """Images (B, 1 or 3, H, W) in [−1, 1] -> (B,); its gradient goes to x0_hat."""
         if self._trunk is None:
-            self._trunk = _loaded(self.net, self.file)
+            self._trunk = _loaded(self.net, _found(FILES[self.net], self.weights))
         trunk = self._trunk.to(x0.device)
         a, b = (self._enlarged(x.float().expand(-1, 3, -1, -1)) for x in (x0_hat, x0))
         return trunk(a, b).flatten().to(x0_hat.dtype)
