@@ -1,5 +1,7 @@
 """What can go wrong, each with its exit code. A message is three short lines: what, where, what to do."""
 
+from typing import Any
+
 
 class DiffexpError(Exception):
     """Base of the errors that a user can mend; shown without a traceback.
@@ -28,9 +30,10 @@ class DataError(DiffexpError):
 
 
 class DivergedError(DiffexpError):
-    """The loss is no longer finite."""
+    """The loss is no longer finite. details: step, images, their times and losses, where that is known."""
 
     code = 4
+    details: dict[str, Any] | None = None
 
 
 class Interrupted(DiffexpError):

@@ -6,7 +6,6 @@ values of them that it does not set, are the training run's own.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,9 @@ from diffexp.experiment.build import OURS, build
 from diffexp.experiment.check import check
 from diffexp.experiment.job import Job
 from diffexp.experiment.names import nearest
+from diffexp.experiment.stored import find, read
 from diffexp.samplers import Model
-from diffexp.training.checkpoint import digest, latest, read_checkpoint
+from diffexp.training.checkpoint import digest, read_checkpoint
 from diffexp.training.module import Precision, build_denoiser
 
 SAMPLING = ("sampler", "guidance", "clip", "metrics", "data")
@@ -41,19 +41,6 @@ class Restored:
     config: dict[str, Any]
     step: int
     path: Path
-
-
-def find(path: str | Path) -> Path:
-    """The checkpoint at `path`, or the last one of a run folder. Raises DataError."""
-    given = Path(path).expanduser()
-    inside = given / "checkpoints" / "last.ckpt"
-    if not given.is_dir():
-        return given
-    found = latest(inside.parent)
-    if found is None:
-        do = "give a run folder or a .ckpt file"
-        raise DataError(f"no checkpoints/last.ckpt in {given}", "task.ckpt", do)
-    return found
 
 
 def ready(job: Job, ckpt: str | None, ema: bool = True) -> tuple[Restored, dict[str, Any]]:
@@ -145,7 +132,7 @@ def restore(
     Only classes of diffexp and of `plugins` are built: a checkpoint may be a stranger's.
     """
     found = find(path)
-    checkpoint = _read(found, found.stat().st_mtime_ns if found.is_file() else 0)
+    checkpoint = read(found)
     told = checkpoint["diffexp"]
     if "config" not in told:
         do = "give a run of task=train; this one is for guidance.ckpt"
@@ -163,12 +150,6 @@ def restore(
     classes = conditioning.classes(names and len(names))
     model = Model(denoiser.eval().requires_grad_(False), conditioning, codec, shape, classes)
     return Restored(model, names and tuple(names), config, told["step"], found)
-
-
-@lru_cache(maxsize=2)
-def _read(path: Path, written: int) -> dict[str, Any]:
-    """Kept from job to job of a sweep, and from the check to the run."""
-    return read_checkpoint(path)
 
 
 def load(path: str | Path, ema: bool = True) -> Model:

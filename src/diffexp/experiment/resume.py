@@ -7,15 +7,16 @@ from typing import Any
 
 import yaml
 
-from diffexp.errors import ConfigError
+from diffexp.errors import ConfigError, DivergedError
 from diffexp.experiment.job import Job
-from diffexp.training.checkpoint import latest
+from diffexp.experiment.store import write
+from diffexp.training.checkpoint import latest, read_checkpoint
 
 MAY_CHANGE = (  # without another result of the steps that are left
     "dir", "name", "resume", "dry_run", "sweep", "logger", "callbacks", "evaluator", "metrics", "sampler",
     "guidance", "clip", "data_root", "task", "choices", "trainer.max_steps", "trainer.accelerator",
     "trainer.log_every_n_steps", "trainer.check_val_every_n_epoch", "loader.workers",
-    "loader.eval_batch_size", "lr.steps", "compile", "plugins", "experiment",
+    "loader.eval_batch_size", "lr.steps", "compile", "plugins", "experiment", "on_divergence",
 )  # fmt: skip
 
 
@@ -43,6 +44,23 @@ def finished(job: Job) -> dict[str, Any] | None:
     before = _read(job.folder / "config.yaml")
     wanted, had = (c.get("trainer", {}).get("max_steps") for c in (job.config, before))
     return told["results"] if told["state"] == "done" and wanted == had else None
+
+
+def told_divergence(job: Job, error: DivergedError) -> Path:
+    """Writes divergence.json, and returns the checkpoint to go back to, for on_divergence=rollback and the
+    first time. Raises the error with the last good checkpoint in it otherwise.
+    """
+    path, ckpt = job.folder / "divergence.json", latest(job.folder / "checkpoints")
+    again = path.exists()
+    write(path, json.dumps(error.details, indent=1) + "\n")
+    if ckpt is None:
+        raise DivergedError(error.what, "there is no checkpoint before it", error.do) from error
+    step = read_checkpoint(ckpt)["global_step"]
+    if job.config["on_divergence"] == "stop" or again:
+        do = "it has gone back once; lower optimizer.lr" if again else error.do
+        raise DivergedError(error.what, f"{ckpt}, of step {step}, is the last that is good", do) from error
+    print(f"{error.what}\ngoing back to step {step}, with half the learning rate", flush=True)
+    return ckpt
 
 
 def _check_same(job: Job, path: Path) -> None:

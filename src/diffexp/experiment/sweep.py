@@ -67,7 +67,7 @@ def identity(config: Mapping[str, Any]) -> str:
 
 @lru_cache(maxsize=64)
 def _digest(path: str) -> str:
-    from diffexp.experiment.restore import find
+    from diffexp.experiment.stored import find
     from diffexp.training.checkpoint import digest
 
     found = find(path)

@@ -8,21 +8,23 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from lightning import Trainer
+from lightning import Callback, Trainer
 from torch import nn
 
 from diffexp.data import DataModule
-from diffexp.errors import ConfigError, DiffexpError, Interrupted, ResourceError
+from diffexp.errors import ConfigError, DiffexpError, DivergedError, Interrupted, ResourceError
 from diffexp.experiment.job import Job
 from diffexp.experiment.record import Record
 from diffexp.experiment.restore import device_of
-from diffexp.experiment.resume import cut, finished, start
+from diffexp.experiment.resume import cut, finished, start, told_divergence
+from diffexp.experiment.room import check_room, checkpoint_bytes
 from diffexp.experiment.screen import counting, summary
 from diffexp.experiment.track import tags, tell_sync
 from diffexp.metrics.evaluator import Evaluation, Evaluator
 from diffexp.networks.allocator import keep_freed_memory
-from diffexp.training import AtomicCheckpointIO, DiffusionModule, Jsonl
+from diffexp.training import AtomicCheckpointIO, Checkpoint, DiffusionModule, Jsonl
 from diffexp.training.checkpoint import read_checkpoint
+from diffexp.training.divergence import LowerRate
 from diffexp.training.evaluate import Evaluate, show
 from diffexp.training.logger import Tracker
 from diffexp.training.quiet import quiet
@@ -39,7 +41,11 @@ class Train:
         start(job)
         loader: DataModule = job.build("loader")
         loader.prepare_data()
+        if job.config["on_divergence"] not in ("stop", "rollback"):
+            what = f"on_divergence={job.config['on_divergence']}"
+            raise ConfigError(what, "on_divergence", "give stop or rollback")
         module = _module(job, loader, shapes_only=True)
+        check_room(job.folder, checkpoint_bytes(module))
         if not any(True for _ in module.denoiser.network.parameters()):
             do = "type task=sample or task=evaluate, without task.ckpt"
             raise ConfigError("this network has nothing to train", "network", do)
@@ -70,14 +76,22 @@ class Train:
         module = _module(job, loader)
         if not torch.cuda.is_available():
             keep_freed_memory()
-        trainer = _trainer(job, Evaluate(evaluator, job.folder), tracker)
+        trainer = _trainer(job, evaluator, tracker)
         if trainer.is_global_zero:
             print(headline(module, loader))
             evaluator.prepare(loader.data, trainer.strategy.root_device)
         trainer.strategy.barrier()
         if not trainer.is_global_zero:
             evaluator.prepare(loader.data, trainer.strategy.root_device)
-        _fit(trainer, module, loader, start(job))
+        try:
+            _fit(trainer, module, loader, start(job))
+        except DivergedError as error:
+            ckpt = told_divergence(job, error)  # raises it again, unless there is a way back
+            tracker.close()
+            module = _module(job, loader)
+            trainer = _trainer(job, evaluator, tracker, LowerRate())
+            _fit(trainer, module, loader, ckpt)
+            record.results["rolled_back"] = error.details
         record.results["train_seconds"] = round(time.perf_counter() - begun, 1)
         self._measure(job, trainer, module, evaluator, record)
 
@@ -132,11 +146,15 @@ def _without_memory(network: Callable[..., nn.Module], **options: Any) -> nn.Mod
         return network(**options)
 
 
-def _trainer(job: Job, evaluate: Evaluate, tracker: Tracker) -> Trainer:
+def _trainer(job: Job, evaluator: Evaluator, tracker: Tracker, *more: Callback) -> Trainer:
     """Callbacks act in this order: samples first, so that a checkpoint comes after them."""
+    others = job.build("callbacks")
+    keeper = others.get("checkpoint")
+    asked = keeper.asked if isinstance(keeper, Checkpoint) else lambda: False
+    evaluate = Evaluate(evaluator, job.folder, asked)
     tracked = tracker.open(job.folder, job.config["name"], "train", tags(job), job.public())
     return job.build("trainer")(
-        callbacks=[evaluate, *job.build("callbacks").values()],
+        callbacks=[evaluate, *others.values(), *more],
         logger=[Jsonl(job.folder / "metrics.jsonl"), *([tracked] if tracked else [])],
         plugins=[AtomicCheckpointIO()],
         precision="16-mixed" if job.config["precision"] == "fp16" else "32-true",

@@ -8,8 +8,9 @@ what lies there is one of the two.
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.io import CheckpointIO
 
-from diffexp.errors import ConfigError, DataError, DivergedError, Interrupted, ResourceError
+from diffexp.errors import ConfigError, DataError, Interrupted, ResourceError
+from diffexp.training.divergence import Recent
 from diffexp.training.signals import Signals
+from diffexp.training.tolerance import Tolerance
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 
@@ -38,6 +41,9 @@ def write(path: Path, checkpoint: Mapping[str, Any]) -> None:
     part, note = path.with_name(f".{path.name}.part"), _beside(path).with_name(f".{path.name}.json.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        needed, free = path.stat().st_size if path.exists() else 0, shutil.disk_usage(path.parent).free
+        if needed > free:
+            raise OSError(f"it has about {needed >> 20:,} MB, and {free >> 20:,} MB are free")
         with part.open("wb") as file:
             torch.save(dict(checkpoint), file)
             _flush(file.fileno(), file)
@@ -170,8 +176,9 @@ class AtomicCheckpointIO(CheckpointIO):
 class Checkpoint(Callback):
     """Writes folder/last.ckpt every `every` steps of the optimizer, and at the end.
 
-    Asked to stop by a signal (signals.py), it ends the step, writes, and raises Interrupted. Raises
-    DivergedError rather than replace a good checkpoint by one whose weights are not finite.
+    Asked to stop by a signal (signals.py), it ends the step, writes, and raises Interrupted. One that cannot
+    be written is told, three in a row raise ResourceError. Raises DivergedError rather than replace a good
+    checkpoint by one whose weights are not finite.
     """
 
     def __init__(self, folder: str, every: int = 500) -> None:
@@ -179,6 +186,8 @@ class Checkpoint(Callback):
             raise ConfigError(f"every={every}", "callbacks.checkpoint.every", "give 1 or more steps")
         self.path, self.every, self._written = Path(folder) / LAST, every, 0
         self._signals, self._before = Signals(), 0
+        do = "free space on the disk; resume goes on from the checkpoint before"
+        self._writing = Tolerance("writing a checkpoint", do)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # the first micro-batch of a resumed run ends at the step it was resumed from
@@ -195,25 +204,32 @@ class Checkpoint(Callback):
         if trainer.global_step % self.every == 0:
             self._write(trainer, pl_module)
         if whole and self._asked(trainer):
-            self._write(trainer, pl_module)
+            self._write(trainer, pl_module, last=True)
             what = f"stopped by {self._signals.heard or 'a signal'} at step {trainer.global_step}, saved"
             raise Interrupted(what, str(self.path), f"python run.py resume={self.path.parent.parent} goes on")
 
+    def asked(self) -> bool:
+        """Whether a signal has asked this process to stop."""
+        return self._signals.heard is not None
+
     def _asked(self, trainer: Trainer) -> bool:
-        heard = self._signals.heard is not None
+        heard = self.asked()
         return (
             heard if trainer.world_size == 1 else trainer.strategy.reduce_boolean_decision(heard, all=False)
         )
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._signals.leave()
-        self._write(trainer, pl_module)
+        self._write(trainer, pl_module, last=True)
 
-    def _write(self, trainer: Trainer, module: LightningModule) -> None:
+    def _write(self, trainer: Trainer, module: LightningModule, last: bool = False) -> None:
+        """last: the run ends with it, and a failure is raised."""
         if trainer.global_step == self._written:  # with accumulation, several batches end at one step
             return
         if not all(bool(p.isfinite().all()) for p in module.parameters()):
-            what = f"the weights are not finite at step {trainer.global_step}"
-            raise DivergedError(what, str(self.path), "lower optimizer.lr, or precision=fp32")
-        trainer.save_checkpoint(self.path, weights_only=False)
-        self._written = trainer.global_step
+            recent = getattr(module, "recent", None) or Recent()
+            raise recent.error("the weights are not finite", trainer.global_step)
+        # a full disk may be emptied before the next
+        with nullcontext() if last else self._writing(trainer.global_step):
+            trainer.save_checkpoint(self.path, weights_only=False)
+            self._written = trainer.global_step

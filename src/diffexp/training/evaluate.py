@@ -1,5 +1,6 @@
 """Every k epochs: samples of the averaged weights, measured, and drawn into the run folder."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -9,6 +10,7 @@ from lightning.pytorch.loggers import WandbLogger
 from diffexp.metrics.evaluator import Evaluation, Evaluator
 from diffexp.pictures import grid, save
 from diffexp.training.module import DiffusionModule
+from diffexp.training.tolerance import Tolerance
 
 
 def draw(result: Evaluation, names: tuple[str, ...] | None, title: str, path: Path) -> Path:
@@ -23,20 +25,43 @@ def draw(result: Evaluation, names: tuple[str, ...] | None, title: str, path: Pa
     return path
 
 
-class Evaluate(Callback):
-    """Logs val/<metric>, and samples/step_<step>.png, every `evaluator.every` epochs."""
+class Stopped(Exception):
+    """Between two batches of samples, a signal asked to stop."""
 
-    def __init__(self, evaluator: Evaluator, folder: Path) -> None:
-        self.evaluator, self.folder = evaluator, folder
+
+class Evaluate(Callback):
+    """Logs val/<metric>, and samples/step_<step>.png, every `evaluator.every` epochs.
+
+    One that fails is logged and counted, and training goes on; three in a row raise ResourceError. asked:
+    when it says so, an evaluation is left out, for whoever asks to stop does not wait for it.
+    """
+
+    def __init__(self, evaluator: Evaluator, folder: Path, asked: Callable[[], bool] = lambda: False) -> None:
+        self.evaluator, self.folder, self.asked = evaluator, folder, asked
+        self.tolerance = Tolerance(
+            "the evaluation", "see the traceback in the log, or type evaluator.every=0"
+        )
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         every = self.evaluator.every
         if not every or trainer.sanity_checking or (trainer.current_epoch + 1) % every:
             return
         assert isinstance(pl_module, DiffusionModule)
-        result = self.evaluator.run(
-            pl_module.model(), device=pl_module.device, rank=(trainer.global_rank, trainer.world_size)
-        )
+        with self.tolerance(trainer.global_step):
+            try:
+                self._evaluate(trainer, pl_module)
+            except Stopped:
+                print(f"the evaluation at step {trainer.global_step} is left out", flush=True)
+
+    def _heed(self, done: int, total: int) -> None:
+        if self.asked():
+            raise Stopped
+
+    def _evaluate(self, trainer: Trainer, pl_module: DiffusionModule) -> None:
+        rank = (trainer.global_rank, trainer.world_size)
+        # other ranks would wait for this one
+        heed = self._heed if trainer.world_size == 1 else None
+        result = self.evaluator.run(pl_module.model(), device=pl_module.device, progress=heed, rank=rank)
         values = {f"val/{k}": v for k, v in result.values.items()}
         pl_module.log_dict(values, sync_dist=True, batch_size=1)  # the same on every rank
         if trainer.is_global_zero:

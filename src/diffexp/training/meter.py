@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from diffexp.diffusion.objective import Losses
-from diffexp.errors import DivergedError
 
 QUARTERS = 4
 LOG_SNR = (-6.0, -3.0, 0.0, 3.0, 6.0)  # between the bins
@@ -67,11 +66,8 @@ class Meter:
         self._parts, self._columns = list(losses.parts), list(columns)
         self._sums = sums if self._sums is None else self._sums.to(sums) + sums
 
-    def take(self, step: int, over_ranks: Callable[[Tensor], Tensor] = lambda sums: sums) -> dict[str, float]:
-        """The means over all ranks, and a new start. Raises DivergedError when the loss is not finite.
-
-        over_ranks: sums a tensor over them.
-        """
+    def take(self, over_ranks: Callable[[Tensor], Tensor] = lambda sums: sums) -> dict[str, float]:
+        """The means over all ranks, and a new start; over_ranks: sums a tensor over them."""
         assert self._sums is not None
         *sums, total, n = over_ranks(self._sums).tolist()  # waits for the device
         seconds = time.perf_counter() - self._start
@@ -80,11 +76,8 @@ class Meter:
             values |= {
                 f"train/loss_{p}": v / n for p, v in zip(self._parts, sums[-len(self._parts) :], strict=True)
             }
-        if not all(map(math.isfinite, values.values())):
-            what = f"the loss is not finite at step {step}: {values['train/loss']}"
-            raise DivergedError(what, "train/loss", "lower optimizer.lr, or precision=fp32")
         values |= self._binned(sums)
-        if self.grad_norm is not None:  # may overflow in fp16: then the scaler leaves the step out
+        if self.grad_norm is not None:
             values["train/grad_norm"] = float(self.grad_norm)
         values["train/images_per_s"] = (n - self._elsewhere) / seconds
         self._clear()

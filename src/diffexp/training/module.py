@@ -4,6 +4,7 @@ Times, noise and dropped labels are a function of (seed, step, micro-batch, rank
 what the unbroken one draws, and validation disturbs nothing.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, cast
 
@@ -23,9 +24,11 @@ from diffexp.diffusion.variance import Variance
 from diffexp.errors import ConfigError
 from diffexp.randomness import Noise, key
 from diffexp.samplers import Model
+from diffexp.training.divergence import Recent
 from diffexp.training.ema import EMA, Averages
 from diffexp.training.lr import LearningRate
 from diffexp.training.meter import Meter
+from diffexp.training.tolerance import Tolerance
 
 Precision = Literal["fp32", "bf16", "fp16"]
 FORMAT = 1  # of the checkpoint
@@ -104,6 +107,8 @@ class DiffusionModule(LightningModule):
             raise ConfigError(f"bpd_terms={bpd_terms}", "model.bpd_terms", do)
         self.bpd_terms = bpd_terms
         self.config, self.meter, self._told = dict(config or {}), Meter(), 0
+        self.recent = Recent()
+        self._telling = Tolerance("telling a logger", "see that the disk is not full, or type logger=none")
 
     def model(self, ema: bool = True) -> Model:
         """What samples: the first average, or the weights that are being trained."""
@@ -125,6 +130,7 @@ class DiffusionModule(LightningModule):
             seen = cast(Tensor, self.all_gather(mine))  # (ranks, 2, B), or (2, B)
             self.objective.times.learn(*seen.view(-1, 2, len(x0)).transpose(0, 1).flatten(1))
         self.meter.add(losses)
+        self.recent.add(self.global_step, batch.index, losses)
         return losses.loss
 
     def configure_gradient_clipping(
@@ -149,11 +155,17 @@ class DiffusionModule(LightningModule):
         if step % trainer.log_every_n_steps or step == self._told:  # type: ignore[attr-defined]
             return
         self._told = step
-        values = self.meter.take(step, lambda sums: trainer.strategy.reduce(sums, reduce_op="sum"))
+        values = self.meter.take(lambda sums: trainer.strategy.reduce(sums, reduce_op="sum"))
+        if not math.isfinite(values["train/loss"]):
+            raise self.recent.error("the loss is not finite", step)
+        # in fp16 the gradient may overflow: then the scaler leaves the step out
+        if self.denoiser.autocast != torch.float16 and not math.isfinite(values.get("train/grad_norm", 0)):
+            raise self.recent.error("the gradient is not finite", step)
         values["train/lr"] = trainer.optimizers[0].param_groups[0]["lr"]
         self.log_dict(values, logger=False, batch_size=1)  # for callbacks
-        for logger in trainer.loggers:
-            logger.log_metrics(values, step=step)
+        with self._telling(step):
+            for logger in trainer.loggers:
+                logger.log_metrics(values, step=step)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """The loss of the averaged weights at times and noise that belong to each image."""

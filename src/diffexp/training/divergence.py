@@ -1,0 +1,69 @@
+"""Where a loss or a weight stopped being finite: at which step, for which images, at which times.
+
+Micro-batches are remembered as they lie on the device. Nothing is read until values are told, or a checkpoint
+is written: no step waits for the device.
+"""
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from diffexp.diffusion.objective import Losses
+from diffexp.errors import DivergedError
+
+DO = "lower optimizer.lr, type precision=fp32, or on_divergence=rollback to go on from the checkpoint"
+
+
+class Recent:
+    """The last micro-batches of this rank."""
+
+    def __init__(self, keep: int = 200) -> None:
+        self._kept: deque[tuple[int, Tensor, Tensor, Tensor]] = deque(maxlen=keep)
+
+    def add(self, step: int, index: Tensor, losses: Losses) -> None:
+        """step: of the optimizer, before this micro-batch; index: the numbers of the images, (B,)."""
+        self._kept.append((step, index, losses.t, losses.each))
+
+    def error(self, what: str, step: int) -> DivergedError:
+        """What is told of it, with the first images whose loss was not finite, if it was a loss."""
+        for at, index, t, each in self._kept:
+            bad = ~each.isfinite().cpu()
+            if bad.any():
+                images, times = index.cpu()[bad].tolist(), t.cpu()[bad].tolist()
+                shown = ", ".join(f"{i} at t = {u:.4g}" for i, u in zip(images[:3], times, strict=False))
+                more = f" and {len(images) - 3} more" if len(images) > 3 else ""
+                found = DivergedError(f"{what} at step {at + 1}: images {shown}{more}", "train/loss", DO)
+                found.details = {
+                    "step": at + 1,
+                    "images": images,
+                    "t": times,
+                    "loss": each.cpu()[bad].tolist(),
+                }
+                return found
+        found = DivergedError(f"{what} at step {step}", "train/loss", DO)
+        found.details = {"step": step, "images": [], "t": [], "loss": []}
+        return found
+
+
+class LowerRate(Callback):
+    """After a roll-back: the learning rate times `factor`, from the first step on; checkpoints keep it."""
+
+    def __init__(self, factor: float = 0.5) -> None:
+        self.factor = factor
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        for optimizer in trainer.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] *= self.factor
+                group["initial_lr"] = self.factor * group.get("initial_lr", group["lr"])
+        for config in trainer.lr_scheduler_configs:
+            config.scheduler.base_lrs = [self.factor * lr for lr in config.scheduler.base_lrs]
+
+
+def finite(values: Mapping[str, Any]) -> bool:
+    """Whether all numbers are."""
+    return bool(torch.tensor([float(v) for v in values.values()]).isfinite().all())
