@@ -21,6 +21,8 @@ def read_npz(path: Path) -> InMemory:
         raise DataError("there is no such file", str(path), LAYOUT)
     if not zipfile.is_zipfile(path):
         raise DataError("this is not a .npz file, or it is cut short", str(path), LAYOUT)
+    if fault := _bomb(path):
+        raise DataError(fault, str(path), LAYOUT)
     try:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             images = file["images"]
@@ -32,6 +34,16 @@ def read_npz(path: Path) -> InMemory:
     pixels = torch.from_numpy(images)
     pixels = pixels[:, None] if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2)
     return InMemory(pixels, None if labels is None else torch.from_numpy(labels.astype(np.int64)))
+
+
+def _bomb(path: Path) -> str:
+    """Whether a small file unpacks to gigabytes."""
+    with zipfile.ZipFile(path) as file:
+        unpacked = sum(part.file_size for part in file.infolist())
+    packed = path.stat().st_size
+    if unpacked > 1 << 30 and unpacked > 300 * packed:
+        return f"this file of {packed:,} bytes unpacks to {unpacked:,}"
+    return ""
 
 
 def _fault(images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any] | None) -> str:

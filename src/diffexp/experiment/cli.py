@@ -14,7 +14,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from diffexp.errors import ConfigError, DiffexpError
+from diffexp.errors import ConfigError, DiffexpError, ResourceError
 
 _INTERRUPTED, _SAVED = 130, 75
 codes: list[int] = []
@@ -51,6 +51,10 @@ def main(conf: Path) -> int:
         from diffexp.experiment.mistakes import explain
 
         return _say(explain(error, sys.argv[1:], conf), full, error)
+    except OSError as error:  # Hydra makes the folder before anything is checked
+        do = "choose another folder with dir=..., or make this one writable"
+        where = str(error.filename or "")
+        return _say(ResourceError(f"cannot write to {where}: {error.strerror}", where, do), full, error)
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         return _INTERRUPTED
@@ -62,15 +66,14 @@ def _again(typed: list[str]) -> list[str]:
     given = [t.partition("=")[2] for t in typed if t.startswith("resume=")]
     if not given or given[-1] in ("auto", "never"):
         return typed
-    import yaml
+    from diffexp.experiment.foreign import typed_before
 
-    folder = Path(given[-1]).expanduser()
+    folder, now = Path(given[-1]).expanduser(), [t for t in typed if not t.startswith("resume=")]
     try:
-        before = yaml.safe_load((folder / "overrides.yaml").read_text())
-    except (OSError, yaml.YAMLError) as error:
+        before = typed_before(folder, any(t.startswith("plugins=") for t in now))
+    except OSError as error:
         do = "give the folder of a run, which has checkpoints/ and overrides.yaml"
         raise ConfigError(f"there is no run in {folder}", "resume", do) from error
-    now = [t for t in typed if not t.startswith("resume=")]
     kept = [t for t in before if not t.startswith(("dir=", "resume="))]
     return [*kept, *now, f"dir={folder}", "resume=auto"]
 

@@ -1,6 +1,5 @@
 """A job: the composed configuration, checked, and the task that it names, run in its folder."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from diffexp.experiment.build import ALLOWED, build
 from diffexp.experiment.check import check
-from diffexp.experiment.record import Record
-
-_SECRET = re.compile(r"key|token|secret|password", re.IGNORECASE)
+from diffexp.experiment.record import SECRET, Record
 
 
 @dataclass(frozen=True)
@@ -78,7 +75,6 @@ def run_job(cfg: DictConfig, folder: Path, typed: list[str], choices: dict[str, 
 def _blotted(node: Any) -> Any:
     if isinstance(node, Mapping):
         return {
-            k: "***" if _SECRET.search(str(k)) and isinstance(v, str) else _blotted(v)
-            for k, v in node.items()
+            k: "***" if SECRET.search(str(k)) and isinstance(v, str) else _blotted(v) for k, v in node.items()
         }
     return [_blotted(v) for v in node] if isinstance(node, list) else node

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from diffexp.errors import DiffexpError
+from diffexp.experiment.record import blotted
 from diffexp.experiment.store import append
 from diffexp.experiment.sweep import Cell
 
@@ -120,7 +121,7 @@ def row(cell: Cell, since: float, state: str, **more: Any) -> dict[str, Any]:
     return {
         "id": cell.id,
         "state": state,
-        "typed": list(cell.typed),
+        "typed": blotted(cell.typed),
         "folder": f"jobs/{cell.folder.name}",
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(since)),
         "seconds": round(time.time() - since, 2),

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -21,6 +22,7 @@ import yaml
 from diffexp.errors import ResourceError
 from diffexp.experiment.store import alone
 
+SECRET = re.compile(r"key|token|secret|password", re.IGNORECASE)
 PACKAGES = ("diffexp", "torch", "lightning", "hydra-core", "torchmetrics", "torch-fidelity", "numpy")
 
 
@@ -34,7 +36,7 @@ class Record:
     """
 
     def __init__(self, folder: Path, config: Mapping[str, Any], typed: Sequence[str]) -> None:
-        self.folder, self.config, self.typed = folder, config, list(typed)
+        self.folder, self.config, self.typed = folder, config, blotted(typed)
         self.results: dict[str, Any] = {}
         self.first = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
         self._start = time.time()
@@ -72,7 +74,7 @@ class Record:
 
     def _json(self, ended: str | None) -> None:
         told = {
-            "command": shlex.join(sys.argv),
+            "command": shlex.join(blotted(sys.argv)),
             "state": ended or "running",
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._start)),
             "seconds": round(time.time() - self._start, 1),
@@ -85,6 +87,12 @@ class Record:
             "threads": torch.get_num_threads(),
         }
         _write(self.folder / "run.json", json.dumps(told, indent=2, ensure_ascii=False) + "\n")
+
+
+def blotted(typed: Sequence[str]) -> list[str]:
+    """key=value without the values of secrets."""
+    parts = [(text, *text.partition("=")) for text in typed]
+    return [f"{key}=***" if equal and SECRET.search(key) else text for text, key, equal, _ in parts]
 
 
 def revision() -> str | None:

@@ -5,9 +5,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from diffexp.errors import ConfigError, DivergedError
+from diffexp.experiment.foreign import read_yaml
 from diffexp.experiment.job import Job
 from diffexp.experiment.store import write
 from diffexp.training.checkpoint import latest, read_checkpoint
@@ -91,8 +90,8 @@ def _may_change(key: str) -> bool:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return yaml.safe_load(path.read_text()) or {}
-    except (OSError, yaml.YAMLError):
+        return read_yaml(path) or {}
+    except OSError:
         return {}
 
 

@@ -87,11 +87,14 @@ class Train:
             _fit(trainer, module, loader, start(job))
         except DivergedError as error:
             ckpt = told_divergence(job, error)  # raises it again, unless there is a way back
+            record.results["rolled_back"] = error.details
             tracker.close()
             module = _module(job, loader)
             trainer = _trainer(job, evaluator, tracker, LowerRate())
-            _fit(trainer, module, loader, ckpt)
-            record.results["rolled_back"] = error.details
+            try:
+                _fit(trainer, module, loader, ckpt)
+            except DivergedError as again:
+                told_divergence(job, again)
         record.results["train_seconds"] = round(time.perf_counter() - begun, 1)
         self._measure(job, trainer, module, evaluator, record)
 

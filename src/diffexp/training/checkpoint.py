@@ -226,8 +226,8 @@ class Checkpoint(Callback):
         """last: the run ends with it, and a failure is raised."""
         if trainer.global_step == self._written:  # with accumulation, several batches end at one step
             return
-        if not all(bool(p.isfinite().all()) for p in module.parameters()):
-            recent = getattr(module, "recent", None) or Recent()
+        recent: Recent = getattr(module, "recent", None) or Recent()
+        if recent.bad() or not all(bool(p.isfinite().all()) for p in module.parameters()):
             raise recent.error("the weights are not finite", trainer.global_step)
         # a full disk may be emptied before the next
         with nullcontext() if last else self._writing(trainer.global_step):

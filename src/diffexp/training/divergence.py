@@ -5,16 +5,14 @@ is written: no step waits for the device.
 """
 
 from collections import deque
-from collections.abc import Mapping
-from typing import Any
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from diffexp.diffusion.objective import Losses
 from diffexp.errors import DivergedError
 
+DURING = "training"
 DO = "lower optimizer.lr, type precision=fp32, or on_divergence=rollback to go on from the checkpoint"
 
 
@@ -28,23 +26,26 @@ class Recent:
         """step: of the optimizer, before this micro-batch; index: the numbers of the images, (B,)."""
         self._kept.append((step, index, losses.t, losses.each))
 
+    def bad(self) -> bool:
+        """Whether the loss of any of these images was not finite; waits for the device."""
+        return not all(bool(each.isfinite().all()) for *_, each in self._kept)
+
     def error(self, what: str, step: int) -> DivergedError:
-        """What is told of it, with the first images whose loss was not finite, if it was a loss."""
+        """What is told of it at `step`, with the first images whose loss was not finite, if it was a loss."""
         for at, index, t, each in self._kept:
             bad = ~each.isfinite().cpu()
-            if bad.any():
-                images, times = index.cpu()[bad].tolist(), t.cpu()[bad].tolist()
-                shown = ", ".join(f"{i} at t = {u:.4g}" for i, u in zip(images[:3], times, strict=False))
-                more = f" and {len(images) - 3} more" if len(images) > 3 else ""
-                found = DivergedError(f"{what} at step {at + 1}: images {shown}{more}", "train/loss", DO)
-                found.details = {
-                    "step": at + 1,
-                    "images": images,
-                    "t": times,
-                    "loss": each.cpu()[bad].tolist(),
-                }
-                return found
-        found = DivergedError(f"{what} at step {step}", "train/loss", DO)
+            if not bad.any():
+                continue
+            images, times = index.cpu()[bad].tolist(), t.cpu()[bad].tolist()
+            shown = ", ".join(f"{i} at t = {u:.4g}" for i, u in zip(images[:3], times, strict=False))
+            more = f" and {len(images) - 3} more" if len(images) > 3 else ""
+            found = DivergedError(
+                f"the loss is not finite at step {at + 1}: images {shown}{more}", DURING, DO
+            )
+            values = [str(v) for v in each.cpu()[bad].tolist()]  # JSON has no NaN
+            found.details = {"step": at + 1, "images": images, "t": times, "loss": values}
+            return found
+        found = DivergedError(f"{what} at step {step}", DURING, DO)
         found.details = {"step": step, "images": [], "t": [], "loss": []}
         return found
 
@@ -62,8 +63,3 @@ class LowerRate(Callback):
                 group["initial_lr"] = self.factor * group.get("initial_lr", group["lr"])
         for config in trainer.lr_scheduler_configs:
             config.scheduler.base_lrs = [self.factor * lr for lr in config.scheduler.base_lrs]
-
-
-def finite(values: Mapping[str, Any]) -> bool:
-    """Whether all numbers are."""
-    return bool(torch.tensor([float(v) for v in values.values()]).isfinite().all())

@@ -1,0 +1,193 @@
+"""What goes wrong in the middle of a run: it is told, it costs no more than it must, and nothing good is
+lost.
+"""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from commands import QUICK, composed
+from test_resume_run import LONG, finish, start, told, wait_for, weights
+
+from diffexp.errors import DivergedError, ResourceError
+from diffexp.experiment.job import run_job
+
+TIMES = ["times=uniform", "schedule.T=1000"]
+BAD = '''
+"""A network that goes wrong at its n-th training call, once in this process or always; a metric that
+fails.
+"""
+import torch
+from diffexp.metrics import FID
+from diffexp.networks import UNet
+
+seen = {"calls": 0}
+
+
+class Net(UNet):
+    def __init__(self, at, always=False, **options):
+        super().__init__(**options)
+        self.at, self.always = at, always
+
+    def forward(self, x, t, cond=None):
+        out = super().forward(x, t, cond)
+        if self.training:
+            seen["calls"] += 1
+            if seen["calls"] == self.at or (self.always and seen["calls"] > self.at):
+                out = out * torch.tensor([1.0, float("nan")] + [1.0] * (len(out) - 2)).view(-1, 1, 1, 1)
+        return out
+
+
+class Failing(FID):
+    def __init__(self, times, **options):
+        super().__init__(**options)
+        self.times = times
+
+    def compute(self):
+        self.times -= 1
+        if self.times >= 0:
+            raise RuntimeError("the metric is out of order")
+        return super().compute()
+'''
+
+
+@pytest.fixture
+def bad(tmp_path, monkeypatch):
+    """The package `gone_bad`."""
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "gone_bad.py").write_text(BAD)
+    monkeypatch.syspath_prepend(str(tmp_path / "lib"))
+    yield
+    sys.modules.pop("gone_bad", None)
+
+
+def job(folder, *typed):
+    overrides = [*LONG, "evaluator.every=0", *TIMES, "plugins=[gone_bad]", f"dir={folder}", *typed]
+    overrides = [o for o in overrides if not o.startswith("times.")]
+    cfg, choices = composed(overrides)
+    return run_job(cfg, folder, overrides, choices)
+
+
+def test_a_divergence_names_its_images_and_the_last_good_checkpoint(bad, tmp_path):
+    net = ["network._target_=gone_bad.Net", "+network.at=71", "+network.always=true"]
+    with pytest.raises(DivergedError) as error:
+        job(tmp_path / "run", *net)
+    text = str(error.value)
+    assert "the loss is not finite at step 36: images " in text and " at t = 0." in text
+    assert "last.ckpt, of step 30, is the last that is good" in text and "on_divergence=rollback" in text
+    details = json.loads((tmp_path / "run" / "divergence.json").read_text())
+    assert details["step"] == 36 and len(details["images"]) == len(details["t"]) == 1
+    assert all(w.isfinite().all() for w in weights(tmp_path / "run").values())
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["state"].startswith("DivergedError")
+
+
+def test_a_divergence_is_gone_back_from_once(bad, tmp_path, capsys):
+    net = ["network._target_=gone_bad.Net", "+network.at=71", "on_divergence=rollback"]
+    results = job(tmp_path / "run", *net)
+    assert "going back to step 30, with half the learning rate" in capsys.readouterr().out
+    assert results["rolled_back"]["step"] == 36
+    rates = dict(told(tmp_path / "run", "train/lr"))
+    steps = [step for step, _ in told(tmp_path / "run")]
+    assert steps == list(range(5, 85, 5))  # none is missing, none is there twice
+    plain = job(tmp_path / "plain", "network._target_=gone_bad.Net", "+network.at=0")
+    assert plain["val/loss"] > 0
+    before = dict(told(tmp_path / "plain", "train/lr"))
+    assert rates[30] == pytest.approx(before[30]) and rates[60] == pytest.approx(before[60] / 2)
+
+
+def test_what_diverges_again_stops(bad, tmp_path):
+    net = [
+        "network._target_=gone_bad.Net",
+        "+network.at=71",
+        "+network.always=true",
+        "on_divergence=rollback",
+    ]
+    with pytest.raises(DivergedError, match="it has gone back once"):
+        job(tmp_path / "run", *net)
+
+
+@pytest.mark.parametrize("times", [2, 9])
+def test_a_metric_that_fails_costs_itself(bad, tmp_path, capsys, times):
+    metric = ["metrics.metrics.0._target_=gone_bad.Failing", f"+metrics.metrics.0.times={times}"]
+    args = [tmp_path / "run", *metric, "evaluator.every=1"]
+    if times == 9:
+        with pytest.raises(ResourceError, match="failed 3 times in a row") as error:
+            job(*args)
+        assert error.value.code == 5
+        assert all(w.isfinite().all() for w in weights(tmp_path / "run").values())
+        return
+    job(*args)
+    out = capsys.readouterr().out
+    assert out.count("the evaluation failed at step") == 2 and "the metric is out of order" in out
+    assert len(told(tmp_path / "run", "val/fid_digits64")) == len(told(tmp_path / "run", "val/loss")) - 2
+    assert "Traceback" in (tmp_path / "run" / "log").read_text()
+
+
+def test_a_full_disk_is_told_and_the_checkpoint_before_stays(tmp_path):
+    """No file may grow beyond 300 kB: the checkpoint of this network has more."""
+    args = [*LONG, "dir=run", "network.channels=32", "evaluator.every=0"]
+    process = subprocess.run(
+        [sys.executable, "-u", str(Path(__file__).parents[2] / "run.py"), *args],
+        cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=240,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000)),
+    )  # fmt: skip
+    assert process.returncode == 5, process.stderr
+    assert process.stdout.count("writing a checkpoint failed at step") == 2
+    assert "failed 3 times in a row" in process.stderr and "free space" in process.stderr
+    assert list((tmp_path / "run" / "checkpoints").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "text"),
+    [
+        (["dir=/proc/run"], "cannot write to /proc"),
+        (["dir=file/run"], "cannot write to "),
+        (["network.channels=16384", "dir=run"], "do not fit the"),
+    ],
+)
+def test_room_is_looked_for_before_the_work(tmp_path, typed, text):
+    (tmp_path / "file").write_text("")
+    code, out = finish(*QUICK, *typed, cwd=tmp_path)
+    assert code == 5 and text in out and "Traceback" not in out, out
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_signal_does_not_wait_for_a_long_evaluation(tmp_path):
+    args = [
+        *LONG,
+        "dir=run",
+        "evaluator.every=1",
+        "metrics.n=20000",
+        "sampler.steps=20",
+        "evaluator.batch_size=20",
+    ]
+    process = start(*args, cwd=tmp_path)
+    wait_for(tmp_path / "run" / "metrics.jsonl", process)
+    time.sleep(3)
+    process.send_signal(signal.SIGTERM)
+    begun = time.time()
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 75 and "is left out" in out, out
+    assert time.time() - begun < 20  # the whole takes minutes
+
+
+def test_only_finite_weights_are_exported_and_they_sample_the_same(tmp_path):
+    from diffexp.experiment.restore import restore
+
+    cfg, choices = composed([*QUICK, f"dir={tmp_path / 'run'}"])
+    run_job(cfg, tmp_path / "run", [*QUICK], choices)
+    typed = ["task=export", f"task.ckpt={tmp_path / 'run'}", f"dir={tmp_path / 'out'}"]
+    cfg, choices = composed(typed)
+    results = run_job(cfg, tmp_path / "out", typed, choices)
+    assert results["bytes"] == (tmp_path / "out" / "model.safetensors").stat().st_size
+    ours, theirs = restore(tmp_path / "run"), restore(tmp_path / "out")
+    assert theirs.step == 6 and theirs.class_names == ours.class_names
+    for a, b in zip(ours.model.denoiser.parameters(), theirs.model.denoiser.parameters(), strict=True):
+        assert torch.equal(a, b)
