@@ -28,8 +28,11 @@ setup: .venv/ready ## the environment in .venv, from the locked, hash-checked re
 samplers: .venv/ready ## the error of every sampler on a mixture: tables, CSV and curves in build/samplers
 	$(BIN)/python benchmarks/samplers.py --out build/samplers
 
+faults: .venv/ready ## kills a run twenty times and compares its end with that of an unbroken one; ARGS="--rounds 5"
+	$(BIN)/python tests/faults.py $(ARGS)
+
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-.PHONY: samplers run test check fmt setup help
+.PHONY: faults samplers run test check fmt setup help
 .DEFAULT_GOAL := help

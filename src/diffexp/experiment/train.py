@@ -171,10 +171,11 @@ def _trainer(job: Job, evaluator: Evaluator, tracker: Tracker, *more: Callback) 
 
 
 def _fit(trainer: Trainer, module: DiffusionModule, loader: DataModule, ckpt: Path | None) -> None:
-    if ckpt is not None and trainer.is_global_zero:
-        step = read_checkpoint(ckpt)["global_step"]
-        cut(Path(trainer.default_root_dir) / "metrics.jsonl", step)
-        print(f"going on from step {step}: {ckpt}", flush=True)
+    if trainer.is_global_zero:
+        step = -1 if ckpt is None else read_checkpoint(ckpt)["global_step"]
+        cut(Path(trainer.default_root_dir) / "metrics.jsonl", step)  # also of a run killed before it had one
+        if ckpt is not None:
+            print(f"going on from step {step}: {ckpt}", flush=True)
     trainer.strategy.barrier()
     try:
         trainer.fit(module, loader, ckpt_path=ckpt)

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -157,6 +157,13 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
     return checkpoint
 
 
+@runtime_checkable
+class Telling(Protocol):
+    """A module that logs what is due at a step when it is asked, and then not again."""
+
+    def tell(self) -> None: ...
+
+
 class AtomicCheckpointIO(CheckpointIO):
     """For Trainer(plugins=...): Lightning's own copies across file systems, and is torn by a kill."""
 
@@ -201,6 +208,8 @@ class Checkpoint(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         whole, self._before = trainer.global_step > self._before, trainer.global_step
+        if whole and isinstance(pl_module, Telling):
+            pl_module.tell()
         if trainer.global_step % self.every == 0:
             self._write(trainer, pl_module)
         if whole and self._asked(trainer):

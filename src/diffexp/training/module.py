@@ -150,6 +150,12 @@ class DiffusionModule(LightningModule):
         self._told = self.global_step  # a resumed run does not tell its first step again
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        self.tell()
+
+    def tell(self) -> None:
+        """Tells what is due at this step, once. A checkpoint comes after it, or the run that goes on from
+        there would count these images in its next line.
+        """
         trainer, step = self.trainer, self.global_step
         # with accumulation, several batches end at one step
         if step % trainer.log_every_n_steps or step == self._told:  # type: ignore[attr-defined]
