@@ -35,5 +35,5 @@ def test_two_processes_train_and_measure_as_one(tmp_path):
         assert sum("val/fid_digits64" in line for line in lines) == 2
     one, two = (told[ranks]["results"] for ranks in (1, 2))
     assert two["cards"]["fid_digits64"]["n"] == one["cards"]["fid_digits64"]["n"] == 20
-    # other times and noise, drawn by rank: near, not equal
-    assert two["val/loss"] == pytest.approx(one["val/loss"], rel=0.1)
+    # the same images, times, noise and dropped labels; sums in another order
+    assert two["val/loss"] == pytest.approx(one["val/loss"], rel=1e-3)

@@ -249,3 +249,29 @@ def test_bfloat16_is_near_float32():
 
 def test_compiling_keeps_the_names_of_the_weights():
     assert module(compile=True).state_dict().keys() == module().state_dict().keys()
+
+
+def test_the_ranks_together_draw_what_one_rank_draws():
+    """Times and noise of the parts are those of the whole."""
+    from types import SimpleNamespace
+
+    from diffexp.data.batch import Batch
+
+    made, batch = module(), next(iter(loader(batch_size=8).train_dataloader()))
+    seen, output = [], made.denoiser.output
+
+    def watched(x, t, cond):
+        seen.append((x, t, cond))
+        return output(x, t, cond)
+
+    made.denoiser.output = watched
+    found = {}
+    for ranks in (1, 2, 4):
+        for rank in range(ranks):
+            made._trainer = SimpleNamespace(global_step=5, world_size=ranks, global_rank=rank)
+            mine = slice(rank * 8 // ranks, (rank + 1) * 8 // ranks)
+            made.training_step(Batch(*(None if v is None else v[mine] for v in batch)), 3)
+        found[ranks] = [torch.cat(parts) for parts in zip(*seen, strict=True) if parts[0] is not None]
+        seen.clear()
+    for ranks in (2, 4):
+        assert all(torch.equal(a, b) for a, b in zip(found[ranks], found[1], strict=True))

@@ -93,11 +93,21 @@ class Objective(nn.Module):
             raise ConfigError("objective=hybrid has no variance to train", "objective", do)
 
     def forward(
-        self, denoiser: Denoiser, x0: Tensor, cond: Tensor | None, generator: torch.Generator
+        self,
+        denoiser: Denoiser,
+        x0: Tensor,
+        cond: Tensor | None,
+        generator: torch.Generator,
+        rank: tuple[int, int] = (0, 1),
     ) -> Losses:
-        """x0: (B, C, H, W) in [−1, 1]; times and noise come from `generator`, on the device of x0."""
-        t = self.times(len(x0), denoiser.schedule, generator)
-        noise = torch.randn(x0.shape, generator=generator, device=x0.device, dtype=x0.dtype)
+        """x0: (B, C, H, W) in [−1, 1]; times and noise come from `generator`, on the device of x0.
+
+        rank: (r, ranks). Each rank draws for all of them, and takes its part: as one that had all the images.
+        """
+        n, mine = len(x0), slice(rank[0] * len(x0), (rank[0] + 1) * len(x0))
+        t = self.times(n * rank[1], denoiser.schedule, generator)[mine]
+        shape = (n * rank[1], *x0.shape[1:])
+        noise = torch.randn(shape, generator=generator, device=x0.device, dtype=x0.dtype)[mine]
         weight = self.times.weight(t) if isinstance(self.times, Importance) else None
         return self.at(denoiser, x0, cond, t, noise, weight)
 

@@ -172,10 +172,13 @@ def _trainer(job: Job, evaluator: Evaluator, tracker: Tracker, *more: Callback) 
 
 def _fit(trainer: Trainer, module: DiffusionModule, loader: DataModule, ckpt: Path | None) -> None:
     if trainer.is_global_zero:
-        step = -1 if ckpt is None else read_checkpoint(ckpt)["global_step"]
+        told = {} if ckpt is None else read_checkpoint(ckpt)
+        step, ranks = told.get("global_step", -1), told.get("diffexp", {}).get("ranks", trainer.world_size)
         cut(Path(trainer.default_root_dir) / "metrics.jsonl", step)  # also of a run killed before it had one
         if ckpt is not None:
             print(f"going on from step {step}: {ckpt}", flush=True)
+        if ranks != trainer.world_size:
+            print(f"on {trainer.world_size} ranks in place of {ranks}: the same up to the order of sums")
     trainer.strategy.barrier()
     try:
         trainer.fit(module, loader, ckpt_path=ckpt)

@@ -1,7 +1,8 @@
 """DiffusionModule: the weights, their averages, and one step of training. It knows nothing of sampling.
 
-Times, noise and dropped labels are a function of (seed, step, micro-batch, rank), so that a resumed run draws
-what the unbroken one draws, and validation disturbs nothing.
+Times, noise and dropped labels are a function of (seed, step, micro-batch) and of the place of the image in
+the batch of all ranks, so that a resumed run draws what the unbroken one draws, on any number of ranks, and
+validation disturbs nothing.
 """
 
 import math
@@ -119,12 +120,18 @@ class DiffusionModule(LightningModule):
         return Model(d, self.conditioning, self.codec, self.shape, self.null)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        drawn = key(self.seed, "train", self.global_step, batch_idx, self.global_rank)
-        torch.manual_seed(key(drawn, "dropout"))  # a seed of its own: masks are not to follow the noise
+        # 0 is the rank of whoever draws for all
+        drawn, rank = key(self.seed, "train", self.global_step, batch_idx, 0), self.global_rank
+        torch.manual_seed(
+            key(drawn, "dropout", *([rank] if rank else []))
+        )  # masks are not to follow the noise
         generator = torch.Generator(self.device).manual_seed(drawn)
         x0 = self.codec.encode(batch.image)
-        cond = self.conditioning(batch.label, self.null, generator)
-        losses = self.objective(self.denoiser, x0, cond, generator)
+        n, ranks = len(x0), self.trainer.world_size
+        label = None if batch.label is None else batch.label.repeat(ranks)
+        cond = self.conditioning(label, self.null, generator)
+        cond = None if cond is None else cond[rank * n : (rank + 1) * n]
+        losses = self.objective(self.denoiser, x0, cond, generator, (rank, ranks))
         if isinstance(self.objective.times, Importance):
             mine = torch.stack([losses.t, losses.each.double()])
             seen = cast(Tensor, self.all_gather(mine))  # (ranks, 2, B), or (2, B)
@@ -207,6 +214,7 @@ class DiffusionModule(LightningModule):
             "shape": list(self.shape),
             "classes": None if self.class_names is None else list(self.class_names),
             "step": self.global_step,
+            "ranks": self.trainer.world_size,
             "meter": self.meter.state(),
         }
 
