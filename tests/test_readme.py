@@ -32,3 +32,11 @@ def test_command_lines_compose():
 def test_pictures_are_there():
     for name in re.findall(r"!\[.*?\]\((.*?)\)", README):
         assert (CONF.parent / name).stat().st_size > 1000
+
+
+def test_every_fault_has_its_test():
+    here = Path(__file__).parent
+    there = "".join(file.read_text() for file in here.rglob("test_*.py"))
+    named = set(re.findall(r"`(test_\w+)`", (CONF.parent / "docs" / "faults.md").read_text()))
+    assert len(named) > 30
+    assert [name for name in named if f"def {name}(" not in there] == []

@@ -191,3 +191,69 @@ def test_only_finite_weights_are_exported_and_they_sample_the_same(tmp_path):
     assert theirs.step == 6 and theirs.class_names == ours.class_names
     for a, b in zip(ours.model.denoiser.parameters(), theirs.model.denoiser.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_folders_of_any_name(tmp_path):
+    """Spaces, letters beyond ASCII, a link, a relative path: trained, gone on with, sampled."""
+    there = tmp_path / "a b" / "ü=ñ"
+    there.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(there)
+    for folder in ("'a b/ü=ñ/run 1'", "link/run"):
+        code, out = finish(*QUICK, f"dir={folder}", cwd=tmp_path)
+        assert code == 0, out
+        typed = [f"resume={folder.strip(chr(39))}", "trainer.max_steps=8"]
+        code, out = finish(*typed, cwd=tmp_path)
+        assert code == 0 and "going on from step 6" in out, out
+    code, out = finish("task=sample", "task.ckpt='a b/ü=ñ/run 1'", "dir=s", "task.n=2", cwd=tmp_path)
+    assert code == 0 and (tmp_path / "s" / "samples" / "grid.png").exists(), out
+
+
+def test_a_tracker_out_of_reach_costs_seconds(tmp_path, monkeypatch):
+    """No key, and a server that does not answer: offline, and it says so."""
+    for key, port in (("", 9), ("0" * 40, 9)):
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{port}")
+        monkeypatch.setenv("WANDB_API_KEY", key)
+        monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+        begun = time.time()
+        args = [a for a in QUICK if a != "logger=none"]
+        code, out = finish(*args, "logger.mode=online", f"dir=run{len(key)}", cwd=tmp_path)
+        assert code == 0 and "W&B is out of reach" in out and "wandb sync" in out, out
+        assert time.time() - begun < 40
+        assert list((tmp_path / f"run{len(key)}" / "wandb").glob("offline-run-*"))
+
+
+@pytest.mark.slow
+def test_a_thousand_evaluations_leave_no_memory_and_no_file_behind(tmp_path):
+    """Resident memory after 200 of them and after 1,000, and open files."""
+    code = """
+import os, sys
+sys.path[:0] = [PATH]
+from commands import composed, QUICK
+import torch
+torch.set_num_threads(1)
+from diffexp.experiment.job import run_job
+import diffexp.training.evaluate as evaluate
+
+kept, told = evaluate.Evaluate._evaluate, []
+
+def watched(self, trainer, module):
+    kept(self, trainer, module)
+    with open("/proc/self/statm") as file:
+        told.append((int(file.read().split()[1]) * 4096, len(os.listdir("/proc/self/fd"))))
+
+evaluate.Evaluate._evaluate = watched
+typed = [*QUICK, "evaluator.every=1", "trainer.max_steps=1000", "loader.batch_size=1437", "dir=run",
+         "trainer.log_every_n_steps=1", "callbacks.checkpoint.every=100"]
+cfg, choices = composed(typed)
+run_job(cfg, __import__("pathlib").Path("run"), typed, choices)
+print("told", len(told), *told[199], *told[-1])
+""".replace("PATH", repr(str(Path(__file__).parents[1])))
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=1500
+    )
+    line = next(line for line in done.stdout.splitlines() if line.startswith("told "))
+    count, *numbers = map(int, line.split()[1:])
+    memory, files, memory_after, files_after = numbers
+    assert count == 1000
+    assert memory_after < 1.02 * memory, (memory, memory_after)
+    assert files_after <= files

@@ -67,15 +67,16 @@ def _again(typed: list[str]) -> list[str]:
     if not given or given[-1] in ("auto", "never"):
         return typed
     from diffexp.experiment.foreign import typed_before
+    from diffexp.experiment.names import override, path_of
 
-    folder, now = Path(given[-1]).expanduser(), [t for t in typed if not t.startswith("resume=")]
+    folder, now = path_of(given[-1].strip("'\""), "resume"), [t for t in typed if not t.startswith("resume=")]
     try:
         before = typed_before(folder, any(t.startswith("plugins=") for t in now))
     except OSError as error:
         do = "give the folder of a run, which has checkpoints/ and overrides.yaml"
         raise ConfigError(f"there is no run in {folder}", "resume", do) from error
     kept = [t for t in before if not t.startswith(("dir=", "resume="))]
-    return [*kept, *now, f"dir={folder}", "resume=auto"]
+    return [*kept, *now, override("dir", folder), "resume=auto"]
 
 
 def _register() -> None:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from omegaconf import DictConfig, OmegaConf
 
+from diffexp.errors import ConfigError
 from diffexp.experiment.build import ALLOWED, build
 from diffexp.experiment.check import check
 from diffexp.experiment.record import SECRET, Record
@@ -56,7 +57,13 @@ def run_job(cfg: DictConfig, folder: Path, typed: list[str], choices: dict[str, 
     job = Job(config, folder, tuple(typed), chosen)  # type: ignore[arg-type]
     check(job.config, job.allowed)
     task: Task = job.build("task")
-    task.check(job)
+    try:
+        task.check(job)
+    except (AttributeError, TypeError) as error:
+        if not any("_target_" in text for text in typed):
+            raise
+        what = f"what was typed does not fit the rest: {error}"
+        raise ConfigError(what, "_target_", "name a class of the kind that the group has") from error
     if config.get("dry_run"):
         print(f"dry_run: all checks have passed; {config['name']} would be run in {folder}")
         return {}

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from diffexp.errors import DiffexpError
+from diffexp.experiment.names import override
 from diffexp.experiment.record import blotted
 from diffexp.experiment.store import append
 from diffexp.experiment.sweep import Cell
@@ -152,7 +153,7 @@ def _work(pipe: Connection, folder: Path, threads: int) -> None:
 
         progress.listener = listen
         # what Lightning starts again for the other ranks is this job, not the sweep
-        sys.argv = [command, *cell.typed, f"dir={cell.folder}"]
+        sys.argv = [command, *cell.typed, override("dir", cell.folder)]
         since = time.time()
         with _output_to(logs / f"{cell.id}.txt"):
             news, told = _tried(cell)

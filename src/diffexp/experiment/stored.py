@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from diffexp.errors import DataError
+from diffexp.experiment.names import path_of
 from diffexp.training.checkpoint import latest, read_checkpoint
 
 MODEL_FILE, CONFIG = "model.safetensors", "config.json"  # of task=export
@@ -21,7 +22,7 @@ def read(path: Path) -> dict[str, Any]:
 
 def find(path: str | Path) -> Path:
     """The checkpoint at `path`, or the last one of a run folder. Raises DataError."""
-    given = Path(path).expanduser()
+    given = path_of(path, "task.ckpt")
     inside = given / "checkpoints" / "last.ckpt"
     if not given.is_dir():
         return given

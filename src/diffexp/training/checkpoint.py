@@ -8,6 +8,7 @@ what lies there is one of the two.
 import hashlib
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Mapping
 from contextlib import nullcontext, suppress
@@ -215,7 +216,8 @@ class Checkpoint(Callback):
         if whole and self._asked(trainer):
             self._write(trainer, pl_module, last=True)
             what = f"stopped by {self._signals.heard or 'a signal'} at step {trainer.global_step}, saved"
-            raise Interrupted(what, str(self.path), f"python run.py resume={self.path.parent.parent} goes on")
+            run = shlex.quote(str(self.path.parent.parent))
+            raise Interrupted(what, str(self.path), f"python run.py resume={run} goes on")
 
     def asked(self) -> bool:
         """Whether a signal has asked this process to stop."""
