@@ -13,6 +13,7 @@ OPTIONS = [
 NEEDS = {
     "data=folder": ["data.path=here"],
     "data=npz": ["data.path=here.npz"],
+    "task=export": ["task.ckpt=run"],
     "task=sample": ["task.ckpt=run"],
     "task=evaluate": ["task.ckpt=run"],
     "task=encode": ["task.ckpt=run"],

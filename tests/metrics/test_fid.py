@@ -87,6 +87,7 @@ def test_the_card():
             "n_reference": 180,
             "data": "digits",
             "split": "test",
+            "statistics": None,
             "fingerprint": digits.fingerprint("test")[:12],
             "floor_n": 90,
         }
@@ -159,3 +160,33 @@ def test_features_that_are_not_finite_stop_it():
     extractor.body[-1].weight.data[0, 0] = torch.nan
     with pytest.raises(DataError, match="not finite"):
         MetricSet(100, extractor, [FID(cache=None)]).prepare(Digits())
+
+
+def test_statistics_of_a_file_are_those_of_the_split(tmp_path):
+    """As pytorch-fid and EDM write them: numpy's mean and covariance."""
+    import numpy as np
+
+    from diffexp.errors import DataError
+    from diffexp.metrics import extract
+    from diffexp.metrics.reference import read_statistics
+
+    data, net = Digits(), SmallClassifier("digits")
+    batches = list(data.batches("train", 500))
+    features = torch.cat([extract(net, batch.image) for batch in batches]).double().numpy()
+    path = tmp_path / "real.npz"
+    np.savez(path, mu=features.mean(0), sigma=np.cov(features, rowvar=False))
+    found = {}
+    for statistics in (None, str(path)):
+        fid = FID(cache=None, statistics=statistics)
+        fid.check(data, net)
+        fid.prepare(data, net, 100)
+        fid.update(batches[0].image, None, extract(net, batches[0].image))
+        found[statistics] = fid.compute()["fid_digits64"]
+        assert fid.card()["statistics"] == statistics and fid.card()["floor"] > 0
+    assert found[str(path)] == pytest.approx(found[None], rel=1e-7)
+    np.savez(path, mu=features.mean(0)[:10], sigma=np.eye(10))
+    with pytest.raises(DataError, match=r"shape \(10,\), and the extractor 64"):
+        read_statistics(str(path), 64)
+    np.savez(path, mu=np.array([{"a": 1}], dtype=object), sigma=np.eye(64))
+    with pytest.raises(DataError, match=r"cannot be read[\s\S]*real\.npz"):
+        read_statistics(str(path), 64)

@@ -25,7 +25,12 @@ class Job:
     @property
     def allowed(self) -> tuple[str, ...]:
         """The packages of which a `_target_` may be."""
-        return (*ALLOWED, *self.config.get("plugins", ()))
+        plugins = self.config.get("plugins", ())
+        if not isinstance(plugins, (list, tuple)) or not all(isinstance(p, str) and p for p in plugins):
+            raise ConfigError(
+                f"plugins={plugins}", "plugins", "give a list of packages: plugins=[my_package]"
+            )
+        return (*ALLOWED, *plugins)
 
     def build(self, key: str) -> Any:
         """The object of a top-level node."""

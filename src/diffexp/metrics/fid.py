@@ -25,14 +25,19 @@ _log = logging.getLogger(__name__)
 class FID:
     """Key fid_<extractor>. The card's floor is of n images if the reference has 2n, else of half of it.
 
-    reference: the split of real images. cache: folder of its statistics, or null for none.
+    reference: the split of real images. cache: folder of its statistics, or null for none. statistics: a .npz
+    with mu and sigma (pytorch-fid's, EDM's, or that of task=stats) in place of the split's; the floor is then
+    the FID of images of the split to them.
     """
 
     def __init__(
-        self, reference: Literal["train", "val", "test"] = "train", cache: str | None = real.CACHE
+        self,
+        reference: Literal["train", "val", "test"] = "train",
+        cache: str | None = real.CACHE,
+        statistics: str | None = None,
     ) -> None:
         self.reference: Literal["train", "val", "test"] = reference
-        self.cache = cache
+        self.cache, self.statistics = cache, statistics
         self._card: Card = {}
 
     def check(self, data: "DataSet", extractor: Extractor | None) -> None:
@@ -45,12 +50,17 @@ class FID:
         if count < 4:
             what = f"the {self.reference} split of {data.name} has {count} images: too few for FID"
             raise ConfigError(what, "metrics", "type metrics=none, or take another reference")
+        if self.statistics is not None:
+            real.read_statistics(self.statistics, extractor.dim)
 
     def prepare(self, data: "DataSet", extractor: Extractor | None, n: int) -> None:
         """The real statistics and the floor, from the cache or by extraction."""
         assert extractor is not None
-        self._real = real.whole(data, self.reference, extractor, self.cache)
-        count = int(self._real.n)
+        if self.statistics is None:
+            self._real = real.whole(data, self.reference, extractor, self.cache)
+        else:
+            self._real = real.read_statistics(self.statistics, extractor.dim)
+        count = len(data.split(self.reference))
         floor_n = min(n, count // 2)
         self._card = {
             "extractor": extractor.name,
@@ -60,6 +70,7 @@ class FID:
             "n_reference": count,
             "data": data.name,
             "split": self.reference,
+            "statistics": self.statistics,
             "fingerprint": data.fingerprint(self.reference)[:12],
             "floor": self._floor(data, extractor, floor_n),
             "floor_n": floor_n,
@@ -70,6 +81,9 @@ class FID:
         self.reset()
 
     def _floor(self, data: "DataSet", extractor: Extractor, n: int) -> float:
+        if self.statistics is not None:
+            return frechet_distance(real.part(data, self.reference, extractor, n), self._real)
+
         def make() -> dict[str, Tensor]:
             some = real.part(data, self.reference, extractor, n)
             return {"floor": torch.tensor(frechet_distance(some, self._real - some), dtype=torch.float64)}

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import (
@@ -28,6 +29,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from diffexp.errors import DataError
 from diffexp.metrics.extractor import Extractor, extract
 from diffexp.metrics.statistics import Statistics
 from diffexp.randomness import generator
@@ -60,6 +62,21 @@ def part(data: "DataSet", split: Split, extractor: Extractor, n: int) -> Statist
     chosen = torch.randperm(len(images), generator=generator(0, "floor"))[:n].sort().values
     batches = (images.batch(index) for index in chosen.split(BATCH))
     return _statistics(batches, n, f"{n} of {data.name} {split}", extractor)
+
+
+def read_statistics(path: str, dim: int) -> Statistics:
+    """From a .npz with mu, (dim,), and sigma, (dim, dim). Raises DataError."""
+    file, do = Path(path).expanduser(), "give a .npz with mu and sigma, of the features of the same extractor"
+    try:
+        with np.load(file, allow_pickle=False) as told:
+            mean, covariance = (torch.from_numpy(told[name]).double() for name in ("mu", "sigma"))
+            n = torch.tensor(float(told["n"]) if "n" in told.files else 1e6, dtype=torch.float64)
+    except Exception as error:  # OSError, KeyError, ValueError for pickles, BadZipFile, ...
+        raise DataError(f"these statistics cannot be read: {error}", str(file), do) from error
+    if mean.shape != (dim,) or covariance.shape != (dim, dim):
+        what = f"mu has shape {tuple(mean.shape)}, and the extractor {dim} features"
+        raise DataError(what, str(file), do)
+    return Statistics.of(n, n * mean, (n - 1) * covariance + n * torch.outer(mean, mean))
 
 
 def cached(folder: str | None, key: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
