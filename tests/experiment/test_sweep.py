@@ -279,3 +279,22 @@ def test_layout_of_the_table(swept, tmp_path, layout, heads):
     plan = json.loads((folder / "plan.json").read_text())
     store.write(tmp_path / "plan.json", json.dumps(plan | {"layout": layout}))
     assert pivot(tmp_path, "fid_digits64").heads == heads
+
+
+def test_what_a_sweep_file_overrides_counts_as_typed_for_each_job(tmp_path):
+    """A run that was trained with another sampler, and the row's own line typed again."""
+    train = [*QUICK, "sampler=ddpm", "dir=run"]
+    done = subprocess.run([sys.executable, str(RUN), *train], cwd=tmp_path, capture_output=True, timeout=120)
+    assert done.returncode == 0
+    file = ["-cd", str(CONF.parent / "sweeps"), "-cn", "eta_steps", "task.ckpt=run", "sampler.eta=0,1"]
+    code, out = sweep(*file, "sampler.steps=2", "metrics.n=20", "logger=none", "dir=sweep", cwd=tmp_path)
+    assert code == 0, out
+    (folder,) = (p.parent for p in tmp_path.rglob("results.jsonl"))
+    for row in rows(folder):
+        assert "sampler=ddim" in row["typed"] and "task=evaluate" in row["typed"]
+        assert row["results"]["cards"]["fid_digits64"]["sampler"].startswith("DDIM(steps=2")
+    typed = [*rows(folder)[0]["typed"], "dir=again"]
+    again = subprocess.run([sys.executable, str(RUN), *typed], cwd=tmp_path, capture_output=True, timeout=120)
+    assert again.returncode == 0
+    told = json.loads((tmp_path / "again" / "run.json").read_text())["results"]
+    assert told["fid_digits64"] == rows(folder)[0]["results"]["fid_digits64"]
