@@ -67,15 +67,14 @@ def _unknown_option(group: str, option: str, conf: Path) -> ConfigError:
 
 def before_imports(cfg: DictConfig) -> None:
     """What needs no torch to be seen: keys that must be set, interpolations that lead nowhere."""
-    for key in sorted(OmegaConf.missing_keys(cfg)):
-        raise ConfigError(f"{key} must be set", key, f"type {key}=...")
-    if cfg.task.get("ckpt", "") is None and cfg.network._target_.startswith("diffexp.networks."):
-        do = "type task.ckpt=..., a run folder; or network=ideal, gaussian or mixture, which need none"
-        raise ConfigError("task.ckpt must be set", "task.ckpt", do)
     try:
+        for key in sorted(OmegaConf.missing_keys(cfg)):
+            raise ConfigError(f"{key} must be set", key, f"type {key}=...")
         OmegaConf.to_container(cfg, resolve=True)
     except OmegaConfBaseException as error:
         what = " ".join(str(error).split("\n")[0].split())
-        raise ConfigError(
-            what, str(error.full_key or ""), "restore the group or key that it names"
-        ) from error
+        where = str(error.full_key or "")
+        raise ConfigError(what, where, "restore the group or key that it names") from error
+    if cfg.task.get("ckpt", "") is None and cfg.network._target_.startswith("diffexp.networks."):
+        do = "type task.ckpt=..., a run folder; or network=ideal, gaussian or mixture, which need none"
+        raise ConfigError("task.ckpt must be set", "task.ckpt", do)
