@@ -45,17 +45,18 @@ def finished(job: Job) -> dict[str, Any] | None:
     return told["results"] if told["state"] == "done" and wanted == had else None
 
 
-def told_divergence(job: Job, error: DivergedError) -> Path:
+def told_divergence(job: Job, error: DivergedError, rank: tuple[int, int] = (0, 1)) -> Path:
     """Writes divergence.json, and returns the checkpoint to go back to, for on_divergence=rollback and the
-    first time. Raises the error with the last good checkpoint in it otherwise.
+    first time, of a run on one rank. Raises the error with the last good checkpoint in it otherwise.
     """
     path, ckpt = job.folder / "divergence.json", latest(job.folder / "checkpoints")
-    again = path.exists()
-    write(path, json.dumps(error.details, indent=1) + "\n")
+    again = path.exists() and rank[1] == 1
+    if rank[0] == 0:
+        write(path, json.dumps(error.details, indent=1) + "\n")
     if ckpt is None:
         raise DivergedError(error.what, "there is no checkpoint before it", error.do) from error
     step = read_checkpoint(ckpt)["global_step"]
-    if job.config["on_divergence"] == "stop" or again:
+    if job.config["on_divergence"] == "stop" or again or rank[1] > 1:
         do = "it has gone back once; lower optimizer.lr" if again else error.do
         raise DivergedError(error.what, f"{ckpt}, of step {step}, is the last that is good", do) from error
     print(f"{error.what}\ngoing back to step {step}, with half the learning rate", flush=True)

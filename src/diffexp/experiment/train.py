@@ -86,7 +86,8 @@ class Train:
         try:
             _fit(trainer, module, loader, start(job))
         except DivergedError as error:
-            ckpt = told_divergence(job, error)  # raises it again, unless there is a way back
+            # raises it again, unless there is a way back
+            ckpt = told_divergence(job, error, (trainer.global_rank, trainer.world_size))
             record.results["rolled_back"] = error.details
             tracker.close()
             module = _module(job, loader)
