@@ -34,7 +34,8 @@ class Gaussian(nn.Module):
         x0 = unknown * (mean / self.std**2 + level.alpha * x / level.sigma**2)
         out = (x0 - c.c_skip * x) / c.c_out
         if self.variance.outputs == 2:
-            out = torch.cat([out, self._frac(t, unknown).expand_as(out)], 1)
+            frac = self.variance.channels(self._frac(t, unknown), self.schedule, t)
+            out = torch.cat([out, frac.expand_as(out)], 1)
         return out.to(x_in.dtype)
 
     def _frac(self, t, unknown):

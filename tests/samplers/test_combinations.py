@@ -21,7 +21,9 @@ from diffexp.diffusion import (
     Eps,
     FixedLarge,
     FixedSmall,
+    Learned,
     LearnedRange,
+    Mean,
     NoClip,
     Pixels,
     Static,
@@ -54,8 +56,8 @@ from diffexp.samplers import (
 )
 
 SCHEDULES = [linear, scaled_linear, quad, cosine, sigmoid, sigmoid_beta]
-PREDICTIONS = [Eps(), X0(), V(), EDM()]
-VARIANCES = [FixedSmall(), FixedLarge(), LearnedRange()]
+PREDICTIONS = [Eps(), X0(), V(), EDM(), Mean(linear())]
+VARIANCES = [FixedSmall(), FixedLarge(), LearnedRange(), Learned()]
 MEANS, STD = torch.tensor([-0.5, 0.5, 0.0], dtype=torch.float64), 0.1  # two classes, and both
 STEPS, SIZE = 4, 16
 ETAS, CLIPS = (0.0, 0.5, 1.0, "hat"), (NoClip(), Static(), Dynamic())
@@ -71,6 +73,8 @@ SOLVERS = [
 
 
 def model(schedule, prediction, variance):
+    if isinstance(prediction, Mean):
+        prediction = Mean(schedule)
     denoiser = gaussian(schedule, prediction, variance, MEANS, STD)
     return Model(denoiser, ClassLabel(), Pixels(), (1, SIZE, SIZE), 2)
 
