@@ -50,6 +50,7 @@ HEAVY = [
     (["network._target_=diffexp.networks.unet.torch.load"], 2, ["diffexp.networks.unet.torch.load"]),
     (["precision=fp16"], 2, ["float16 needs a CUDA device", "type precision=bf16"]),
     (["variance=learned_range"], 2, ["does not train a learned variance", "objective=hybrid"]),
+    (["+terms.lpips=3"], 2, ["lpips=3 is no term", "terms=lpips"]),
     (["sampler.steps=abc", "sampler.eta=x"], 2, ["2 problems", "sampler.steps=abc", "sampler.eta=x"]),
     (["task=sample", "task.ckpt=nowhere.ckpt"], 3, ["nowhere.ckpt"]),
     (["data=folder", "data.path=empty"], 3, ["empty"]),
@@ -90,6 +91,11 @@ def test_mistake_is_refused_before_work_begins(args, code, texts, tmp_path):
         assert text in told.stderr
     assert "Traceback" not in told.stderr
     assert not (tmp_path / "runs").exists()
+
+
+def test_nothing_is_left_where_a_job_works_in_its_folder(tmp_path):
+    told = run("hydra.job.chdir=true", "dry_run=true", "logger=none", cwd=tmp_path)
+    assert told.returncode == 0 and list(tmp_path.iterdir()) == []
 
 
 def test_help_lists_every_group_within_seconds(tmp_path):

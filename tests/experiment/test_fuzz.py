@@ -1,17 +1,15 @@
 """Random command lines: a valid run, or one clear message and exit code 2, and nothing is left behind."""
 
 import contextlib
-import io
+import multiprocessing
 import os
-import shutil
 import sys
+from pathlib import Path
 
 import pytest
 from commands import CONF
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-from diffexp.experiment import cli
 
 GROUPS = {
     folder.name: sorted(path.stem for path in folder.glob("*.yaml"))
@@ -48,46 +46,75 @@ OVERRIDE = st.one_of(
     ),
     st.text(min_size=1, max_size=20).filter(lambda text: not text.startswith("-")),
 )
+PRELOAD = [
+    "hydra", "lightning", "torchmetrics", "torch_fidelity", "torchvision", "sklearn.svm",
+    "diffexp.data", "diffexp.metrics", "diffexp.samplers", "diffexp.training", "diffexp.networks",
+    "diffexp.experiment.cli", "diffexp.experiment.train", "diffexp.experiment.mistakes",
+]  # fmt: skip
+SECONDS = 60
+"""In which a line must be answered."""
 
 
-def answered(typed):
-    """(exit code, what was said) of a command line, in this process; dry_run, so that nothing is trained."""
-    said, before, argv = io.StringIO(), dict(os.environ), sys.argv
+def answer(typed, folder, said):
+    """In a process of its own, forked from one that has imported everything, in an empty folder; dry_run, so
+    that nothing is trained.
+    """
+    from diffexp.experiment import cli
+
+    os.chdir(folder)
     sys.argv = ["run.py", *typed, "dry_run=true", "logger=none"]
-    try:
-        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
-            code = cli.main(CONF)
-    finally:
-        sys.argv = argv
-        os.environ.clear()
-        os.environ.update(before)
-    return code, said.getvalue()
+    with open(said, "w") as file, contextlib.redirect_stderr(file), contextlib.redirect_stdout(file):
+        code = cli.main(CONF)
+    sys.exit(code)
 
 
-def look(typed, where):
-    code, said = answered(typed)
-    assert code in (0, 2, 3, 5), (typed, code, said)  # 3, 5: a file that is not there, a network too large
-    assert "Traceback" not in said, (typed, said)
-    if code:
-        assert said.startswith("error: "), (typed, said)
-        assert "HYDRA_FULL_ERROR" not in said, (typed, said)
-    left = [p for p in where.iterdir() if p.name != ".hypothesis"]
-    for path in left:  # or the next one would be blamed
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-    assert left == [], typed
+class Lines:
+    """Answers command lines, each in its own process and its own folder."""
+
+    def __init__(self, where: Path):
+        self.where, self.count = where, 0
+        self.processes = multiprocessing.get_context("forkserver")
+        self.processes.set_forkserver_preload(PRELOAD)
+
+    def __call__(self, typed):
+        """What is wrong with the answer, or None."""
+        self.count += 1
+        folder, said = self.where / str(self.count), self.where / f"{self.count}.txt"
+        folder.mkdir()
+        process = self.processes.Process(target=answer, args=(typed, folder, said))
+        process.start()
+        process.join(SECONDS)
+        code, late = process.exitcode, process.is_alive()
+        process.kill()
+        text, left = said.read_text() if said.exists() else "", [p.name for p in folder.iterdir()]
+        for wrong, what in (
+            (late, f"no answer in {SECONDS} s"),
+            (code not in (0, 2, 3, 5), f"exit {code}"),  # 3, 5: a file not there, a network too large
+            ("Traceback" in text or "HYDRA_FULL_ERROR" in text, "a traceback"),
+            (bool(code) and not text.startswith("error: "), "no error:"),
+            (left, f"left behind: {left}"),
+        ):
+            if wrong:
+                return f"{what}: {typed}\n{text[:500]}"
+        return None
 
 
-@pytest.mark.slow  # and Hydra leaves its own logging behind in this process
-def test_any_command_line_is_answered(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    os.environ["WANDB_MODE"] = "offline"
-
+def run(lines, count):
     @settings(
-        max_examples=2000, deadline=None, derandomize=True, database=None,
+        max_examples=count, deadline=None, derandomize=True, database=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
     )  # fmt: skip
     @given(st.lists(OVERRIDE, min_size=1, max_size=3))
     def each(typed):
-        look(typed, tmp_path)
+        wrong = lines(typed)
+        assert wrong is None, wrong
 
     each()
+    return lines.count
+
+
+@pytest.mark.parametrize("count", [60, pytest.param(2000, marks=pytest.mark.slow)])
+def test_any_command_line_is_answered(tmp_path, monkeypatch, count):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert run(Lines(tmp_path), count) >= count

@@ -178,6 +178,20 @@ def test_likelihood_adds_up(trained, job):
     assert "fixed small" in page and "learned" not in page and "bits/dim of a step over t" in page
 
 
+def test_difference_of_likelihoods_is_taken_image_by_image(trained, job):
+    of = ["task=likelihood", f"task.ckpt={trained}", "task.n=20", "task.steps=20"]
+    first = job(*of, folder="first")
+    rows = (first / "likelihood_images.csv").read_text().splitlines()
+    bits = [float(row.split(",")[1]) for row in rows[1:]]
+    told = results(first)["results"]
+    assert rows[0] == "index,bits_per_dim" and sum(bits) / 20 == pytest.approx(told["bpd"], rel=1e-6)
+    raw = results(job(*of, "task.ema=false", f"task.against={first}", folder="raw"))["results"]
+    assert raw["difference"] == pytest.approx(raw["bpd"] - told["bpd"], abs=1e-6) and raw["difference"] != 0
+    assert 0 < raw["difference_half_width"] < raw["bpd_half_width"]
+    with pytest.raises(DataError, match="no bits of images here"):
+        job(*of, f"task.against={trained}", folder="none")
+
+
 def test_likelihood_by_the_flow(trained, job):
     """With the exact trace, and with probes: within the error that the probes have."""
     of = ["task=likelihood", f"task.ckpt={trained}", "task.n=4", "task.method=flow"]

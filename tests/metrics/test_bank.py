@@ -7,7 +7,7 @@ import torch
 
 from diffexp.data import Digits
 from diffexp.errors import ConfigError
-from diffexp.metrics import KID, FIDInfinity, Manifold, SmallClassifier
+from diffexp.metrics import KID, Extractor, FIDInfinity, Inception, InceptionScore, Manifold, SmallClassifier
 
 
 def normal(n, dim=8, shift=0.0, scale=1.0, seed=0):
@@ -30,7 +30,7 @@ def test_kid_of_one_distribution_is_nothing_and_of_two_what_the_kernel_says():
 
     zero = torch.zeros(dim)
     want = expected(zero, zero) + expected(m, m) - 2 * expected(zero, m)
-    found = KID(subsets=200, subset_size=1000).of(normal(9000, dim, seed=1), normal(9000, dim, 0.5, seed=2))
+    found = KID(subsets=60, subset_size=1000).of(normal(9000, dim, seed=1), normal(9000, dim, 0.5, seed=2))
     assert found["kid"] == pytest.approx(want, rel=0.06)
 
 
@@ -76,7 +76,36 @@ def test_fid_at_infinity_is_less_biased_than_fid():
     assert shifted["fid_inf"] == pytest.approx(16 * 0.25, rel=0.12)
 
 
-@pytest.mark.parametrize("make", [KID, Manifold, FIDInfinity])
+class Classes(Extractor):
+    """Features that are logits of ten classes."""
+
+    classifies, dim = True, 10
+
+    def logits(self, features):
+        return features
+
+    @property
+    def device(self):
+        return torch.device("cpu")
+
+
+def test_inception_score_is_the_number_of_classes_that_are_found():
+    score = InceptionScore(splits=1)
+    score._extractor = Classes()
+    sure = 60 * torch.eye(10)[torch.arange(400) % 10]
+    assert score.of(sure, sure)["inception_score"] == pytest.approx(10)
+    assert score.of(sure, sure[::2])["inception_score"] == pytest.approx(5)
+    assert score.card()["real"] == pytest.approx(10)
+    parts = InceptionScore(splits=4)
+    parts._extractor = Classes()
+    assert 0 < parts.of(sure, sure)["inception_score_std"] < 0.3  # of random images
+    unsure = score.of(sure, torch.zeros(400, 10))
+    assert unsure["inception_score"] == pytest.approx(1) and unsure["inception_score_std"] < 1e-9
+    with pytest.raises(ConfigError, match="inception768 finds no classes"):
+        score.check(Digits(), Inception(768))
+
+
+@pytest.mark.parametrize("make", [KID, Manifold, FIDInfinity, InceptionScore])
 def test_each_runs_on_digits_with_a_card(make, tmp_path):
     data, extractor = Digits(), SmallClassifier("digits")
     metric = make(reference="train", cache=str(tmp_path))

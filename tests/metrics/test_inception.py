@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from diffexp.data import CIFAR10
 from diffexp.errors import ConfigError, DataError
-from diffexp.metrics import Inception, Statistics, extract, frechet_distance
+from diffexp.metrics import KID, Inception, Manifold, Statistics, extract, frechet_distance
 from diffexp.metrics.inception import FILE
 
 
@@ -48,41 +48,75 @@ def loaded(weights, feature, shape=(3, 32, 32)):
     return extractor
 
 
-def fids(weights, feature, a, b):
-    """Ours, and torch-fidelity's of the same images."""
+def measured(weights, feature, a, b):
+    """(ours, torch-fidelity's) of the same images, each metric."""
     from torch_fidelity import calculate_metrics
 
     extractor = loaded(weights, feature)
-    both = [Statistics(extractor.dim) for _ in range(2)]
+    both, features = [Statistics(extractor.dim) for _ in range(2)], []
     for statistics, images in zip(both, (a, b), strict=True):
-        statistics.update(extract(extractor, images))
+        features.append(extract(extractor, images))
+        statistics.update(features[-1])
+    ours = {"fid": frechet_distance(*both)}
+    for metric in (KID(subsets=10, subset_size=20), Manifold(k=3)):
+        ours |= metric.of(features[1], features[0])  # input1 is what was generated
     theirs = calculate_metrics(
         input1=Rows(a),
         input2=Rows(b),
         fid=True,
+        kid=True,
+        prc=True,
+        kid_subsets=10,
+        kid_subset_size=20,
+        prc_neighborhood=3,
+        feature_extractor="inception-v3-compat",
         feature_layer_fid=str(feature),
+        feature_layer_kid=str(feature),
+        feature_layer_prc=str(feature),
         feature_extractor_weights_path=weights,
         cuda=False,
         cache=False,
         verbose=False,
         save_cpu_ram=True,
     )
-    return frechet_distance(*both), theirs["frechet_inception_distance"]
+    names = {"fid": "frechet_inception_distance", "kid": "kernel_inception_distance_mean",
+        "kid_std": "kernel_inception_distance_std", "precision": "precision", "recall": "recall"}  # fmt: skip
+    return [(ours[key], theirs[name]) for key, name in names.items()]
 
 
 @pytest.mark.filterwarnings("default")  # torch-fidelity's own
-def test_fid_of_photographs_is_that_of_torch_fidelity(weights, photographs):
-    ours, theirs = fids(weights, 768, photographs[:48], photographs[48:96])
-    assert ours == pytest.approx(theirs, abs=1e-3)
-    assert ours > 0.1
+def test_metrics_of_photographs_are_those_of_torch_fidelity(weights, photographs):
+    found = measured(weights, 768, photographs[:24], photographs[24:48])
+    for ours, theirs in found:
+        assert ours == pytest.approx(theirs, abs=1e-3)
+    (fid, _), (kid, _), _, (precision, _), _ = found
+    assert fid > 0.1 and abs(kid) > 1e-5 and 0.2 < precision < 1
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("feature", [64, 192, 768])
-def test_fid_of_more_photographs_is_that_of_torch_fidelity(weights, photographs, feature):
-    ours, theirs = fids(weights, feature, photographs[:512], photographs[512:1024])
-    assert ours == pytest.approx(theirs, abs=1e-3)
+def test_metrics_of_more_photographs_are_those_of_torch_fidelity(weights, photographs, feature):
+    for ours, theirs in measured(weights, feature, photographs[:512], photographs[512:1024]):
+        assert ours == pytest.approx(theirs, abs=1e-3)
+
+
+@pytest.mark.filterwarnings("default")
+def test_logits_are_those_of_torch_fidelity(weights, tmp_path):
+    """With random numbers where this file has none, in the last layers."""
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3 as Theirs
+
+    draw, state = torch.Generator().manual_seed(0), torch.load(weights, weights_only=True)
+    for name, value in state.items():
+        if not value.isfinite().all():
+            state[name] = torch.rand(value.shape, generator=draw) / 10
+    torch.save(state, file := tmp_path / "whole.pth")
+    images = torch.randint(256, (2, 3, 32, 32), generator=draw, dtype=torch.uint8)
+    want = Theirs("x", ["logits_unbiased"], feature_extractor_weights_path=str(file))(images)[0]
+    extractor = loaded(str(file), 2048)
+    assert extractor.classifies and not Inception(768).classifies
+    found = extractor.logits(extract(extractor, images))
+    assert (found - want).abs().max() < 1e-4 * want.abs().max()
 
 
 def test_names_and_layers(weights, photographs):

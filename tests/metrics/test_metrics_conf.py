@@ -24,9 +24,16 @@ def build(*overrides):
         ("mnist", "mnist64", ["FID", "ClassifierAccuracy"]),
         ("fashion_mnist", "fashion64", ["FID", "ClassifierAccuracy"]),
         ("inception", "inception2048", ["FID"]),
-        ("digits_all", "digits64", ["FID", "SVMAccuracy", "FIDInfinity", "KID", "Manifold"]),
-        ("inception_all", "inception2048", ["FID", "FIDInfinity", "KID", "Manifold"]),
+        (
+            "digits_all",
+            "digits64",
+            ["FID", "SVMAccuracy", "FIDInfinity", "KID", "Manifold", "InceptionScore"],
+        ),
+        ("inception_all", "inception2048", ["FID", "FIDInfinity", "KID", "Manifold", "InceptionScore"]),
         ("inception768", "inception768", ["FID"]),
+        ("dinov2", "dinov2-large", ["FID", "KID", "Manifold"]),
+        ("clip", "clip-vit-large-patch14-336", ["CMMD", "FID"]),
+        ("clip_score", "clip-vit-base-patch16", ["CLIPScore", "CMMD"]),
         ("none", None, []),
     ],
 )
@@ -41,6 +48,9 @@ def test_each_option_builds(option, extractor, metrics):
 def test_every_file_is_among_them():
     names = {
         "digits_all",
+        "dinov2",
+        "clip",
+        "clip_score",
         "inception_all",
         "digits",
         "mnist",

@@ -81,6 +81,11 @@ class Objective(nn.Module):
             raise ConfigError("the bound is a sum over the steps of the chain", "times", do)
         self.weighting, self.times, self.simple, self.vlb = weighting, times, simple, vlb
         self.terms = dict(terms or {})
+        for name, term in self.terms.items():
+            if not callable(term):
+                raise ConfigError(
+                    f"{name}={term} is no term", f"terms.{name}", "type terms=lpips or terms=none"
+                )
 
     def check(self, variance: Variance) -> None:
         """Raises ConfigError for a variance that this objective would not train, or has not to train."""

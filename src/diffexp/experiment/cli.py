@@ -113,6 +113,7 @@ def _run(cfg: DictConfig) -> None:
 
         run_job(cfg, folder, list(told.overrides.task), dict(told.runtime.choices))
     finally:
+        os.chdir(told.runtime.cwd)  # hydra.job.chdir=true works in the folder
         _remove_if_empty(folder)
 
 

@@ -5,8 +5,9 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +18,29 @@ from rich.table import Table
 
 from diffexp.errors import ConfigError, DiffexpError
 from diffexp.experiment import cli
-from diffexp.experiment.pool import News, run_all
+from diffexp.experiment.build import build
+from diffexp.experiment.pool import run_all
 from diffexp.experiment.store import alone, rows
 from diffexp.experiment.sweep import Cell, identity, left, varying, write_plan
+from diffexp.experiment.work import News
 
 Composed = tuple[DictConfig, list[str], dict[str, Any]]
+Runner = Callable[[Callable[[], bool]], Iterator[News]]
+"""Told whether to stop."""
 
 
-def launch(config: DictConfig, composed: Sequence[Composed], jobs: int, threads: int | None) -> None:
+def launch(
+    config: DictConfig,
+    composed: Sequence[Composed],
+    jobs: int,
+    threads: int | None,
+    cluster: DictConfig | None = None,
+) -> None:
     """Runs the jobs of a sweep; what fails is told, and raises at the end. Raises DiffexpError."""
     if jobs < 1:
         raise ConfigError(f"jobs={jobs}", "hydra.launcher.jobs", "give 1 or more")
     folder = Path(str(config.hydra.sweep.dir))
+    there = None if cluster is None else _cluster(cluster)
     with alone(folder):
         chosen = _chosen(config)
         cells = [_cell(folder, cfg, [*chosen, *typed], choices) for cfg, typed, choices in composed]
@@ -38,9 +50,25 @@ def launch(config: DictConfig, composed: Sequence[Composed], jobs: int, threads:
         todo = left(folder, cells)
         done = len(cells) - len(todo)
         print(f"{len(cells)} jobs, {done} of them done before: {folder}/", flush=True)
-        cores, told = len(os.sched_getaffinity(0)), int(os.environ.get("OMP_NUM_THREADS") or 0)
-        stopped = _run(folder, cells, todo, jobs, threads or told or max(1, cores // jobs))
+        stopped = _run(folder, cells, len(todo), _runner(folder, todo, jobs, threads, there))
         _end(folder, cells, stopped)
+
+
+def _cluster(node: DictConfig) -> Any:
+    made = build(OmegaConf.to_container(node, resolve=True), "hydra.launcher.cluster")
+    made.check()
+    return made
+
+
+def _runner(folder: Path, todo: list[Cell], jobs: int, threads: int | None, there: Any) -> Runner:
+    """What runs the jobs, and yields what happens."""
+    cores, told = len(os.sched_getaffinity(0)), int(os.environ.get("OMP_NUM_THREADS") or 0)
+    if there is None:
+        return partial(run_all, folder, todo, jobs, threads or told or max(1, cores // jobs))
+    from diffexp.experiment.cluster import run_on
+
+    each = threads or max(1, round(getattr(there, "cpus", 0)) or told or cores // jobs)
+    return partial(run_on, there, folder, todo, jobs, each)
 
 
 def _chosen(config: DictConfig) -> list[str]:
@@ -74,14 +102,14 @@ def _cell(folder: Path, cfg: DictConfig, typed: list[str], choices: dict[str, An
     return Cell(key, tuple(typed), config, chosen, place)  # type: ignore[arg-type]
 
 
-def _run(folder: Path, cells: Sequence[Cell], todo: list[Cell], jobs: int, threads: int) -> bool:
+def _run(folder: Path, cells: Sequence[Cell], todo: int, runner: Runner) -> bool:
     """Whether it was stopped before its end."""
     from diffexp.experiment.report import refresh
 
-    screen, keys = _Screen(len(cells), len(cells) - len(todo)), varying(cells)
+    screen, keys = _Screen(len(cells), len(cells) - todo), varying(cells)
     ready, cost = 0.0, 0.0
     with _interruptible() as stopping, screen:
-        for news in run_all(folder, todo, jobs, threads, stopping):
+        for news in runner(stopping):
             ended = news.kind in ("done", "failed")
             screen.hear(news, _name(news.cell, keys), rows(folder) if ended else {})
             # with many cells a report takes seconds: a thirtieth of the time is for it

@@ -17,7 +17,7 @@ from torch import Tensor
 from diffexp.data import DataSet
 from diffexp.diffusion import Clipped, Pixels, bound, flow
 from diffexp.diffusion.likelihood import Bits, bits_per_dim
-from diffexp.errors import ConfigError
+from diffexp.errors import ConfigError, DataError
 from diffexp.experiment.build import build
 from diffexp.experiment.curves import Line, curves, page
 from diffexp.experiment.job import Job
@@ -26,6 +26,7 @@ from diffexp.experiment.restore import Restored, device_of, ready
 from diffexp.experiment.screen import counting, near, say
 from diffexp.randomness import Noise, key
 
+IMAGES = "likelihood_images.csv"
 CDF = {"erf": torch.special.ndtr, "tanh": bound.tanh_cdf}
 
 
@@ -36,6 +37,9 @@ class Likelihood:
     method=bound: steps: terms, None for all of the chain, else one at random in each of as many parts;
     decoder: the normal distribution function, or its approximation in the papers' code. method=flow: probes
     of the divergence, 0 for the exact trace; tolerance: of the solver, relative and absolute.
+
+    against: the folder of another such run, of the same images: tells the difference image by image, whose
+    interval is far narrower than those of the two.
     """
 
     ckpt: str | None = None
@@ -47,6 +51,7 @@ class Likelihood:
     decoder: Literal["erf", "tanh"] = "erf"
     probes: int = 1
     tolerance: float = 1e-5
+    against: str | None = None
 
     def __post_init__(self) -> None:
         if self.n < 2 or (self.steps is not None and self.steps < 2):
@@ -63,6 +68,8 @@ class Likelihood:
 
     def check(self, job: Job) -> None:
         device_of(job)
+        if self.against is not None:
+            _images(Path(self.against))
         restored, _, data = self._ready(job)
         data.check()
         if tuple(data.shape) != tuple(restored.model.shape):
@@ -81,9 +88,18 @@ class Likelihood:
         restored.model.denoiser.to(device_of(job))
         record.results |= {"split": self.split, "method": self.method}
         if self.method == "flow":
-            _tell_flow(job, record, self._flow(job, restored, data), self)
+            found = self._flow(job, restored, data)
+            _tell_flow(job, record, found, self)
         else:
-            _tell_bound(job, record, restored, self._bound(job, restored, clip, data))
+            bits = self._bound(job, restored, clip, data)
+            found = bits.total
+            _tell_bound(job, record, restored, bits)
+        shown = torch.cat([index for _, _, index in self._batches(job, restored, data)]).tolist()
+        each = dict(zip(shown, found.tolist(), strict=True))
+        _written(job.folder / IMAGES, [{"index": i, "bits_per_dim": value} for i, value in each.items()])
+        if self.against is not None:
+            record.results |= _difference(each, Path(self.against))
+        say(f"everything: {near(job.folder)}/")
 
     def _batches(
         self, job: Job, restored: Restored, data: DataSet
@@ -147,7 +163,6 @@ def _tell_flow(job: Job, record: Record, bits: Tensor, how: Likelihood) -> None:
     trace = f"{how.probes} probes" if how.probes else "the exact trace"
     say(f"{mean:.4f} bits/dim of {len(bits)} {how.split} images by the flow ({trace}), "
         f"95 % interval {mean - half:.4f} to {mean + half:.4f}")  # fmt: skip
-    say(f"everything: {near(job.folder)}/")
 
 
 def _tell_bound(job: Job, record: Record, restored: Restored, bits: Bits) -> None:
@@ -180,7 +195,31 @@ def _tell_bound(job: Job, record: Record, restored: Restored, bits: Bits) -> Non
         f"{mean:.4f}", interval, f"{values['L_T']:.2e}", f"{values['L_t']:.4f}", f"{values['L_0']:.4f}"
     )
     Console().print(table)
-    say(f"each term: {near(path)}, {near(picture)}   everything: {near(job.folder)}/")
+    say(f"each term: {near(path)}, {near(picture)}")
+
+
+def _images(folder: Path) -> dict[int, float]:
+    """The bits per dimension of each image, by its number. Raises DataError."""
+    path = folder.expanduser() / IMAGES
+    try:
+        with path.open(newline="") as file:
+            return {int(row["index"]): float(row["bits_per_dim"]) for row in csv.DictReader(file)}
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        do = "give the folder of a run of task=likelihood"
+        raise DataError(f"there are no bits of images here ({error})", str(path), do) from error
+
+
+def _difference(mine: dict[int, float], folder: Path) -> dict[str, Any]:
+    """How much fewer or more bits each image needs than in another run. Raises DataError."""
+    other = _images(folder)
+    both = torch.tensor([mine[i] - other[i] for i in mine if i in other], dtype=torch.float64)
+    if len(both) < 2:
+        do = "give a run of the same split and n"
+        raise DataError("no images are in both", str(folder / IMAGES), do)
+    mean, half = _interval(both)
+    say(f"{mean:+.4f} bits/dim against {near(folder)}, of the same {len(both)} images, "
+        f"95 % interval {mean - half:+.4f} to {mean + half:+.4f}")  # fmt: skip
+    return {"difference": mean, "difference_half_width": half, "against": str(folder)}
 
 
 def _rows(bits: Bits, T: int) -> Iterator[dict[str, float]]:

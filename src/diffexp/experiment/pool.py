@@ -5,36 +5,16 @@ the imports, the model, the extractor. A process that dies costs the job it was 
 import contextlib
 import ctypes
 import multiprocessing as mp
-import os
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
 
-from diffexp.errors import DiffexpError
-from diffexp.experiment.names import override
-from diffexp.experiment.record import blotted
 from diffexp.experiment.store import append
 from diffexp.experiment.sweep import Cell
-
-KILLED = 137
-
-
-@dataclass(frozen=True)
-class News:
-    """Of a cell: started, told (text, done of total), done or failed (text, code)."""
-
-    cell: Cell
-    kind: str
-    text: str = ""
-    done: int = 0
-    total: int = 0
-    code: int = 0
+from diffexp.experiment.work import KILLED, News, perform, row, trains
 
 
 class _Worker:
@@ -112,24 +92,6 @@ def _heard(folder: Path, worker: _Worker) -> Iterator[News]:
     yield News(cell, "failed", text, code=KILLED)
 
 
-def trains(cell: Cell) -> bool:
-    """Whether a job leaves a process that no other job may use: Lightning's ranks, seeds and signals."""
-    return str(cell.config["task"]["_target_"]).endswith(".Train")
-
-
-def row(cell: Cell, since: float, state: str, **more: Any) -> dict[str, Any]:
-    """What results.jsonl says of a job."""
-    return {
-        "id": cell.id,
-        "state": state,
-        "typed": blotted(cell.typed),
-        "folder": f"jobs/{cell.folder.name}",
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(since)),
-        "seconds": round(time.time() - since, 2),
-        **more,
-    }
-
-
 def _work(pipe: Connection, folder: Path, threads: int) -> None:
     """The process. It dies with the launcher, and leaves Ctrl-C to it."""
     with contextlib.suppress(OSError, AttributeError):
@@ -140,8 +102,7 @@ def _work(pipe: Connection, folder: Path, threads: int) -> None:
     from diffexp.training import progress
 
     torch.set_num_threads(threads)
-    command, logs = sys.argv[0], folder / "logs"
-    logs.mkdir(exist_ok=True)
+    command = sys.argv[0]
     while True:
         try:
             cell: Cell = pipe.recv()
@@ -152,53 +113,6 @@ def _work(pipe: Connection, folder: Path, threads: int) -> None:
             pipe.send(News(cell, "told", text, done, total))
 
         progress.listener = listen
-        # what Lightning starts again for the other ranks is this job, not the sweep
-        sys.argv = [command, *cell.typed, override("dir", cell.folder)]
-        since = time.time()
-        with _output_to(logs / f"{cell.id}.txt"):
-            news, told = _tried(cell)
-        if os.environ.get("LOCAL_RANK", "0") == "0":
-            append(folder, row(cell, since, news.kind, **told))
-        pipe.send(news)
+        pipe.send(perform(folder, cell, command))
         if trains(cell):
             return
-
-
-def _tried(cell: Cell) -> tuple[News, dict[str, Any]]:
-    from omegaconf import OmegaConf
-
-    from diffexp.experiment.job import run_job
-
-    try:
-        results = run_job(OmegaConf.create(cell.config), cell.folder, list(cell.typed), cell.choices)
-        if "picture" in results:  # a sweep's folder may be moved
-            results["picture"] = os.path.relpath(results["picture"], cell.folder)
-        return News(cell, "done"), {"results": results}
-    except DiffexpError as error:
-        code, text = error.code, str(error)
-    except (KeyboardInterrupt, SystemExit):
-        code, text = 75, "stopped"
-    except Exception as error:
-        traceback.print_exc()
-        code, text = 1, f"{type(error).__name__}: {error}"
-    print(f"error: {text}", file=sys.stderr)
-    return News(cell, "failed", text, code=code), {"error": text, "code": code}
-
-
-@contextlib.contextmanager
-def _output_to(path: Path) -> Iterator[None]:
-    """What this process prints goes to a file meanwhile."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    kept = os.dup(1), os.dup(2)
-    with path.open("ab") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    try:
-        yield
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        for old, number in zip(kept, (1, 2), strict=True):
-            os.dup2(old, number)
-            os.close(old)

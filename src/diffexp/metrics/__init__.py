@@ -2,30 +2,38 @@
 
 from diffexp.metrics.accuracy import ClassifierAccuracy
 from diffexp.metrics.classifier import SmallClassifier
+from diffexp.metrics.clip_metrics import CMMD, CLIPScore
 from diffexp.metrics.evaluator import Evaluation, Evaluator
 from diffexp.metrics.extractor import Extractor, extract
 from diffexp.metrics.fid import FID
 from diffexp.metrics.fid_infinity import FIDInfinity
 from diffexp.metrics.inception import Inception
+from diffexp.metrics.inception_score import InceptionScore
 from diffexp.metrics.kid import KID
 from diffexp.metrics.lpips import LPIPS
 from diffexp.metrics.manifold import Manifold
 from diffexp.metrics.metric import Card, Metric
 from diffexp.metrics.metric_set import MetricSet
+from diffexp.metrics.pretrained import Clip, Dinov2
 from diffexp.metrics.statistics import Statistics, frechet_distance
 from diffexp.metrics.svm import SVMAccuracy
 
 __all__ = [
+    "CMMD",
     "FID",
     "KID",
     "LPIPS",
+    "CLIPScore",
     "Card",
     "ClassifierAccuracy",
+    "Clip",
+    "Dinov2",
     "Evaluation",
     "Evaluator",
     "Extractor",
     "FIDInfinity",
     "Inception",
+    "InceptionScore",
     "Manifold",
     "Metric",
     "MetricSet",

@@ -71,6 +71,13 @@ class SmallClassifier(Extractor):
         """uint8 (B, 1, H, W) -> float32 (B, 64)."""
         return self.body(images.float() / 127.5 - 1)
 
+    classifies = True
+
+    def logits(self, features: Tensor) -> Tensor:
+        """float (B, 64) -> (B, classes)."""
+        with torch.no_grad():
+            return self.head(features)
+
     def classify(self, features: Tensor) -> Tensor:
         """float (B, 64) -> int64 (B,), the class of each."""
         return self.head(features).argmax(1)

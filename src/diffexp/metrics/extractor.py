@@ -20,6 +20,13 @@ class Extractor(nn.Module):
     dim: int
     sha256: str
 
+    classifies = False
+    """Whether it has `logits`."""
+
+    def logits(self, features: Tensor) -> Tensor:
+        """float (B, dim) -> (B, classes) of an extractor that classifies."""
+        raise NotImplementedError
+
     def check(self, shape: tuple[int, int, int]) -> None:
         """Before training: the weights are here and take images of `shape`. Raises DataError, ConfigError."""
         raise NotImplementedError

@@ -40,7 +40,7 @@ class Inception(Extractor):
         if feature not in (64, 192, 768, 2048):
             what = f"the FID Inception has no layer of {feature} features"
             raise ConfigError(what, "metrics.extractor.feature", "type 64, 192, 768 or 2048")
-        self.name, self.dim = f"inception{feature}", int(feature)
+        self.name, self.dim, self.classifies = f"inception{feature}", int(feature), feature == 2048
         self.weights, self.sha256 = weights, ""
         self._expected = sha256 or (None if weights else OFFICIAL)
         self._net: Any = None
@@ -69,6 +69,10 @@ class Inception(Extractor):
         """uint8 (B, 1 or 3, H, W) -> float32 (B, feature). After `check`."""
         images = images.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
         return self._net(images)[0]
+
+    def logits(self, features: Tensor) -> Tensor:
+        """float (B, 2048) -> (B, 1008), without the bias, as in the score of the papers."""
+        return features @ self._net.fc.weight.T
 
 
 def _found(weights: str | None) -> Path:

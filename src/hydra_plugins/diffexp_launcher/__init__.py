@@ -15,13 +15,14 @@ from omegaconf import DictConfig, open_dict
 
 @dataclass
 class Conf:
-    """jobs: at a time; threads: of torch in each, null for OMP_NUM_THREADS, or an equal share of the
-    cores.
+    """jobs: at a time; threads: of torch in each, null for OMP_NUM_THREADS, or an equal share of the cores;
+    cluster: where they run, null for processes of this machine.
     """
 
     _target_: str = "hydra_plugins.diffexp_launcher.DiffexpLauncher"
     jobs: int = 1
     threads: int | None = None
+    cluster: Any = None
 
 
 ConfigStore.instance().store(group="hydra/launcher", name="diffexp", node=Conf, provider="diffexp")
@@ -30,8 +31,8 @@ ConfigStore.instance().store(group="hydra/launcher", name="diffexp", node=Conf, 
 class DiffexpLauncher(Launcher):
     """Composes the jobs as Hydra does; the rest is diffexp.experiment.launch."""
 
-    def __init__(self, jobs: int = 1, threads: int | None = None) -> None:
-        self.jobs, self.threads = jobs, threads
+    def __init__(self, jobs: int = 1, threads: int | None = None, cluster: Any = None) -> None:
+        self.jobs, self.threads, self.cluster = jobs, threads, cluster
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.context, self.config = hydra_context, config
@@ -47,5 +48,5 @@ class DiffexpLauncher(Launcher):
                 typed, choices = list(cfg.hydra.overrides.task), dict(cfg.hydra.runtime.choices)
                 del cfg["hydra"]
             composed.append((cfg, typed, choices))
-        launch(self.config, composed, self.jobs, self.threads)
+        launch(self.config, composed, self.jobs, self.threads, self.cluster)
         return [JobReturn(_return_value=None, status=JobStatus.COMPLETED) for _ in composed]

@@ -1,0 +1,210 @@
+"""Jobs of a sweep on a cluster: submitted, looked after, and submitted again when they were preempted.
+
+All machines see the folder of the sweep; each job writes its own row, as it does without a cluster.
+"""
+
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from diffexp.errors import ConfigError
+from diffexp.experiment.store import append
+from diffexp.experiment.sweep import Cell
+from diffexp.experiment.work import KILLED, STOPPED, News, perform, row
+
+POLL = 1.0  # seconds
+AGAIN = 20  # times that a job may be preempted
+
+
+class Lost(Exception):
+    """A job has ended without an answer."""
+
+
+class Cluster(Protocol):
+    """Where jobs run. A ticket is what it gives for one."""
+
+    def check(self) -> None:
+        """Raises ConfigError where its library is not installed, or it cannot be had."""
+        ...
+
+    def submit(self, job: Callable[[], News]) -> Any: ...
+
+    def ended(self, ticket: Any) -> bool: ...
+
+    def answer(self, ticket: Any) -> News:
+        """Of a job that has ended. Raises Lost."""
+        ...
+
+    def cancel(self, ticket: Any) -> None: ...
+
+
+class OnNode:
+    """What the other machine calls. submitit asks `checkpoint` what to do when it preempts a job that does
+    not save by itself: the same again.
+    """
+
+    def __init__(self, folder: Path, cell: Cell, threads: int) -> None:
+        self.folder, self.cell, self.threads = folder.resolve(), cell, threads
+        self.command, self.cwd = str(Path(sys.argv[0]).resolve()), Path.cwd()
+
+    def __call__(self) -> News:
+        import torch
+
+        os.chdir(self.cwd)  # of which the paths that were typed are
+
+        torch.set_num_threads(self.threads)
+        return perform(self.folder, self.cell, self.command)
+
+    def checkpoint(self, *_: Any) -> Any:
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+
+def run_on(
+    cluster: Cluster,
+    folder: Path,
+    cells: Sequence[Cell],
+    jobs: int,
+    threads: int,
+    stopping: Callable[[], bool],
+) -> Iterator[News]:
+    """Has at most `jobs` of the cells in the cluster's queue, and yields what happens; when `stopping`, no
+    more are submitted. What is left at an exception is cancelled.
+    """
+    waiting, times = list(cells), Counter[str]()
+    running: list[tuple[Any, Cell, float]] = []
+    try:
+        while waiting or running:
+            while waiting and not stopping() and len(running) < jobs:
+                cell = waiting.pop(0)
+                running.append((cluster.submit(OnNode(folder, cell, threads)), cell, time.time()))
+                yield News(cell, "started")
+            if not running:
+                return
+            time.sleep(POLL)
+            for ended in [r for r in running if cluster.ended(r[0])]:
+                running.remove(ended)
+                news = _answer(cluster, folder, *ended)
+                if news.code == STOPPED and times[news.cell.id] < AGAIN and not stopping():
+                    times[news.cell.id] += 1
+                    waiting.insert(0, news.cell)  # it goes on from where it was saved
+                else:
+                    yield news
+    finally:
+        for ticket, _, _ in running:
+            cluster.cancel(ticket)
+
+
+def _answer(cluster: Cluster, folder: Path, ticket: Any, cell: Cell, since: float) -> News:
+    try:
+        return cluster.answer(ticket)
+    except Lost as lost:
+        append(folder, row(cell, since, "failed", error=str(lost), code=KILLED))
+        return News(cell, "failed", str(lost), code=KILLED)
+
+
+class Submitit:
+    """Slurm, or processes of this machine that submitit looks after as it does after those of Slurm.
+
+    kind: slurm, local, or null for slurm where there is one. folder: of submitit's own files, seen by all
+    machines. options: submitit's, such as timeout_min, gpus_per_node, slurm_partition.
+    """
+
+    def __init__(
+        self, kind: Literal["slurm", "local"] | None, folder: str, options: Mapping[str, Any]
+    ) -> None:
+        self.kind, self.folder, self.options = kind, folder, dict(options)
+
+    def check(self) -> None:
+        try:
+            import submitit
+        except ImportError as error:
+            do = "pip install 'diffexp[submitit]'"
+            raise ConfigError("submitit is not installed", "hydra/launcher", do) from error
+        try:
+            self._executor = submitit.AutoExecutor(self.folder, cluster=self.kind)
+            self._executor.update_parameters(**self.options)
+        except RuntimeError as error:
+            do = "type hydra/launcher=submitit_local, or run it on a node that has sbatch"
+            raise ConfigError(f"there is no Slurm here ({error})", "hydra/launcher", do) from error
+        except (TypeError, NameError, ValueError) as error:
+            do = "give options of submitit's update_parameters"
+            raise ConfigError(str(error).splitlines()[0], "hydra.launcher.cluster.options", do) from error
+
+    def submit(self, job: Callable[[], News]) -> Any:
+        return self._executor.submit(job)
+
+    def ended(self, ticket: Any) -> bool:
+        return ticket.done()
+
+    def answer(self, ticket: Any) -> News:
+        from submitit.core.utils import UncompletedJobError
+
+        try:
+            return ticket.result()
+        except UncompletedJobError as error:
+            what = f"its process ended without an answer, in state {ticket.state}"
+            raise Lost(f"{what} (submitit's job {ticket.job_id})") from error
+
+    def cancel(self, ticket: Any) -> None:
+        ticket.cancel(check=False)
+
+
+class Ray:
+    """A Ray cluster, or one that is begun on this machine.
+
+    address: null for this machine, auto for the cluster that this process is in, or ray://HOST:10001. cpus
+    and gpus: of each job, which may be fractions.
+    """
+
+    def __init__(self, address: str | None = None, cpus: float = 1, gpus: float = 0) -> None:
+        self.address, self.cpus, self.gpus = address, cpus, gpus
+
+    def check(self) -> None:
+        try:
+            import ray
+        except ImportError as error:
+            raise ConfigError(
+                "ray is not installed", "hydra/launcher", "pip install 'diffexp[ray]'"
+            ) from error
+        if not ray.is_initialized():
+            own = {} if self.address else {"include_dashboard": False}
+            try:
+                ray.init(self.address, log_to_driver=False, logging_level="ERROR", **own)  # type: ignore[arg-type]
+            except (ConnectionError, RuntimeError, ValueError) as error:
+                do = "give hydra.launcher.cluster.address=null for this machine alone"
+                what = f"there is no Ray cluster at {self.address} ({error})"
+                raise ConfigError(what, "hydra.launcher.cluster.address", do) from error
+        # Ray would run a job that was killed three times more, and hide that it was
+        self._call = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=0, max_calls=1)(_call)
+
+    def submit(self, job: Callable[[], News]) -> Any:
+        return self._call.remote(job)
+
+    def ended(self, ticket: Any) -> bool:
+        import ray
+
+        return bool(ray.wait([ticket], timeout=0)[0])
+
+    def answer(self, ticket: Any) -> News:
+        import ray
+        from ray.exceptions import RayError
+
+        try:
+            return ray.get(ticket)
+        except RayError as error:
+            raise Lost(f"its process was killed: {str(error).splitlines()[0]}") from error
+
+    def cancel(self, ticket: Any) -> None:
+        import ray
+
+        ray.cancel(ticket, force=True)
+
+
+def _call(job: Callable[[], News]) -> News:
+    return job()

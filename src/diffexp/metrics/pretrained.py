@@ -1,0 +1,171 @@
+"""DINOv2 and CLIP as extractors: transformers' models, from a folder or from the hub's cache.
+
+The weights are read without running anything of theirs (safetensors, or torch.load with weights_only); no
+code comes with them. Images are resized as these models were trained: bicubic with antialias, to whole
+levels.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from diffexp.errors import ConfigError, DataError
+from diffexp.metrics.extractor import Extractor, sha256_of
+
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+_WANTED = ["*.json", "*.txt", *WEIGHTS]
+
+
+class Pretrained(Extractor):
+    """model: a folder with config.json and the weights, or a name on the hub, which is downloaded once.
+
+    Metrics' keys have the last part of it. sha256: what that of the weights must be; None: any, and the card
+    shows it.
+    """
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def __init__(self, model: str, sha256: str | None = None) -> None:
+        super().__init__()
+        self.model, self._expected, self.sha256 = model, sha256, ""
+        self.name = re.sub(r"[^\w.-]", "_", Path(model).name) or "pretrained"
+        self.net: Any = None
+
+    def check(self, shape: tuple[int, int, int]) -> None:
+        """Finds and loads the weights, and tries them on one image of `shape`. Raises ConfigError,
+        DataError.
+        """
+        if shape[0] not in (1, 3):
+            what = f"{self.name} takes 1 or 3 channels, not {shape[0]}"
+            raise ConfigError(what, "metrics", "type metrics=none")
+        if self.net is None:
+            self.folder = found(self.model)
+            file = next((self.folder / name for name in WEIGHTS if (self.folder / name).is_file()), None)
+            if file is None:
+                do = f"put {WEIGHTS[0]} there"
+                raise DataError("there are no weights in this folder", str(self.folder), do)
+            self.sha256 = sha256_of(file)
+            if self._expected not in (None, self.sha256):
+                what = f"the sha256 of this file is {self.sha256[:16]}..., not {self._expected[:16]}..."
+                raise DataError(what, str(file), "delete the file, and get it again")
+            self.net = self._loaded().eval().requires_grad_(False)
+        if not self(torch.zeros(1, *shape, dtype=torch.uint8, device=self.device)).isfinite().all():
+            raise DataError(
+                "these weights give features that are not numbers", str(self.folder), "get it again"
+            )
+
+    def _loaded(self) -> Any:
+        try:
+            with torch.random.fork_rng(devices=[]):
+                return self._model()
+        except Exception as error:  # the ways in which a foreign folder can be wrong have no common type
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            what = f"this is not a folder of {type(self).__name__} ({reason})"
+            raise DataError(what, str(self.folder), "give another by metrics.extractor.model=PATH") from error
+
+    def _model(self) -> Any:
+        raise NotImplementedError
+
+    def pixels(self, images: Tensor, size: int) -> Tensor:
+        """uint8 (B, 1 or 3, H, W) -> float32 (B, 3, size, size), around 0."""
+        x = images.expand(-1, 3, -1, -1).float()
+        if x.shape[-2:] != (size, size):
+            x = F.interpolate(x, (size, size), mode="bicubic", antialias=True).round().clamp(0, 255)
+        mean, std = (torch.tensor(v, device=x.device).view(3, 1, 1) for v in (self.mean, self.std))
+        return (x / 255 - mean) / std
+
+
+class Dinov2(Pretrained):
+    """The class token of DINOv2 (Oquab et al. 2023): FD-DINOv2 is FID of its features (Stein et al. 2023)."""
+
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    size = 224
+
+    def _model(self) -> Any:
+        from transformers import Dinov2Model
+
+        net = whole(Dinov2Model, self.folder)
+        self.dim = int(net.config.hidden_size)
+        return net
+
+    def forward(self, images: Tensor) -> Tensor:
+        """uint8 (B, 1 or 3, H, W) -> float32 (B, dim)."""
+        return self.net(self.pixels(images, self.size)).pooler_output
+
+
+class Clip(Pretrained):
+    """CLIP's embedding of images (Radford et al. 2021), of any length; `texts` has that of captions."""
+
+    mean, std = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+
+    def _model(self) -> Any:
+        from transformers import CLIPModel
+
+        net = whole(CLIPModel, self.folder)
+        self.dim, self.size = int(net.config.projection_dim), int(net.config.vision_config.image_size)
+        return net
+
+    def forward(self, images: Tensor) -> Tensor:
+        """uint8 (B, 1 or 3, H, W) -> float32 (B, dim)."""
+        found = self.net.vision_model(pixel_values=self.pixels(images, self.size))
+        return self.net.visual_projection(found.pooler_output)
+
+    def texts(self, captions: list[str]) -> Tensor:
+        """(N, dim), and how many captions were cut off at the model's length, their end kept: `cut`."""
+        from transformers import CLIPTokenizer
+
+        words = CLIPTokenizer.from_pretrained(self.folder, local_files_only=True)
+        most = int(self.net.config.text_config.max_position_embeddings)
+        self.cut = sum(len(words(text).input_ids) > most for text in captions)
+        told = words(captions, padding=True, truncation=True, max_length=most, return_tensors="pt")
+        with torch.no_grad():
+            found = self.net.text_model(**told.to(self.device))
+            return self.net.text_projection(found.pooler_output)
+
+
+def whole(kind: Any, folder: Path) -> Any:
+    """A model of transformers with all its weights. Raises ValueError where the folder lacks one, for which
+    transformers would draw random numbers.
+    """
+    from transformers.utils import logging
+
+    before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity(50)  # it prints a table of what is missing
+    logging.disable_progress_bar()
+    try:
+        net, told = kind.from_pretrained(folder, local_files_only=True, output_loading_info=True)
+    finally:
+        logging.set_verbosity(before)
+        if bars:
+            logging.enable_progress_bar()
+    if told["missing_keys"]:
+        raise ValueError(f"no {sorted(told['missing_keys'])[0]} in it")
+    return net
+
+
+def found(model: str) -> Path:
+    """The folder of a model, downloaded if it is a name. Raises ConfigError, DataError."""
+    folder = Path(model).expanduser()
+    try:
+        import transformers  # noqa: F401
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        do = "pip install 'diffexp[transformers]', or type metrics=inception"
+        raise ConfigError("transformers is not installed", "metrics.extractor", do) from error
+    if folder.is_dir():
+        return folder
+    try:
+        return Path(snapshot_download(model, allow_patterns=_WANTED, local_files_only=True))
+    except Exception:  # not in the cache, or not whole
+        pass
+    try:
+        return Path(snapshot_download(model, allow_patterns=_WANTED))
+    except Exception as error:  # of requests, of the hub, of names: no common type
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        do = "give a folder with config.json and model.safetensors by metrics.extractor.model=PATH"
+        raise DataError(f"{model} is no folder, and cannot be downloaded ({reason})", model, do) from error
