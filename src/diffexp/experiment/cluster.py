@@ -55,6 +55,8 @@ class OnNode:
         import torch
 
         os.chdir(self.cwd)  # of which the paths that were typed are
+        # or Lightning takes Slurm's tasks for its ranks, and its signals for itself
+        os.environ["SLURM_JOB_NAME"] = "interactive"
 
         torch.set_num_threads(self.threads)
         return perform(self.folder, self.cell, self.command)

@@ -13,11 +13,11 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
-from rich.live import Live
 from rich.table import Table
 
 from diffexp.errors import ConfigError, DiffexpError
 from diffexp.experiment import cli
+from diffexp.experiment.board import Board
 from diffexp.experiment.build import build
 from diffexp.experiment.pool import run_all
 from diffexp.experiment.store import alone, rows
@@ -106,7 +106,7 @@ def _run(folder: Path, cells: Sequence[Cell], todo: int, runner: Runner) -> bool
     """Whether it was stopped before its end."""
     from diffexp.experiment.report import refresh
 
-    screen, keys = _Screen(len(cells), len(cells) - todo), varying(cells)
+    screen, keys = Board(len(cells), len(cells) - todo), varying(cells)
     ready, cost = 0.0, 0.0
     with _interruptible() as stopping, screen:
         for news in runner(stopping):
@@ -171,9 +171,11 @@ def _show_plan(folder: Path, cells: Sequence[Cell]) -> None:
 
 def _end(folder: Path, cells: Sequence[Cell], stopped: bool) -> None:
     from diffexp.experiment.table import failures, markdown
+    from diffexp.experiment.track import track_sweep
 
     found = rows(folder)
     print(f"\n{markdown(folder)}", flush=True)
+    track_sweep(folder, cells[0].config)
     missing = sum(cell.id not in found for cell in cells)
     failed = [cell for cell in cells if found.get(cell.id, {}).get("state") == "failed"]
     print(f"report: {folder / 'report.html'}   rows: {folder / 'results.jsonl'}")
@@ -184,65 +186,3 @@ def _end(folder: Path, cells: Sequence[Cell], stopped: bool) -> None:
         print(failures(folder), flush=True)
         print(f"{len(failed)} of {len(cells)} jobs failed; the same command tries them again")
         cli.codes.append(1)
-
-
-class _Screen:
-    """A line for each job that runs; without a terminal, a line for each that has ended."""
-
-    def __init__(self, total: int, done: int) -> None:
-        self.total, self.done, self.failed = total, done, 0
-        self.running: dict[str, tuple[str, float, News | None]] = {}
-        self.last, self.console = "", Console()
-        self.live = Live(console=self.console, transient=True) if self.console.is_terminal else None
-
-    def __enter__(self) -> "_Screen":
-        if self.live is not None:
-            self.live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.live is not None:
-            self.live.stop()
-
-    def hear(self, news: News, name: str, found: dict[str, dict[str, Any]]) -> None:
-        """Takes in what happened, and shows it."""
-        if news.kind == "started":
-            self.running[news.cell.id] = (name, time.monotonic(), None)
-        elif news.kind == "told" and news.cell.id in self.running:
-            self.running[news.cell.id] = (*self.running[news.cell.id][:2], news)
-        elif news.kind in ("done", "failed"):
-            self.running.pop(news.cell.id, None)
-            row = found.get(news.cell.id, {})
-            self.done += news.kind == "done"
-            self.failed += news.kind == "failed"
-            self._tell(name, news, row)
-        if self.live is not None:
-            self.live.update(self._table())
-
-    def _tell(self, name: str, news: News, row: dict[str, Any]) -> None:
-        from diffexp.experiment.table import numbers
-
-        if news.kind == "failed":
-            told = f"failed: {news.text.splitlines()[0]}"
-        else:
-            told = "  ".join(f"{key} {value:.4g}" for key, value in list(numbers(row).items())[:3])
-        count = f"{self.done + self.failed}/{self.total}"
-        self.console.print(
-            f"{count:>7}  {name}  {told}  {row.get('seconds', 0):.0f} s",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
-        )
-
-    def _table(self) -> Table:
-        table = Table.grid(padding=(0, 2))
-        table.add_row(f"{self.done}/{self.total} done", f"{self.failed} failed" if self.failed else "")
-        for name, since, news in self.running.values():
-            seconds = time.monotonic() - since
-            if news is None or not news.total:
-                table.add_row(name, f"{seconds:.0f} s")
-                continue
-            rest = seconds * (news.total - news.done) / max(1, news.done)
-            bar = "█" * (20 * news.done // news.total)
-            table.add_row(name, f"{bar:<20}", f"{news.done}/{news.total}", f"{rest:.0f} s left", news.text)
-        return table

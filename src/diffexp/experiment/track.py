@@ -1,13 +1,19 @@
 """The results of a job that trains nothing, as a run of Weights & Biases."""
 
+import csv
+import io
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import WandbLogger
 
+from diffexp.experiment.build import ALLOWED, build
 from diffexp.experiment.job import Job
 from diffexp.experiment.screen import near, say
+from diffexp.experiment.store import PLAN
+from diffexp.experiment.table import flat
 from diffexp.training.logger import Tracker
 
 
@@ -23,14 +29,58 @@ def track(job: Job, results: Mapping[str, Any], kind: str) -> None:
     if not isinstance(logger, WandbLogger):
         return
     try:
-        numbers = {k: v for k, v in results.items() if isinstance(v, (int, float))}
-        logger.experiment.summary.update(numbers | {"cards": results.get("cards", {})})
+        summarise(logger, results)
         picture = Path(str(results.get("picture", "")))
         if picture.is_file():
             logger.log_image(key="samples", images=[str(picture)])
     finally:
         tracker.close()
     tell_sync(job.folder)
+
+
+def summarise(logger: Any, results: Mapping[str, Any]) -> None:
+    """The numbers of a run, and how each was made, in W&B's summary; other loggers have no such thing."""
+    if isinstance(logger, WandbLogger):
+        numbers = {k: v for k, v in results.items() if isinstance(v, (int, float))}
+        logger.experiment.summary.update(numbers | {"cards": results.get("cards", {})})
+
+
+def track_sweep(folder: Path, config: Mapping[str, Any]) -> None:
+    """A run of its own for a sweep: the table of its cells, and its report. A tracker that fails costs this
+    alone.
+    """
+    node = config.get("logger")
+    try:
+        tracker: Tracker = build(node, "logger", (*ALLOWED, *config.get("plugins", ())))
+        told = {"command": json.loads((folder / PLAN).read_text(encoding="utf-8"))["command"]}
+        logger = tracker.open(folder, config["name"], "sweep", [], told)
+        if not isinstance(logger, WandbLogger):
+            return
+        try:
+            head, *rows = csv.reader(io.StringIO(flat(folder)))
+            logger.log_table("cells", columns=head, data=[[_value(text) for text in row] for row in rows])
+            report = (folder / "report.html").read_text(encoding="utf-8")
+            logger.experiment.log({"report": wandb_html(report)})
+        finally:
+            tracker.close()
+    except Exception as error:  # of the tracker: its kinds have no common type
+        say(f"the sweep is not in W&B: {error}")
+        return
+    tell_sync(folder)
+
+
+def wandb_html(text: str) -> Any:
+    """A page, as W&B shows it."""
+    import wandb
+
+    return wandb.Html(text, inject=False)
+
+
+def _value(text: str) -> float | str | None:
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return text
 
 
 def tell_sync(folder: Path) -> None:

@@ -19,7 +19,7 @@ from diffexp.experiment.restore import device_of
 from diffexp.experiment.resume import cut, finished, start, told_divergence
 from diffexp.experiment.room import check_room, checkpoint_bytes
 from diffexp.experiment.screen import counting, summary
-from diffexp.experiment.track import tags, tell_sync
+from diffexp.experiment.track import summarise, tags, tell_sync
 from diffexp.metrics.evaluator import Evaluation, Evaluator
 from diffexp.networks.allocator import keep_freed_memory
 from diffexp.training import AtomicCheckpointIO, Checkpoint, DiffusionModule, Jsonl
@@ -123,6 +123,8 @@ class Train:
         losses = {k: float(v) for k, v in trainer.callback_metrics.items() if k in ("train/loss", "val/loss")}
         cards = {_key(k, s, len(found)): c for s, r in found.items() for k, c in r.cards.items()}
         record.results |= losses | values | {"cards": cards, "picture": str(picture)}
+        for logger in trainer.loggers:
+            summarise(logger, record.results)
         summary(job.folder, picture, record.results, found)
 
 
