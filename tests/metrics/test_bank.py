@@ -136,3 +136,16 @@ def test_fid_std_is_that_of_other_images():
     fids = [frechet_distance(real, _statistics(normal(500, 4, 0.3, seed=s))) for s in range(2, 42)]
     told = FIDInfinity(halves=40).of(normal(50_000, 4, seed=1), normal(500, 4, 0.3, seed=99))["fid_std"]
     assert told == pytest.approx(float(torch.tensor(fids).std()), rel=0.4)
+
+
+def test_standard_errors_are_the_spread_over_other_images():
+    """Of 40 sets of generated images, against the same real ones."""
+    real, found = normal(1000, 4, seed=0), {}
+    for seed in range(1, 41):
+        metric = Manifold(k=3)
+        values = metric.of(real, normal(300, 4, 0.4, seed=seed))
+        for key, value in values.items():
+            found.setdefault(key, []).append((value, metric.errors[key]))
+    for key in ("precision", "density"):  # of the generated images; the others are of the real ones
+        values, errors = torch.tensor(found[key]).T
+        assert float(errors.mean()) == pytest.approx(float(values.std()), rel=0.3), key

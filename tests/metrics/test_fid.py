@@ -76,7 +76,8 @@ def test_the_floor_of_more_than_half_is_that_of_half():
 def test_the_card():
     digits = Digits()
     value, card = fid(digits.split("val").images, digits, 100, cache=None, reference="test")
-    floor = card.pop("floor")
+    floor, error = card.pop("floor"), card.pop("standard_error")
+    assert error > 0
     assert (
         card
         == {
@@ -190,3 +191,50 @@ def test_statistics_of_a_file_are_those_of_the_split(tmp_path):
     np.savez(path, mu=np.array([{"a": 1}], dtype=object), sigma=np.eye(64))
     with pytest.raises(DataError, match=r"cannot be read[\s\S]*real\.npz"):
         read_statistics(str(path), 64)
+
+
+def test_standard_error_is_the_spread_over_other_images():
+    """Of FIDs of 60 sets of 500 images; on the average of theirs, for each one is itself a guess."""
+    draw = torch.Generator().manual_seed(0)
+    metric = FID(cache=None)
+    metric._real = Statistics(8)
+    metric._real.update(torch.randn(20_000, 8, generator=draw))
+    found, errors = [], []
+    for _ in range(60):
+        metric._card = {"extractor": "plain8", "dim": 8, "n": 0}
+        metric.reset()
+        for part in (1.2 * torch.randn(500, 8, generator=draw) + 0.1).split(170):
+            metric.update(part, None, part)
+        (value,) = metric.compute().values()
+        found.append(value)
+        errors.append(metric.card()["standard_errors"]["fid_plain8"])
+    assert sum(errors) / 60 == pytest.approx(float(torch.tensor(found).std()), rel=0.25)
+
+
+def test_parts_do_not_depend_on_the_batches_and_none_are_possible():
+    features, told = torch.randn(120, 8, generator=torch.Generator().manual_seed(1)), []
+    for sizes, parts in ((120, 10), (7, 10), (50, 0)):
+        metric = FID(cache=None, parts=parts)
+        metric._real, metric._card = Statistics(8), {"extractor": "plain8", "dim": 8, "n": 0}
+        metric._real.update(features + 1)
+        metric.reset()
+        for part in features.split(sizes):
+            metric.update(part, None, part)
+        told.append((metric.compute()["fid_plain8"], metric.card().get("standard_errors")))
+    (a, one), (b, other), (c, none) = told
+    assert a == pytest.approx(b, rel=1e-12) and a == pytest.approx(c, rel=1e-12) and none is None
+    assert one["fid_plain8"] == pytest.approx(other["fid_plain8"], rel=1e-9)
+    with pytest.raises(ConfigError, match="parts=1"):
+        FID(parts=1)
+
+
+def test_parts_have_all_classes():
+    """Images come class by class in turn, as labels_for has them: of ten parts none may be a class."""
+    metric = FID(cache=None, parts=10)
+    metric._real, metric._card = Statistics(10), {"extractor": "plain10", "dim": 10, "n": 0}
+    metric._real.update(torch.randn(100, 10))
+    metric.reset()
+    classes = torch.eye(10)[torch.arange(1000) % 10]
+    for part in classes.split(130):
+        metric.update(part, None, part)
+    assert all(torch.equal(part.total, torch.full((10,), 10.0).double()) for part in metric._generated)

@@ -74,3 +74,17 @@ def test_what_cannot_judge_is_refused_before_training():
         ClassifierAccuracy().check(Digits(), Inception(64))
     with pytest.raises(ConfigError, match="limit=5 is less than 10"):
         SVMAccuracy(limit=5)
+
+
+def test_each_class_has_its_share_and_the_whole_its_error(judged):
+    name, case = judged
+    wrong = case.test.labels.clone()
+    fours = wrong == 4
+    case.metrics.reset()
+    wrong[fours] = 7  # fours are asked for as sevens
+    share = case.share(wrong)[f"accuracy_{name}"]
+    card = case.metrics.cards[f"accuracy_{name}"]
+    sevens = int((wrong == 7).sum())
+    assert card["by_class"]["7"] == pytest.approx(1 - int(fours.sum()) / sevens, abs=0.06)
+    assert "4" not in card["by_class"] and card["by_class"]["0"] > 0.9
+    assert card["standard_error"] == pytest.approx((share * (1 - share) / 180) ** 0.5)

@@ -26,6 +26,7 @@ from diffexp.experiment.table import (
     numbers,
     pivot,
     places,
+    protocol,
     read,
     short,
 )
@@ -103,7 +104,7 @@ def _heat(p: Pivot, rows: dict[str, dict[str, Any]]) -> str:
 
 def _card(row: dict[str, Any], metric: str) -> str:
     """The protocol of a number."""
-    told = (row["results"].get("cards") or {}).get(metric.split("@")[0]) or {}
+    told = protocol(row, metric)
     told = {**told, "seconds": row["seconds"], "job": row["id"]}
     items = (f"<dt>{html.escape(str(k))}<dd>{html.escape(str(v))}" for k, v in told.items())
     return f"<dl>{''.join(items)}</dl>"
@@ -112,14 +113,21 @@ def _card(row: dict[str, Any], metric: str) -> str:
 def _lines(plan: dict[str, Any], cells: Sequence[Any], metric: str) -> list[Line]:
     """metric over network calls, a line for each choice of the other keys; none where calls do not vary."""
     keys = [k for k in plan["varying"] if k not in ("seed", *LAST)]
-    points: dict[str, dict[float, list[float]]] = {}
+    points: dict[str, dict[float, list[tuple[float, float]]]] = {}
     for cell, row in cells:
         if row and row["state"] == "done" and metric in numbers(row) and row["results"].get("nfe"):
             name = " ".join(short(k, cell["values"][k], len(keys)) for k in keys) or metric
             calls = points.setdefault(name, {})
-            calls.setdefault(row["results"]["nfe"], []).append(numbers(row)[metric])
-    lines = [Line(name, sorted(found.items())) for name, found in points.items()]
+            value, error = numbers(row)[metric], protocol(row, metric).get("standard_error")
+            calls.setdefault(row["results"]["nfe"], []).append((value, error or 0.0))
+    lines = [Line(n, [(c, _bar(v)) for c, v in sorted(f.items())]) for n, f in points.items()]
     return lines if any(len(line.points) > 1 for line in lines) else []
+
+
+def _bar(found: Sequence[tuple[float, float]]) -> list[float]:
+    """What a bar reaches over: the values of all seeds, or the standard error of the only one."""
+    (value, error), *more = found
+    return [v for v, _ in found] if more else [value - error, value, value + error]
 
 
 def _pictures(folder: Path, plan: dict[str, Any], cells: Sequence[Any], budget: int) -> str:

@@ -69,7 +69,9 @@ def summary(
     for scale, result in found.items():
         for key, value in result.values.items():
             name = f"{key}, guidance {scale:g}" if len(found) > 1 else key
-            table.add_row(name, f"{value:.4g}", _card(result.cards[key]))
+            error = result.cards[key].get("standard_error")
+            shown = f"{value:.4g}" + (f" ± {error:.2g}" if error else "")
+            table.add_row(name, shown, _card(result.cards[key]))
     for key in ("train/loss", "val/loss"):
         if key in results:
             table.add_row(key, f"{results[key]:.4f}", "mean squared error of the network's output")

@@ -69,6 +69,12 @@ def numbers(row: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
+def protocol(row: Mapping[str, Any], metric: str) -> dict[str, Any]:
+    """How a number was made; of a training each guidance scale has its own, `metric@scale`."""
+    cards = (row.get("results") or {}).get("cards") or {}
+    return cards.get(metric) or cards.get(metric.split("@")[0]) or {}
+
+
 def read(folder: Path) -> tuple[dict[str, Any], list[tuple[dict[str, Any], dict[str, Any] | None]]]:
     """The plan, and for each of its cells the cell and its row."""
     plan = json.loads((folder / PLAN).read_text(encoding="utf-8"))

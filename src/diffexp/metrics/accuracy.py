@@ -4,6 +4,7 @@ A judge is trained on the real train split alone, and its card says how many of 
 recognises, which is as much as samples can be expected to reach (more means that they are too easy).
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,19 +21,34 @@ if TYPE_CHECKING:
 
 
 class Share:
-    """How many of how many were right."""
+    """How many of how many were right, of each class and of all."""
 
-    def __init__(self) -> None:
-        self.counts = torch.zeros(2, dtype=torch.int64)
+    def __init__(self, classes: Sequence[str]) -> None:
+        self.classes = list(classes)
+        self.counts = torch.zeros(2, len(classes), dtype=torch.int64)
 
     def update(self, found: Tensor, asked: Tensor) -> None:
         """Classes found and asked for, int (B,)."""
-        self.counts += torch.tensor([int((found.cpu() == asked.cpu()).sum()), len(asked)])
+        asked = asked.cpu()
+        for row, some in enumerate((asked[found.cpu() == asked], asked)):
+            self.counts[row] += some.bincount(minlength=len(self.classes))
 
-    def over_ranks(self) -> tuple[float | None, int]:
-        """The share, None of nothing, and of how many: a collective call."""
-        right, n = summed(self.counts)[0].tolist()
-        return (right / n if n else None), n
+    def over_ranks(self) -> tuple[float | None, Card]:
+        """The share, None of nothing; and of how many, and the share of each class: a collective call."""
+        right, of = summed(self.counts)[0].tolist()
+        each = {name: r / n for name, r, n in zip(self.classes, right, of, strict=True) if n}
+        n = sum(of)
+        return (sum(right) / n if n else None), {"n": n, "by_class": each}
+
+
+def judged(share: Share, key: str, card: Card) -> dict[str, float]:
+    """The value of a judge, with its standard error and that of each class in the card."""
+    value, more = share.over_ranks()
+    card |= more
+    if value is None:
+        return {}
+    card["standard_errors"] = {key: (value * (1 - value) / more["n"]) ** 0.5}
+    return {key: value}
 
 
 class ClassifierAccuracy:
@@ -48,7 +64,8 @@ class ClassifierAccuracy:
     def prepare(self, data: "DataSet", extractor: Extractor | None, n: int) -> None:
         assert isinstance(extractor, SmallClassifier)
         self._judge = extractor
-        share = Share()
+        self._classes = data.classes or ()
+        share = Share(self._classes)
         images = data.split("test")
         for index in torch.arange(len(images)).split(1000):
             batch = images.batch(index)
@@ -71,14 +88,13 @@ class ClassifierAccuracy:
             self._share.update(found, labels)
 
     def compute(self) -> dict[str, float]:
-        share, self._card["n"] = self._share.over_ranks()
-        return {} if share is None else {f"accuracy_{self._judge.name}": share}
+        return judged(self._share, f"accuracy_{self._judge.name}", self._card)
 
     def card(self) -> Card:
         return dict(self._card)
 
     def reset(self) -> None:
-        self._share = Share()
+        self._share = Share(self._classes)
 
 
 def needs_classes(data: "DataSet", who: str, count: int | None = None) -> None:

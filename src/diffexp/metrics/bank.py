@@ -84,11 +84,15 @@ class Bank:
         if len(features) < 10:
             what = f"{self.name} needs at least 10 generated images, not {len(features)}"
             raise ConfigError(what, "metrics.n", "type metrics.n=1000")
-        found = self.of(self._real, features)
-        return {f"{key}_{self._card['extractor']}": value for key, value in found.items()}
+        self.errors: dict[str, float] = {}
+        found, of = self.of(self._real, features), self._card["extractor"]
+        self._card["standard_errors"] = {f"{key}_{of}": value for key, value in self.errors.items()}
+        return {f"{key}_{of}": value for key, value in found.items()}
 
     def of(self, real_features: Tensor, generated: Tensor) -> dict[str, float]:
-        """The numbers of two sets of features, (N, dim) and (M, dim) float32."""
+        """The numbers of two sets of features, (N, dim) and (M, dim) float32; `errors`: of those whose
+        standard error is known.
+        """
         raise NotImplementedError
 
     def card(self) -> Card:

@@ -37,13 +37,15 @@ class CMMD(Bank):
 
     def of(self, real_features: Tensor, generated: Tensor) -> dict[str, float]:
         x, y = F.normalize(real_features.double()), F.normalize(generated.double())
-        return {"cmmd": SCALE * (_kernel(x, x) + _kernel(y, y) - 2 * _kernel(x, y))}
+        own, other = _kernel(y, y), _kernel(y, x)
+        # what each generated image adds, to first order
+        self.errors = {"cmmd": SCALE * float((2 * (own - other)).std(correction=0)) / len(y) ** 0.5}
+        return {"cmmd": SCALE * float(_kernel(x, x).mean() + own.mean() - 2 * other.mean())}
 
 
-def _kernel(x: Tensor, y: Tensor) -> float:
-    """The mean of the kernel over all pairs of unit vectors, (N, dim) and (M, dim)."""
-    parts = (torch.exp((rows @ y.T - 1) / SIGMA**2).sum() for rows in x.split(_ROWS))
-    return float(torch.stack(list(parts)).sum()) / (len(x) * len(y))
+def _kernel(x: Tensor, y: Tensor) -> Tensor:
+    """The mean of the kernel of each of x, (N, dim), with all of y, (M, dim), unit vectors: (N,)."""
+    return torch.cat([torch.exp((rows @ y.T - 1) / SIGMA**2).mean(1) for rows in x.split(_ROWS)])
 
 
 class CLIPScore:
@@ -81,7 +83,7 @@ class CLIPScore:
             "n": 0,
             "caption": self.caption,
             "captions_cut": extractor.cut,
-            "real_test": float(self._sum[0] / self._sum[1]),
+            "real_test": float(self._sum[0] / self._sum[2]),
         }
         self.reset()
 
@@ -90,19 +92,24 @@ class CLIPScore:
         assert features is not None
         if labels is not None:
             cos = (F.normalize(features.cpu().float()) * self._captions[labels.cpu()]).sum(1)
-            self._sum += torch.tensor([100 * cos.double().clamp(min=0).sum(), len(cos)])
+            score = 100 * cos.double().clamp(min=0)
+            self._sum += torch.stack([score.sum(), score.square().sum(), torch.tensor(len(cos)).double()])
 
     def compute(self) -> dict[str, float]:
         """The mean over all ranks: a collective call."""
-        total, n = summed(self._sum)[0].tolist()
+        total, square, n = summed(self._sum)[0].tolist()
         self._card["n"] = int(n)
-        return {f"clip_score_{self._name}": total / n} if n else {}
+        if not n:
+            return {}
+        key, mean = f"clip_score_{self._name}", total / n
+        self._card["standard_errors"] = {key: (max(0.0, square / n - mean**2) / n) ** 0.5}
+        return {key: mean}
 
     def card(self) -> Card:
         return dict(self._card)
 
     def reset(self) -> None:
-        self._sum = torch.zeros(2, dtype=torch.float64)
+        self._sum = torch.zeros(3, dtype=torch.float64)
 
 
 def needs_clip(extractor: Extractor | None, who: str) -> None:

@@ -5,6 +5,7 @@ its floor: the FID of that many *real* images against the rest of the reference,
 """
 
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -27,7 +28,8 @@ class FID:
 
     reference: the split of real images. cache: folder of its statistics, or null for none. statistics: a .npz
     with mu and sigma (pytorch-fid's, EDM's, or that of task=stats) in place of the split's; the floor is then
-    the FID of images of the split to them.
+    the FID of images of the split to them. parts: of the images, each left out once for the standard error
+    in the card (the delete-a-group jackknife); 0 for none.
     """
 
     def __init__(
@@ -35,7 +37,11 @@ class FID:
         reference: Literal["train", "val", "test"] = "train",
         cache: str | None = real.CACHE,
         statistics: str | None = None,
+        parts: int = 10,
     ) -> None:
+        if parts < 0 or parts == 1:
+            raise ConfigError(f"parts={parts}", "metrics", "give 2 or more, or 0 for no standard error")
+        self.parts = parts
         self.reference: Literal["train", "val", "test"] = reference
         self.cache, self.statistics = cache, statistics
         self._card: Card = {}
@@ -99,18 +105,27 @@ class FID:
     def update(self, images: Tensor, labels: Tensor | None, features: Tensor | None) -> None:
         """Takes in the features (B, dim) of generated images. Raises DataError when they are not finite."""
         assert features is not None
-        self._generated.update(features)
+        order, count = torch.arange(self._seen, self._seen + len(features)), len(self._generated)
+        chosen = (order + order // count) % count  # not order % count: classes are asked for in turn
+        for k, part in enumerate(self._generated):
+            part.update(features[(chosen == k).to(features.device)])
+        self._seen += len(features)
 
     def compute(self) -> dict[str, float]:
         """The FID of what was taken in on all ranks. Raises ConfigError for fewer than 2 images."""
-        generated = self._generated.over_ranks()
-        n = int(generated.n)
+        parts = [part.over_ranks() for part in self._generated]
+        whole = sum(parts[1:], parts[0])
+        n = int(whole.n)
         if n < 2:
             raise ConfigError(
                 f"FID needs at least 2 generated images, not {n}", "metrics.n", "type metrics.n=1000"
             )
         self._card["n"] = n
-        return {f"fid_{self._card['extractor']}": frechet_distance(self._real, generated)}
+        key = f"fid_{self._card['extractor']}"
+        if self.parts and n >= 2 * self.parts:
+            without = [frechet_distance(self._real, whole - part) for part in parts]
+            self._card["standard_errors"] = {key: jackknife(without)}
+        return {key: frechet_distance(self._real, whole)}
 
     def card(self) -> Card:
         """Extractor, weights, n, reference and floor; a note where n is too small for that many features."""
@@ -118,4 +133,12 @@ class FID:
         return self._card | ({"note": self._too_few(self._card["n"])} if few else {})
 
     def reset(self) -> None:
-        self._generated = Statistics(self._card["dim"], self._real.total.device)
+        dim, place = self._card["dim"], self._real.total.device
+        self._generated, self._seen = [Statistics(dim, place) for _ in range(self.parts or 1)], 0
+        self._card.pop("standard_errors", None)
+
+
+def jackknife(without: Sequence[float]) -> float:
+    """The standard error of an estimate, from those with one of the equal parts left out."""
+    values = torch.tensor(without, dtype=torch.float64)
+    return float(((len(values) - 1) * values.var(correction=0)).sqrt())

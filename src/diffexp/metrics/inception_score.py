@@ -53,6 +53,7 @@ class InceptionScore(Bank):
     def of(self, real_features: Tensor, generated: Tensor) -> dict[str, float]:
         self._card["real"] = self._score(real_features[: len(generated)])[0]
         mean, std = self._score(generated)
+        self.errors = {"inception_score": std / self.splits**0.5}
         return {"inception_score": mean, "inception_score_std": std}
 
     def _score(self, features: Tensor) -> tuple[float, float]:

@@ -20,7 +20,10 @@ _ROWS = 2048  # of a matrix of distances at a time
 
 
 class Manifold(Bank):
-    """Keys precision_, recall_, density_ and coverage_<extractor>; k: of the neighbours."""
+    """Keys precision_, recall_, density_ and coverage_<extractor>; k: of the neighbours.
+
+    Standard errors are those of a mean over images, as if the balls were given.
+    """
 
     name = "precision and recall"
 
@@ -47,12 +50,14 @@ class Manifold(Bank):
             inside += within.sum(0)
             covered[rows] = within.any(1)
             recalled[rows] = (far <= own).any(1)
-        return {
-            "precision": float((inside > 0).float().mean()),
-            "recall": float(recalled.float().mean()),
-            "density": float(inside.mean()) / self.k,
-            "coverage": float(covered.float().mean()),
+        each = {
+            "precision": (inside > 0).double(),
+            "recall": recalled.double(),
+            "density": inside.double() / self.k,
+            "coverage": covered.double(),
         }
+        self.errors = {key: float(values.std()) / len(values) ** 0.5 for key, values in each.items()}
+        return {key: float(values.mean()) for key, values in each.items()}
 
     def card(self) -> Card:
         return super().card() | {"k": self.k}

@@ -36,7 +36,7 @@ class Metric(Protocol):
         ...
 
     def card(self) -> Card:
-        """How the numbers of the last `compute` were made."""
+        """How the numbers of the last `compute` were made; under `standard_errors` those of them, by key."""
         ...
 
     def reset(self) -> None:

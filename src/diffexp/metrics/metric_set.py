@@ -60,7 +60,10 @@ class MetricSet:
         for metric in self.metrics:
             found = metric.compute()
             values |= found
-            self.cards |= dict.fromkeys(found, metric.card())
+            card = metric.card()
+            errors = card.pop("standard_errors", {})
+            told = {key: {"standard_error": errors[key]} if key in errors else {} for key in found}
+            self.cards |= {key: card | told[key] for key in found}
         return values
 
     def reset(self) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from diffexp.errors import ConfigError
-from diffexp.metrics.accuracy import Share, needs_classes
+from diffexp.metrics.accuracy import Share, judged, needs_classes
 from diffexp.metrics.extractor import Extractor
 from diffexp.metrics.metric import Card
 from diffexp.randomness import generator
@@ -36,6 +36,8 @@ class SVMAccuracy:
         """Trains it: half a second on the digits, 5 s on 5,000 images of 28x28."""
         from sklearn.svm import SVC
 
+        self._classes = data.classes or ()
+
         (pixels, classes), test = self._some(data, "train"), self._some(data, "test")
         self._svm = SVC(C=10.0, kernel="rbf", gamma="scale").fit(pixels, classes)
         self._card: Card = {
@@ -59,14 +61,13 @@ class SVMAccuracy:
             self._share.update(torch.from_numpy(self._svm.predict(_pixels(images))), labels)
 
     def compute(self) -> dict[str, float]:
-        share, self._card["n"] = self._share.over_ranks()
-        return {} if share is None else {"accuracy_svm": share}
+        return judged(self._share, "accuracy_svm", self._card)
 
     def card(self) -> Card:
         return dict(self._card)
 
     def reset(self) -> None:
-        self._share = Share()
+        self._share = Share(self._classes)
 
 
 def _pixels(images: Tensor) -> np.ndarray:
