@@ -70,9 +70,9 @@ class OnNode:
 def run_on(
     cluster: Cluster,
     folder: Path,
-    cells: Sequence[Cell],
     jobs: int,
     threads: int,
+    cells: Sequence[Cell],
     stopping: Callable[[], bool],
 ) -> Iterator[News]:
     """Has at most `jobs` of the cells in the cluster's queue, and yields what happens; when `stopping`, no

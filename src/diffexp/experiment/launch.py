@@ -5,7 +5,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -19,19 +19,19 @@ from diffexp.errors import ConfigError, DiffexpError
 from diffexp.experiment import cli
 from diffexp.experiment.board import Board
 from diffexp.experiment.build import build
-from diffexp.experiment.pool import run_all
+from diffexp.experiment.pool import Pool
 from diffexp.experiment.store import alone, rows
 from diffexp.experiment.sweep import Cell, identity, left, varying, write_plan
 from diffexp.experiment.work import News
 
 Composed = tuple[DictConfig, list[str], dict[str, Any]]
-Runner = Callable[[Callable[[], bool]], Iterator[News]]
-"""Told whether to stop."""
+Runner = Callable[[Sequence[Cell], Callable[[], bool]], Iterator[News]]
+"""Told the cells, and whether to stop."""
 
 
 def launch(
     config: DictConfig,
-    composed: Sequence[Composed],
+    composed: Iterable[Composed],
     jobs: int,
     threads: int | None,
     cluster: DictConfig | None = None,
@@ -41,7 +41,7 @@ def launch(
         raise ConfigError(f"jobs={jobs}", "hydra.launcher.jobs", "give 1 or more")
     folder = Path(str(config.hydra.sweep.dir))
     there = None if cluster is None else _cluster(cluster)
-    with alone(folder):
+    with alone(folder), _runner(folder, jobs, threads, there, config) as runner:
         chosen = _chosen(config)
         cells = [_cell(folder, cfg, [*chosen, *typed], choices) for cfg, typed, choices in composed]
         if config.get("dry_run"):
@@ -50,7 +50,7 @@ def launch(
         todo = left(folder, cells)
         done = len(cells) - len(todo)
         print(f"{len(cells)} jobs, {done} of them done before: {folder}/", flush=True)
-        stopped = _run(folder, cells, len(todo), _runner(folder, todo, jobs, threads, there))
+        stopped = _run(folder, cells, todo, runner)
         _end(folder, cells, stopped)
 
 
@@ -60,15 +60,21 @@ def _cluster(node: DictConfig) -> Any:
     return made
 
 
-def _runner(folder: Path, todo: list[Cell], jobs: int, threads: int | None, there: Any) -> Runner:
+@contextmanager
+def _runner(folder: Path, jobs: int, threads: int | None, there: Any, config: DictConfig) -> Iterator[Runner]:
     """What runs the jobs, and yields what happens."""
     cores, told = len(os.sched_getaffinity(0)), int(os.environ.get("OMP_NUM_THREADS") or 0)
-    if there is None:
-        return partial(run_all, folder, todo, jobs, threads or told or max(1, cores // jobs))
-    from diffexp.experiment.cluster import run_on
+    if there is not None:
+        from diffexp.experiment.cluster import run_on
 
-    each = threads or max(1, round(getattr(there, "cpus", 0)) or told or cores // jobs)
-    return partial(run_on, there, folder, todo, jobs, each)
+        each = threads or max(1, round(getattr(there, "cpus", 0)) or told or cores // jobs)
+        yield partial(run_on, there, folder, jobs, each)
+        return
+    pool = Pool(folder, 0 if config.get("dry_run") else jobs, threads or told or max(1, cores // jobs))
+    try:
+        yield pool.run
+    finally:
+        pool.close()
 
 
 def _chosen(config: DictConfig) -> list[str]:
@@ -102,14 +108,14 @@ def _cell(folder: Path, cfg: DictConfig, typed: list[str], choices: dict[str, An
     return Cell(key, tuple(typed), config, chosen, place)  # type: ignore[arg-type]
 
 
-def _run(folder: Path, cells: Sequence[Cell], todo: int, runner: Runner) -> bool:
+def _run(folder: Path, cells: Sequence[Cell], todo: Sequence[Cell], runner: Runner) -> bool:
     """Whether it was stopped before its end."""
     from diffexp.experiment.report import refresh
 
-    screen, keys = Board(len(cells), len(cells) - todo), varying(cells)
+    screen, keys = Board(len(cells), len(cells) - len(todo)), varying(cells)
     ready, cost = 0.0, 0.0
     with _interruptible() as stopping, screen:
-        for news in runner(stopping):
+        for news in runner(todo, stopping):
             ended = news.kind in ("done", "failed")
             screen.hear(news, _name(news.cell, keys), rows(folder) if ended else {})
             # with many cells a report takes seconds: a thirtieth of the time is for it

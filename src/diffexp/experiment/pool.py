@@ -27,41 +27,49 @@ class _Worker:
         self.process.start()
         other.close()
         self.cell: Cell | None = None
-        self.since, self.spent = 0.0, False
+        self.since, self.used, self.spent = 0.0, False, False
 
     def give(self, cell: Cell) -> None:
-        self.cell, self.since = cell, time.time()
+        self.cell, self.since, self.used = cell, time.time(), True
         self.pipe.send(cell)
 
 
-def run_all(
-    folder: Path, cells: Sequence[Cell], jobs: int, threads: int, stopping: Callable[[], bool]
-) -> Iterator[News]:
-    """Runs the cells, `jobs` at a time, and yields what happens; when `stopping`, no more are begun."""
-    waiting, workers = list(cells), list[_Worker]()
-    try:
-        while waiting or any(w.cell for w in workers):
-            while waiting and not stopping() and sum(w.cell is not None for w in workers) < jobs:
-                worker = next((w for w in workers if w.cell is None and not w.spent), None)
+class Pool:
+    """Processes for `jobs` cells at a time. The first begin at once: they import while the cells are
+    composed.
+    """
+
+    def __init__(self, folder: Path, jobs: int, threads: int) -> None:
+        self.folder, self.jobs, self.threads = folder, jobs, threads
+        self.workers = [_Worker(folder, threads) for _ in range(jobs)]
+
+    def run(self, cells: Sequence[Cell], stopping: Callable[[], bool]) -> Iterator[News]:
+        """Runs the cells, and yields what happens; when `stopping`, no more are begun."""
+        waiting = list(cells)
+        while waiting or any(w.cell for w in self.workers):
+            while waiting and not stopping() and sum(w.cell is not None for w in self.workers) < self.jobs:
+                worker = next((w for w in self.workers if w.cell is None and not w.spent), None)
                 if worker is None:
-                    workers.append(worker := _Worker(folder, threads))
+                    self.workers.append(worker := _Worker(self.folder, self.threads))
                 worker.give(cell := waiting.pop(0))
                 yield News(cell, "started")
-            busy = [w for w in workers if w.cell is not None]
+            busy = [w for w in self.workers if w.cell is not None]
             if not busy:
                 return
             ready = wait([w.pipe for w in busy] + [w.process.sentinel for w in busy], timeout=0.5)
             for worker in busy:
                 if worker.pipe in ready or worker.process.sentinel in ready:
-                    yield from _heard(folder, worker)
-            for worker in [w for w in workers if w.spent and w.cell is None]:
+                    yield from _heard(self.folder, worker)
+            for worker in [w for w in self.workers if w.spent and w.cell is None]:
                 worker.pipe.close()
                 worker.process.join()
-                workers.remove(worker)
-            workers = [w for w in workers if w.process.is_alive() or w.cell is not None]
-    finally:
-        for worker in workers:
-            if worker.cell is not None:
+                self.workers.remove(worker)
+            self.workers = [w for w in self.workers if w.process.is_alive() or w.cell is not None]
+
+    def close(self) -> None:
+        """Ends all processes, also those that are at work or have not begun."""
+        for worker in self.workers:
+            if worker.cell is not None or not worker.used:
                 worker.process.terminate()
             worker.pipe.close()
             worker.process.join(10)
@@ -99,6 +107,7 @@ def _work(pipe: Connection, folder: Path, threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     import torch
 
+    import diffexp.experiment.evaluate  # noqa: F401  (and all that it needs, before there is a job)
     from diffexp.training import progress
 
     torch.set_num_threads(threads)

@@ -16,7 +16,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import torch
 import yaml
 
 from diffexp.errors import ResourceError
@@ -73,6 +72,8 @@ class Record:
         self._held.close()
 
     def _json(self, ended: str | None) -> None:
+        import torch  # here, for the launcher of a sweep begins its processes before it loads torch
+
         told = {
             "command": shlex.join(blotted(sys.argv)),
             "state": ended or "running",
@@ -117,6 +118,8 @@ def _version(package: str) -> str | None:
 
 
 def _device() -> str:
+    import torch
+
     return torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
 
 

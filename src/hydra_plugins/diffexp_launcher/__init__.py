@@ -2,7 +2,7 @@
 date. Hydra finds plug-ins in this namespace package.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ class Conf:
     cluster: Any = None
 
 
+Composed = tuple[DictConfig, list[str], dict[str, Any]]
 ConfigStore.instance().store(group="hydra/launcher", name="diffexp", node=Conf, provider="diffexp")
 
 
@@ -40,13 +41,16 @@ class DiffexpLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         from diffexp.experiment.launch import launch
 
-        composed: list[tuple[DictConfig, list[str], dict[str, Any]]] = []
-        for number, overrides in enumerate(job_overrides, initial_job_idx):
+        launch(
+            self.config, self._composed(job_overrides, initial_job_idx), self.jobs, self.threads, self.cluster
+        )
+        return [JobReturn(_return_value=None, status=JobStatus.COMPLETED) for _ in job_overrides]
+
+    def _composed(self, jobs: Sequence[Sequence[str]], first: int) -> Iterator[Composed]:
+        for number, overrides in enumerate(jobs, first):
             cfg = self.context.config_loader.load_sweep_config(self.config, list(overrides))
             with open_dict(cfg):
                 cfg.hydra.job.id, cfg.hydra.job.num = str(number), number
                 typed, choices = list(cfg.hydra.overrides.task), dict(cfg.hydra.runtime.choices)
                 del cfg["hydra"]
-            composed.append((cfg, typed, choices))
-        launch(self.config, composed, self.jobs, self.threads, self.cluster)
-        return [JobReturn(_return_value=None, status=JobStatus.COMPLETED) for _ in composed]
+            yield cfg, typed, choices
