@@ -93,6 +93,12 @@ def test_mistake_is_refused_before_work_begins(args, code, texts, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
+def test_too_little_memory_is_told(tmp_path):
+    told = run("task=evaluate", "network=gaussian", "metrics.n=1000000000000", "logger=none", cwd=tmp_path)
+    assert told.returncode == 5 and "Traceback" not in told.stderr
+    assert "error: out of memory" in told.stderr and "lower evaluator.batch_size, metrics.n" in told.stderr
+
+
 def test_nothing_is_left_where_a_job_works_in_its_folder(tmp_path):
     told = run("hydra.job.chdir=true", "dry_run=true", "logger=none", cwd=tmp_path)
     assert told.returncode == 0 and list(tmp_path.iterdir()) == []

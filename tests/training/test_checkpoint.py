@@ -10,9 +10,11 @@ import time
 
 import pytest
 import torch
+from commands import QUICK, composed
 
 from diffexp.errors import DataError, ResourceError
-from diffexp.training import read_checkpoint
+from diffexp.experiment.job import run_job
+from diffexp.training import AtomicCheckpointIO, read_checkpoint
 from diffexp.training.checkpoint import write
 
 GOOD = {"diffexp": {"step": 3}, "global_step": 3, "state_dict": {"w": torch.arange(1000.0)}}
@@ -123,3 +125,33 @@ def test_kill_while_writing_never_leaves_a_torn_file(tmp_path):
             process.send_signal(signal.SIGKILL)
         found = read_checkpoint(path)
         assert (found["w"] == found["global_step"]).all()
+
+
+def test_in_the_background_a_copy_is_written_and_a_failure_raised(tmp_path):
+    io, weights = AtomicCheckpointIO(background=True), torch.zeros(500_000)
+    io.save_checkpoint(GOOD | {"w": weights}, tmp_path / "last.ckpt")
+    weights += 1  # training goes on
+    io.wait()
+    assert (read_checkpoint(tmp_path / "last.ckpt")["w"] == 0).all()
+    (tmp_path / "file").touch()
+    io.save_checkpoint(GOOD, tmp_path / "file" / "last.ckpt")
+    with pytest.raises(ResourceError, match="could not be written"):
+        for _ in range(500):
+            io.look()  # at every step
+            time.sleep(0.01)
+    io.save_checkpoint(GOOD, tmp_path / "last.ckpt")
+    io.teardown()
+    assert read_checkpoint(tmp_path / "last.ckpt")["global_step"] == 3
+
+
+def test_a_run_saved_in_the_background_is_the_same(tmp_path):
+    found = []
+    for background in ("false", "true"):
+        folder = tmp_path / background
+        typed = [*QUICK, f"callbacks.checkpoint.background={background}", "callbacks.checkpoint.every=2"]
+        cfg, choices = composed([*typed, f"dir={folder}"])
+        run_job(cfg, folder, typed, choices)
+        found.append(read_checkpoint(folder / "checkpoints" / "last.ckpt")["state_dict"])
+        assert read_checkpoint(folder / "checkpoints" / "previous.ckpt")["global_step"] == 4
+    one, other = found
+    assert list(one) == list(other) and all(torch.equal(one[k], other[k]) for k in one)

@@ -41,7 +41,7 @@ def main(conf: Path) -> int:
         except DiffexpError as error:  # told here, for Hydra would add its own words
             codes.append(_say(error, full))
         except Exception as error:
-            codes.append(_say(_unexpected(error), full, error))
+            codes.append(_say(_no_memory(error) or _unexpected(error), full, error))
 
     try:
         hydra.main(version_base="1.3", config_path=str(conf.resolve()), config_name="config")(job)()
@@ -91,6 +91,16 @@ def _say(error: DiffexpError, full: bool, cause: Exception | None = None) -> int
         raise cause or error
     print(error if error.code == _SAVED else f"error: {error}", file=sys.stderr)
     return error.code
+
+
+def _no_memory(error: Exception) -> DiffexpError | None:
+    """Outside of training, which says itself what helps. torch's own error has no type on a CPU."""
+    text = str(error).splitlines()[0] if str(error) else "no memory"
+    kinds = [kind.__name__ for kind in type(error).__mro__]
+    if not {"MemoryError", "OutOfMemoryError"} & set(kinds) and "can't allocate memory" not in text:
+        return None
+    do = "lower evaluator.batch_size, metrics.n or task.n, or take a smaller network"
+    return ResourceError(f"out of memory: {text[:200]}", "evaluator.batch_size", do)
 
 
 def _unexpected(error: Exception) -> DiffexpError:

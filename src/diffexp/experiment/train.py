@@ -156,13 +156,14 @@ def _trainer(job: Job, evaluator: Evaluator, tracker: Tracker, *more: Callback) 
     """Callbacks act in this order: samples first, so that a checkpoint comes after them."""
     others = job.build("callbacks")
     keeper = others.get("checkpoint")
-    asked = keeper.asked if isinstance(keeper, Checkpoint) else lambda: False
+    saves = isinstance(keeper, Checkpoint)
+    asked = keeper.asked if saves else lambda: False
     evaluate = Evaluate(evaluator, job.folder, asked)
     tracked = tracker.open(job.folder, job.config["name"], "train", tags(job), job.public())
     return job.build("trainer")(
         callbacks=[evaluate, *others.values(), *more],
         logger=[Jsonl(job.folder / "metrics.jsonl"), *([tracked] if tracked else [])],
-        plugins=[AtomicCheckpointIO()],
+        plugins=[keeper.io if saves else AtomicCheckpointIO()],
         precision="16-mixed" if job.config["precision"] == "fp16" else "32-true",
         default_root_dir=job.folder,
         enable_checkpointing=False,

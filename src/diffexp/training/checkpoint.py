@@ -8,21 +8,15 @@ what lies there is one of the two.
 import hashlib
 import json
 import os
-import shlex
 import shutil
 from collections.abc import Mapping
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.plugins.io import CheckpointIO
 
-from diffexp.errors import ConfigError, DataError, Interrupted, ResourceError
-from diffexp.training.divergence import Recent
-from diffexp.training.signals import Signals
-from diffexp.training.tolerance import Tolerance
+from diffexp.errors import DataError, ResourceError
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 
@@ -134,6 +128,12 @@ def _verify(path: Path) -> None:
         raise DataError(what, str(path), "use another checkpoint of the run")
 
 
+def remove(path: Path) -> None:
+    """The file and its note, where they are."""
+    path.unlink(missing_ok=True)
+    _beside(path).unlink(missing_ok=True)
+
+
 def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
     """A checkpoint of diffexp, verified by its digest where that is there, loaded without running code.
 
@@ -156,91 +156,3 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
     if not isinstance(checkpoint, dict) or "diffexp" not in checkpoint:
         raise DataError("not a checkpoint of diffexp", str(path), "give a .ckpt file written by task=train")
     return checkpoint
-
-
-@runtime_checkable
-class Telling(Protocol):
-    """A module that logs what is due at a step when it is asked, and then not again."""
-
-    def tell(self) -> None: ...
-
-
-class AtomicCheckpointIO(CheckpointIO):
-    """For Trainer(plugins=...): Lightning's own copies across file systems, and is torn by a kill."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        write(Path(path), checkpoint)
-
-    def load_checkpoint(
-        self, path: Any, map_location: Any = None, weights_only: bool | None = None
-    ) -> dict[str, Any]:
-        return read_checkpoint(path, map_location or "cpu")
-
-    def remove_checkpoint(self, path: Any) -> None:
-        Path(path).unlink(missing_ok=True)
-        _beside(Path(path)).unlink(missing_ok=True)
-
-
-class Checkpoint(Callback):
-    """Writes folder/last.ckpt every `every` steps of the optimizer, and at the end.
-
-    Asked to stop by a signal (signals.py), it ends the step, writes, and raises Interrupted. One that cannot
-    be written is told, three in a row raise ResourceError. Raises DivergedError rather than replace a good
-    checkpoint by one whose weights are not finite.
-    """
-
-    def __init__(self, folder: str, every: int = 500) -> None:
-        if every < 1:
-            raise ConfigError(f"every={every}", "callbacks.checkpoint.every", "give 1 or more steps")
-        self.path, self.every, self._written = Path(folder) / LAST, every, 0
-        self._signals, self._before = Signals(), 0
-        do = "free space on the disk; resume goes on from the checkpoint before"
-        self._writing = Tolerance("writing a checkpoint", do)
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # the first micro-batch of a resumed run ends at the step it was resumed from
-        self._written = self._before = trainer.global_step
-        self._signals.listen()
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self._signals.leave()
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        whole, self._before = trainer.global_step > self._before, trainer.global_step
-        if whole and isinstance(pl_module, Telling):
-            pl_module.tell()
-        if trainer.global_step % self.every == 0:
-            self._write(trainer, pl_module)
-        if whole and self._asked(trainer):
-            self._write(trainer, pl_module, last=True)
-            what = f"stopped by {self._signals.heard or 'a signal'} at step {trainer.global_step}, saved"
-            run = shlex.quote(str(self.path.parent.parent))
-            raise Interrupted(what, str(self.path), f"python run.py resume={run} goes on")
-
-    def asked(self) -> bool:
-        """Whether a signal has asked this process to stop."""
-        return self._signals.heard is not None
-
-    def _asked(self, trainer: Trainer) -> bool:
-        heard = self.asked()
-        return (
-            heard if trainer.world_size == 1 else trainer.strategy.reduce_boolean_decision(heard, all=False)
-        )
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._signals.leave()
-        self._write(trainer, pl_module, last=True)
-
-    def _write(self, trainer: Trainer, module: LightningModule, last: bool = False) -> None:
-        """last: the run ends with it, and a failure is raised."""
-        if trainer.global_step == self._written:  # with accumulation, several batches end at one step
-            return
-        recent: Recent = getattr(module, "recent", None) or Recent()
-        if recent.bad() or not all(bool(p.isfinite().all()) for p in module.parameters()):
-            raise recent.error("the weights are not finite", trainer.global_step)
-        # a full disk may be emptied before the next
-        with nullcontext() if last else self._writing(trainer.global_step):
-            trainer.save_checkpoint(self.path, weights_only=False)
-            self._written = trainer.global_step
