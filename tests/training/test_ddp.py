@@ -1,8 +1,12 @@
 """Two processes on one machine, by the command line."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -37,3 +41,27 @@ def test_two_processes_train_and_measure_as_one(tmp_path):
     assert two["cards"]["fid_digits64"]["n"] == one["cards"]["fid_digits64"]["n"] == 20
     # the same images, times, noise and dropped labels; sums in another order
     assert two["val/loss"] == pytest.approx(one["val/loss"], rel=1e-3)
+
+
+@pytest.mark.slow
+def test_a_rank_that_dies_ends_the_others_and_the_run_goes_on(tmp_path):
+    typed = [
+        *QUICK, "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.max_steps=400",
+        "callbacks.checkpoint.every=10", "trainer.log_every_n_steps=1", "dir=run",
+    ]  # fmt: skip
+    command = [sys.executable, str(CONF.parent / "run.py"), *typed]
+    first = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    log, end = tmp_path / "run" / "metrics.jsonl", time.time() + 120
+    while time.time() < end and not (log.exists() and len(log.read_text().splitlines()) > 25):
+        time.sleep(0.05)
+    found = subprocess.run(["pgrep", "-P", str(first.pid)], capture_output=True, text=True).stdout.split()
+    (other,) = [p for p in found if b"LOCAL_RANK=1" in Path(f"/proc/{p}/environ").read_bytes()]
+    os.kill(int(other), signal.SIGKILL)
+    _, told = first.communicate(timeout=60)
+    assert first.returncode == 75 and "another rank has died" in told and "goes on" in told, told
+    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert again.returncode == 0 and "going on from step" in again.stdout, again.stderr
+    steps = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [line["step"] for line in steps if "train/loss" in line] == list(range(1, 401))

@@ -1,11 +1,12 @@
 """Going on with a run in its folder: from which checkpoint, and whether it is the same run."""
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from diffexp.errors import ConfigError, DivergedError
+from diffexp.errors import ConfigError, DiffexpError, DivergedError, Interrupted, ResourceError
 from diffexp.experiment.foreign import read_yaml
 from diffexp.experiment.job import Job
 from diffexp.experiment.store import write
@@ -32,6 +33,19 @@ def start(job: Job) -> Path | None:
         raise ConfigError("there is a run in this folder", str(folder), do)
     _check_same(job, folder / "config.yaml")
     return found
+
+
+def lost_rank(folder: Path, error: RuntimeError) -> DiffexpError | None:
+    """What is said where another rank has died, in the words of gloo or NCCL; None for another error."""
+    text = str(error).strip().splitlines()[0] if str(error).strip() else ""
+    if not any(word in text.lower() for word in ("gloo", "nccl", "connection", "timed out", "socket")):
+        return None
+    what = f"another rank has died, or is out of reach ({text[:160]})"
+    saved = latest(folder / "checkpoints")
+    if saved is None:
+        do = "look for what ended it, and type the same command again"
+        return ResourceError(f"{what}; nothing was saved yet", "trainer.devices", do)
+    return Interrupted(what, str(saved), f"python run.py resume={shlex.quote(str(folder))} goes on")
 
 
 def finished(job: Job) -> dict[str, Any] | None:

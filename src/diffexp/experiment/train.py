@@ -16,7 +16,7 @@ from diffexp.errors import ConfigError, DiffexpError, DivergedError, Interrupted
 from diffexp.experiment.job import Job
 from diffexp.experiment.record import Record
 from diffexp.experiment.restore import device_of
-from diffexp.experiment.resume import cut, finished, start, told_divergence
+from diffexp.experiment.resume import cut, finished, lost_rank, start, told_divergence
 from diffexp.experiment.room import check_room, checkpoint_bytes
 from diffexp.experiment.screen import counting, summary
 from diffexp.experiment.track import summarise, tags, tell_sync
@@ -190,8 +190,13 @@ def _fit(trainer: Trainer, module: DiffusionModule, loader: DataModule, ckpt: Pa
         raise KeyboardInterrupt from error
     except torch.OutOfMemoryError as error:
         do = "lower loader.batch_size (and raise trainer.accumulate_grad_batches), or precision=bf16"
-        raise ResourceError(
-            f"out of memory: {str(error).splitlines()[0]}", "loader.batch_size", do
-        ) from error
+        size = "x".join(map(str, loader.shape))
+        peak = f"{torch.cuda.max_memory_allocated() >> 20:,} MB" if torch.cuda.is_available() else "all"
+        what = f"out of memory at {peak}, with {loader.batch_size} images of {size}"
+        raise ResourceError(f"{what}: {str(error).splitlines()[0]}", "loader.batch_size", do) from error
+    except RuntimeError as error:
+        if trainer.world_size > 1 and (lost := lost_rank(Path(trainer.default_root_dir), error)):
+            raise lost from error
+        raise
     if not trainer.state.finished:
         raise DiffexpError("training has stopped before its end", "", "see the log in the run folder")

@@ -109,7 +109,7 @@ class Wandb:
             "settings": wandb.Settings(silent=True, console="off", init_timeout=8),
         }
         if self.mode == "online":
-            os.environ.setdefault("WANDB_HTTP_TIMEOUT", "6")  # seconds, to hear whether the key is good
+            os.environ.setdefault("WANDB_HTTP_TIMEOUT", "5")  # seconds, to hear whether the key is good
             try:
                 if not wandb.login(prompt=False):
                     raise ConnectionError("no API key: see wandb login")
