@@ -1,13 +1,10 @@
 """Random command lines: a valid run, or one clear message and exit code 2, and nothing is left behind."""
 
-import contextlib
-import multiprocessing
-import os
-import sys
 from pathlib import Path
 
 import pytest
 from commands import CONF
+from forked import forked
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -46,49 +43,25 @@ OVERRIDE = st.one_of(
     ),
     st.text(min_size=1, max_size=20).filter(lambda text: not text.startswith("-")),
 )
-PRELOAD = [
-    "hydra", "lightning", "torchmetrics", "torch_fidelity", "torchvision", "sklearn.svm",
-    "diffexp.data", "diffexp.metrics", "diffexp.samplers", "diffexp.training", "diffexp.networks",
-    "diffexp.experiment.cli", "diffexp.experiment.train", "diffexp.experiment.mistakes",
-]  # fmt: skip
-SECONDS = 60
-"""In which a line must be answered."""
-
-
-def answer(typed, folder, said):
-    """In a process of its own, forked from one that has imported everything, in an empty folder; dry_run, so
-    that nothing is trained.
-    """
-    from diffexp.experiment import cli
-
-    os.chdir(folder)
-    sys.argv = ["run.py", *typed, "dry_run=true", "logger=none"]
-    with open(said, "w") as file, contextlib.redirect_stderr(file), contextlib.redirect_stdout(file):
-        code = cli.main(CONF)
-    sys.exit(code)
 
 
 class Lines:
-    """Answers command lines, each in its own process and its own folder."""
+    """Answers command lines, each in its own process and its own folder; dry_run, so that nothing is
+    trained.
+    """
 
     def __init__(self, where: Path):
         self.where, self.count = where, 0
-        self.processes = multiprocessing.get_context("forkserver")
-        self.processes.set_forkserver_preload(PRELOAD)
 
     def __call__(self, typed):
         """What is wrong with the answer, or None."""
         self.count += 1
-        folder, said = self.where / str(self.count), self.where / f"{self.count}.txt"
+        folder = self.where / str(self.count)
         folder.mkdir()
-        process = self.processes.Process(target=answer, args=(typed, folder, said))
-        process.start()
-        process.join(SECONDS)
-        code, late = process.exitcode, process.is_alive()
-        process.kill()
-        text, left = said.read_text() if said.exists() else "", [p.name for p in folder.iterdir()]
+        code, text = forked([*typed, "dry_run=true", "logger=none"], folder, self.where / f"{self.count}.txt")
+        left = [p.name for p in folder.iterdir()]
         for wrong, what in (
-            (late, f"no answer in {SECONDS} s"),
+            (code is None, "no answer in a minute"),
             (code not in (0, 2, 3, 5), f"exit {code}"),  # 3, 5: a file not there, a network too large
             ("Traceback" in text or "HYDRA_FULL_ERROR" in text, "a traceback"),
             (bool(code) and not text.startswith("error: "), "no error:"),
@@ -114,7 +87,5 @@ def run(lines, count):
 
 
 @pytest.mark.parametrize("count", [60, pytest.param(2000, marks=pytest.mark.slow)])
-def test_any_command_line_is_answered(tmp_path, monkeypatch, count):
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+def test_any_command_line_is_answered(tmp_path, count):
     assert run(Lines(tmp_path), count) >= count

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from commands import QUICK, composed
+from commands import CONF, QUICK, composed
 from PIL import Image
 
 from diffexp.data import Folder, Npz
@@ -270,3 +270,15 @@ def test_secrets_are_blotted_out(tmp_path, monkeypatch):
     assert cfg.extra.password == "hush-hush"
     for file in ("config.yaml", "run.json", "overrides.yaml"):
         assert "hush-hush" not in (tmp_path / "run" / file).read_text(), file
+
+
+def test_secrets_of_a_sweep_are_blotted_out(tmp_path):
+    """In the plan, the rows, the report and the folders of the jobs."""
+    quick = ["task=evaluate", "network=gaussian", "metrics.n=20", "evaluator.pictures=20", "logger=none"]
+    typed = ["-m", *quick, "+extra.api_key=hush-hush", "sampler.steps=2,3"]
+    run = str(CONF.parent / "run.py")
+    done = subprocess.run([sys.executable, run, *typed], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {"plan.json", "results.jsonl", "report.html", "run.json"} <= {path.name for path in files}
+    assert [path.name for path in files if b"hush-hush" in path.read_bytes()] == []

@@ -1,6 +1,8 @@
 """FID on the digits: what it is of real images, its floor, its card, its cache."""
 
 import logging
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -238,3 +240,22 @@ def test_parts_have_all_classes():
     for part in classes.split(130):
         metric.update(part, None, part)
     assert all(torch.equal(part.total, torch.full((10,), 10.0).double()) for part in metric._generated)
+
+
+def test_statistics_are_made_once_by_processes_that_want_them_together(tmp_path):
+    """Each would take a second, and writes down that it begins."""
+    code = (
+        "import pathlib, sys, time, torch\n"
+        "from diffexp.metrics.reference import cached\n"
+        "folder = pathlib.Path(sys.argv[1])\n"
+        "def make():\n"
+        "    (folder / f'made_by_{sys.argv[2]}').touch()\n"
+        "    time.sleep(1)\n"
+        "    return {'x': torch.full((3,), float(sys.argv[2]))}\n"
+        "print(cached(str(folder / 'cache'), 'key', make)['x'].tolist())\n"
+    )
+    commands = [[sys.executable, "-c", code, str(tmp_path), str(i)] for i in range(3)]
+    running = [subprocess.Popen(c, stdout=subprocess.PIPE, text=True) for c in commands]
+    told = {process.communicate(timeout=60)[0] for process in running}
+    assert len(told) == 1 and len(list(tmp_path.glob("made_by_*"))) == 1
+    assert [p.name for p in (tmp_path / "cache").iterdir()] == ["key.safetensors"]

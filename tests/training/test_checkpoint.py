@@ -136,9 +136,9 @@ def test_in_the_background_a_copy_is_written_and_a_failure_raised(tmp_path):
     (tmp_path / "file").touch()
     io.save_checkpoint(GOOD, tmp_path / "file" / "last.ckpt")
     with pytest.raises(ResourceError, match="could not be written"):
-        for _ in range(500):
-            io.look()  # at every step
+        while not io.ended:  # asked at every step
             time.sleep(0.01)
+        io.wait()
     io.save_checkpoint(GOOD, tmp_path / "last.ckpt")
     io.teardown()
     assert read_checkpoint(tmp_path / "last.ckpt")["global_step"] == 3

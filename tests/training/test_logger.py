@@ -1,6 +1,7 @@
 """metrics.jsonl, and W&B without a network."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -67,3 +68,20 @@ def test_offline_runs_are_apart_and_hold_what_was_logged(tmp_path):
 
 def test_modes_are_two():
     assert Wandb().mode == "offline"
+
+
+def test_a_run_in_a_relative_folder_lies_there_also_with_a_service_from_elsewhere(tmp_path):
+    """As a job has that was begun by a process with a run of its own."""
+    code = RUN.replace("pathlib.Path(sys.argv[1])", "pathlib.Path('here')")
+    outer = (
+        "import os, pathlib, subprocess, sys, wandb\n"
+        "wandb.setup()\n"
+        "pathlib.Path('there/here').mkdir(parents=True)\n"
+        f"sys.exit(subprocess.run([sys.executable, '-c', {code!r}, '', 'offline'], cwd='there').returncode)\n"
+    )
+    env = {k: v for k, v in os.environ.items() if not k.startswith("WANDB")}
+    done = subprocess.run(
+        [sys.executable, "-c", outer], cwd=tmp_path, env=env, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(list(tmp_path.glob("there/here/*/wandb/offline-run-*/*.wandb"))) == 2

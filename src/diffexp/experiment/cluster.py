@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from diffexp.errors import ConfigError
+from diffexp.errors import ConfigError, ResourceError
 from diffexp.experiment.store import append
 from diffexp.experiment.sweep import Cell
 from diffexp.experiment.work import KILLED, STOPPED, News, perform, row
@@ -139,7 +139,14 @@ class Submitit:
             raise ConfigError(str(error).splitlines()[0], "hydra.launcher.cluster.options", do) from error
 
     def submit(self, job: Callable[[], News]) -> Any:
-        return self._executor.submit(job)
+        from submitit.core.utils import FailedJobError
+
+        try:
+            return self._executor.submit(job)
+        except FailedJobError as error:
+            last = str(error).strip().splitlines()[-1]
+            do = "give options that it takes, such as slurm_partition, or ask with fewer jobs"
+            raise ResourceError(f"Slurm did not take the job: {last}", "hydra.launcher", do) from error
 
     def ended(self, ticket: Any) -> bool:
         return ticket.done()

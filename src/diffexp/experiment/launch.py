@@ -20,6 +20,7 @@ from diffexp.experiment import cli
 from diffexp.experiment.board import Board
 from diffexp.experiment.build import build
 from diffexp.experiment.pool import Pool
+from diffexp.experiment.record import blotted
 from diffexp.experiment.store import alone, rows
 from diffexp.experiment.sweep import Cell, identity, left, varying, write_plan
 from diffexp.experiment.work import News
@@ -40,12 +41,13 @@ def launch(
     if jobs < 1:
         raise ConfigError(f"jobs={jobs}", "hydra.launcher.jobs", "give 1 or more")
     folder = Path(str(config.hydra.sweep.dir))
-    there = None if cluster is None else _cluster(cluster)
+    there = None if cluster is None or config.get("dry_run") else _cluster(cluster)
     with alone(folder), _runner(folder, jobs, threads, there, config) as runner:
         chosen = _chosen(config)
         cells = [_cell(folder, cfg, [*chosen, *typed], choices) for cfg, typed, choices in composed]
         if config.get("dry_run"):
             return _show_plan(folder, cells)
+        (folder / "multirun.yaml").unlink(missing_ok=True)  # Hydra's, with secrets; plan.json is ours
         write_plan(folder, cells, OmegaConf.to_container(config.sweep), config.name, _command())  # type: ignore[arg-type]
         todo = left(folder, cells)
         done = len(cells) - len(todo)
@@ -91,7 +93,7 @@ def _chosen(config: DictConfig) -> list[str]:
 
 
 def _command() -> str:
-    return shlex.join(["python", os.path.basename(sys.argv[0]), *sys.argv[1:]])
+    return shlex.join(["python", os.path.basename(sys.argv[0]), *blotted(sys.argv[1:])])
 
 
 def _cell(folder: Path, cfg: DictConfig, typed: list[str], choices: dict[str, Any]) -> Cell:

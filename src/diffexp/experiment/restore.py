@@ -21,6 +21,7 @@ from diffexp.experiment.names import nearest
 from diffexp.experiment.stored import find, read
 from diffexp.samplers import Model
 from diffexp.training.checkpoint import digest, read_checkpoint
+from diffexp.training.ema import EMA
 from diffexp.training.module import Precision, build_denoiser
 
 SAMPLING = ("sampler", "guidance", "clip", "metrics", "data")
@@ -148,7 +149,8 @@ def restore(
     )
     _load(denoiser, checkpoint["state_dict"], average, found)
     classes = conditioning.classes(names and len(names))
-    model = Model(denoiser.eval().requires_grad_(False), conditioning, codec, shape, classes)
+    weights = EMA(tuple(config["model"]["ema"]["decays"])).name(average)
+    model = Model(denoiser.eval().requires_grad_(False), conditioning, codec, shape, classes, weights=weights)
     return Restored(model, names and tuple(names), config, told["step"], found)
 
 

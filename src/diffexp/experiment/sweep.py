@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from diffexp.experiment.build import ALLOWED, build
+from diffexp.experiment.record import blotted
 from diffexp.experiment.store import PLAN, rows, write
 
 ASIDE = ("dir", "name", "logger", "data_root", "dry_run", "resume", "sweep")  # what changes no result
@@ -105,7 +106,7 @@ def write_plan(
         "cells": [
             {
                 "id": cell.id,
-                "typed": cell.typed,
+                "typed": blotted(cell.typed),
                 "values": {k: cell.value(k) for k in keys},
                 "folder": f"jobs/{cell.folder.name}",
             }

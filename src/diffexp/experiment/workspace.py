@@ -69,7 +69,7 @@ class Workspace:
             # a group varies by its option, which is beside its values in the configuration
             groups = job.choices or {}
             keys = [f"choices.{key}" if key in groups else key for key in layout["varying"]]
-        made = workspace(tracker.entity or "entity", tracker.project, metrics, keys)
+        made = workspace(_entity(tracker), tracker.project, metrics, keys)
         path = job.folder / "workspace.json"
         write(path, made._to_model().model_dump_json(by_alias=True, exclude_none=True, indent=1))
         record.results["workspace"] = str(path)
@@ -78,6 +78,19 @@ class Workspace:
             _send(made, record)
         else:
             say("to send it, after wandb login: the same with logger.mode=online logger.entity=NAME")
+
+
+def _entity(tracker: Wandb) -> str:
+    """Whose it is: logger.entity, or that of whoever has logged in."""
+    import wandb
+
+    if tracker.entity is not None or tracker.mode != "online":
+        return tracker.entity or "entity"
+    try:
+        return str(wandb.Api(timeout=5).default_entity)
+    except Exception as error:  # without a key, or a network: no common type
+        do = "wandb login, or give logger.entity=NAME"
+        raise ConfigError(f"W&B does not say whose workspace it is ({error})", "logger.entity", do) from error
 
 
 def workspace(entity: str, project: str, metrics: Sequence[str], keys: Sequence[str]) -> Any:

@@ -117,6 +117,8 @@ class Evaluator:
             "clip": repr(self.clip),
             "nfe": calls,
             "sample_seed": self.seed,
+            "weights": model.weights,
+            "precision": model.precision,
         }
         cards = {key: card | told for key, card in self.metrics.cards.items()}
         shown_labels = None if labels is None else labels[mine[: len(shown)]]

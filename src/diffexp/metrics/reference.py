@@ -4,11 +4,12 @@ A file's name is the sha256 of all that its contents depend on: the images (fing
 its weights, and the version of this code. So a stale file is never read, and any file may be deleted.
 """
 
+import fcntl
 import hashlib
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -80,26 +81,46 @@ def read_statistics(path: str, dim: int) -> Statistics:
 
 
 def cached(folder: str | None, key: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """The tensors of `make`, from the file that has them or made and written. No folder: made each time."""
+    """The tensors of `make`, from the file that has them or made and written. No folder: made each time.
+
+    Of several processes that want them one makes them, and the others wait.
+    """
     if folder is None:
         return make()
     file = Path(folder).expanduser() / f"{key}.safetensors"
+    with _in_turn(file.with_suffix(".lock")):
+        try:
+            if file.is_file():
+                return load_file(file)
+        except (SafetensorError, OSError) as error:
+            _log.warning("made again, for the file is damaged: %s (%s)", file, error)
+        tensors = {name: tensor.cpu() for name, tensor in make().items()}
+        partial = file.with_suffix(f".{os.getpid()}.tmp")
+        try:
+            save_file(tensors, partial)
+            partial.replace(file)
+        except (OSError, SafetensorError) as error:  # a cache that cannot be written costs time, no run
+            with suppress(OSError):
+                partial.unlink()
+            _log.warning("not kept for the next run: %s (%s)", file, error)
+        return tensors
+
+
+@contextmanager
+def _in_turn(lock: Path) -> Iterator[None]:
+    """After whoever is in it; at once where no lock can be had."""
     try:
-        if file.is_file():
-            return load_file(file)
-    except (SafetensorError, OSError) as error:
-        _log.warning("made again, for the file is damaged: %s (%s)", file, error)
-    tensors = {name: tensor.cpu() for name, tensor in make().items()}
-    partial = file.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, partial)
-        partial.replace(file)
-    except (OSError, SafetensorError) as error:  # a cache that cannot be written costs time, no run
-        with suppress(OSError):
-            partial.unlink()
-        _log.warning("not kept for the next run: %s (%s)", file, error)
-    return tensors
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        file = lock.open("a")
+        fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError:
+        yield
+        return
+    with file:
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)  # those who wait have it open, and will find what was made
 
 
 def key(data: "DataSet", split: Split, extractor: Extractor, *more: object) -> str:

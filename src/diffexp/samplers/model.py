@@ -20,7 +20,8 @@ from diffexp.samplers.sampler import GridSampler, Sampler
 @dataclass(frozen=True)
 class Model:
     """shape: (C, H, W) of the images; classes: the number that the network was built for, or None; guide: the
-    worse model of autoguidance; classify: the classifier of classifier guidance.
+    worse model of autoguidance; classify: the classifier of classifier guidance; weights: which they are, for
+    the cards of metrics.
     """
 
     denoiser: Denoiser
@@ -30,6 +31,12 @@ class Model:
     classes: int | None = None
     guide: Denoiser | None = None
     classify: Classify | None = None
+    weights: str = "as given"
+
+    @property
+    def precision(self) -> str:
+        """Of the network: float32, or that of its autocast."""
+        return str(self.denoiser.autocast or torch.float32).removeprefix("torch.")
 
     def guided(self, guidance: ClassifierFree, clip: Clip) -> Denoise:
         """The denoiser under guidance, clipped after it."""

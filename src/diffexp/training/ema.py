@@ -29,6 +29,10 @@ class EMA:
                 f"decays={list(self.decays)}", "ema.decays", "give numbers in [0, 1), e.g. [0.999]"
             )
 
+    def name(self, which: int | None) -> str:
+        """Of the weights of an average, or of those that are trained."""
+        return "as trained" if which is None else f"average of decay {self.decays[which]:g}"
+
     def decay(self, d: float, n: int) -> float:
         """The decay of the n-th update, n from 1."""
         return min(d, (1 + n) / (10 + n)) if self.warmup else d

@@ -96,7 +96,7 @@ class Wandb:
         if rank_zero_only.rank:  # type: ignore[attr-defined]
             return None
         told: dict[str, Any] = {
-            "dir": str(folder),
+            "dir": str(folder.resolve()),  # W&B's service may have been begun in another folder
             "id": _id(folder),
             "resume": "allow",
             "name": f"{name}/{folder.name}",

@@ -117,7 +117,8 @@ class DiffusionModule(LightningModule):
         d = self.denoiser
         if averaged:
             d = Denoiser(self.ema.networks[0], d.schedule, d.prediction, d.variance, d.autocast)
-        return Model(d, self.conditioning, self.codec, self.shape, self.null)
+        weights = self.ema.settings.name(0 if averaged else None)
+        return Model(d, self.conditioning, self.codec, self.shape, self.null, weights=weights)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         # 0 is the rank of whoever draws for all

@@ -21,8 +21,8 @@ from diffexp.training.tolerance import Tolerance
 class AtomicCheckpointIO(CheckpointIO):
     """For Trainer(plugins=...): Lightning's own copies across file systems, and is torn by a kill.
 
-    background: the weights are copied, and written while training goes on; what fails is raised by `look`,
-    by the next save, or at the end.
+    background: the weights are copied, and written while training goes on; what fails is raised by `wait`, by
+    the next save, or at the end.
     """
 
     def __init__(self, background: bool = False) -> None:
@@ -36,10 +36,10 @@ class AtomicCheckpointIO(CheckpointIO):
         copy = apply_to_collection(checkpoint, Tensor, lambda x: x.detach().to("cpu", copy=True))
         self._pending = self._thread.submit(write, Path(path), copy)
 
-    def look(self) -> None:
-        """Raises ResourceError where the last write has failed."""
-        if self._pending is not None and self._pending.done():
-            self.wait()
+    @property
+    def ended(self) -> bool:
+        """Whether a write has ended that `wait` was not asked about."""
+        return self._pending is not None and self._pending.done()
 
     def wait(self) -> None:
         """Until all is written. Raises ResourceError."""
@@ -99,8 +99,9 @@ class Checkpoint(Callback):
         whole, self._before = trainer.global_step > self._before, trainer.global_step
         if whole and isinstance(pl_module, Telling):
             pl_module.tell()
-        with self._writing(trainer.global_step):
-            self.io.look()
+        if self.io.ended:
+            with self._writing(trainer.global_step):
+                self.io.wait()
         if trainer.global_step % self.every == 0:
             self._write(trainer, pl_module)
         if whole and self._asked(trainer):
@@ -126,7 +127,7 @@ class Checkpoint(Callback):
     def _write(self, trainer: Trainer, module: LightningModule, last: bool = False) -> None:
         """last: the run ends with it, and a failure is raised."""
         if trainer.global_step == self._written:  # with accumulation, several batches end at one step
-            return
+            return self.io.wait() if last else None
         recent: Recent = getattr(module, "recent", None) or Recent()
         if recent.bad() or not all(bool(p.isfinite().all()) for p in module.parameters()):
             raise recent.error("the weights are not finite", trainer.global_step)

@@ -41,9 +41,8 @@ class DiffexpLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         from diffexp.experiment.launch import launch
 
-        launch(
-            self.config, self._composed(job_overrides, initial_job_idx), self.jobs, self.threads, self.cluster
-        )
+        composed = self._composed(job_overrides, initial_job_idx)
+        launch(self.config, composed, min(self.jobs, len(job_overrides)), self.threads, self.cluster)
         return [JobReturn(_return_value=None, status=JobStatus.COMPLETED) for _ in job_overrides]
 
     def _composed(self, jobs: Sequence[Sequence[str]], first: int) -> Iterator[Composed]:
