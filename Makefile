@@ -6,7 +6,7 @@ run: .venv/ready ## install if needed, then run.py with ARGS
 	$(BIN)/python run.py $(ARGS)
 
 test: .venv/ready ## the tests that need neither minutes, nor a GPU, nor the network; ARGS for pytest
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: .venv/ready ## lint, format and types, without changing anything
 	$(BIN)/ruff check .

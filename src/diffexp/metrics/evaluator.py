@@ -111,7 +111,13 @@ class Evaluator:
         calls = nfe(self.sampler, guidance, model)
         if not isinstance(self.sampler, GridSampler):  # it makes other calls for other images
             calls = round(evaluations / len(mine), 1)
-        told = {
+        told = self._protocol(model, guidance, calls)
+        cards = {key: card | told for key, card in self.metrics.cards.items()}
+        shown_labels = None if labels is None else labels[mine[: len(shown)]]
+        return Evaluation(values, cards, shown, shown_labels, calls, time.perf_counter() - start, told)
+
+    def _protocol(self, model: Model, guidance: ClassifierFree, calls: float) -> dict[str, Any]:
+        return {
             "sampler": repr(self.sampler),
             "guidance": repr(guidance),
             "clip": repr(self.clip),
@@ -120,6 +126,3 @@ class Evaluator:
             "weights": model.weights,
             "precision": model.precision,
         }
-        cards = {key: card | told for key, card in self.metrics.cards.items()}
-        shown_labels = None if labels is None else labels[mine[: len(shown)]]
-        return Evaluation(values, cards, shown, shown_labels, calls, time.perf_counter() - start, told)
