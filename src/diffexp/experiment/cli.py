@@ -124,10 +124,10 @@ def _run(cfg: DictConfig) -> None:
         run_job(cfg, folder, list(told.overrides.task), dict(told.runtime.choices))
     finally:
         os.chdir(told.runtime.cwd)  # hydra.job.chdir=true works in the folder
-        _remove_if_empty(folder)
+        remove_if_empty(folder)
 
 
-def _remove_if_empty(folder: Path) -> None:
+def remove_if_empty(folder: Path) -> None:
     """Hydra has made the folder before anything was checked."""
     with suppress(OSError, ValueError):
         os.removedirs(os.path.relpath(folder))

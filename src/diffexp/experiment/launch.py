@@ -41,13 +41,17 @@ def launch(
     if jobs < 1:
         raise ConfigError(f"jobs={jobs}", "hydra.launcher.jobs", "give 1 or more")
     folder = Path(str(config.hydra.sweep.dir))
-    there = None if cluster is None or config.get("dry_run") else _cluster(cluster)
+    (folder / "multirun.yaml").unlink(missing_ok=True)  # Hydra's, with secrets; plan.json is ours
+    try:
+        there = None if cluster is None or config.get("dry_run") else _cluster(cluster)
+    except DiffexpError:
+        cli.remove_if_empty(folder)
+        raise
     with alone(folder), _runner(folder, jobs, threads, there, config) as runner:
         chosen = _chosen(config)
         cells = [_cell(folder, cfg, [*chosen, *typed], choices) for cfg, typed, choices in composed]
         if config.get("dry_run"):
             return _show_plan(folder, cells)
-        (folder / "multirun.yaml").unlink(missing_ok=True)  # Hydra's, with secrets; plan.json is ours
         write_plan(folder, cells, OmegaConf.to_container(config.sweep), config.name, _command())  # type: ignore[arg-type]
         todo = left(folder, cells)
         done = len(cells) - len(todo)
