@@ -1,4 +1,4 @@
-"""The results of a job that trains nothing, as a run of Weights & Biases."""
+"""Results as runs of Weights & Biases: of a job that trains nothing, and of a sweep."""
 
 import csv
 import io

@@ -44,7 +44,7 @@ class Pretrained(Extractor):
             what = f"{self.name} takes 1 or 3 channels, not {shape[0]}"
             raise ConfigError(what, "metrics", "type metrics=none")
         if self.net is None:
-            self.folder = found(self.model)
+            self.folder = folder_of(self.model)
             file = next((self.folder / name for name in WEIGHTS if (self.folder / name).is_file()), None)
             if file is None:
                 do = f"put {WEIGHTS[0]} there"
@@ -148,7 +148,7 @@ def whole(kind: Any, folder: Path) -> Any:
     return net
 
 
-def found(model: str) -> Path:
+def folder_of(model: str) -> Path:
     """The folder of a model, downloaded if it is a name. Raises ConfigError, DataError."""
     folder = Path(model).expanduser()
     try:
