@@ -254,3 +254,24 @@ print("told", len(told), *told[199], *told[-1])
     assert count == 1000
     assert memory_after < 1.02 * memory, (memory, memory_after)
     assert files_after <= files
+
+
+def test_a_device_without_memory_is_told_with_the_batch(tmp_path):
+    """As CUDA tells it, here from a network of a plug-in."""
+    (tmp_path / "greedy.py").write_text(
+        "import torch\nfrom diffexp.networks import UNet\n"
+        "class Greedy(UNet):\n    def forward(self, *args):\n"
+        "        if torch.is_grad_enabled():\n"
+        "            raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 9 GiB')\n"
+        "        return super().forward(*args)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).parents[2] / "run.py"), *QUICK, "plugins=[greedy]",
+         "network._target_=greedy.Greedy", "dir=run"],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 5 and "Traceback" not in done.stderr, done.stderr
+    assert (
+        "out of memory, with 64 images of 1x8x8" in done.stderr and "Tried to allocate 9 GiB" in done.stderr
+    )
+    assert "loader.batch_size" in done.stderr and "precision=bf16" in done.stderr

@@ -191,8 +191,8 @@ def _fit(trainer: Trainer, module: DiffusionModule, loader: DataModule, ckpt: Pa
     except torch.OutOfMemoryError as error:
         do = "lower loader.batch_size (and raise trainer.accumulate_grad_batches), or precision=bf16"
         size = "x".join(map(str, loader.shape))
-        peak = f"{torch.cuda.max_memory_allocated() >> 20:,} MB" if torch.cuda.is_available() else "all"
-        what = f"out of memory at {peak}, with {loader.batch_size} images of {size}"
+        peak = f" at {torch.cuda.max_memory_allocated() >> 20:,} MB" if torch.cuda.is_available() else ""
+        what = f"out of memory{peak}, with {loader.batch_size} images of {size}"
         raise ResourceError(f"{what}: {str(error).splitlines()[0]}", "loader.batch_size", do) from error
     except RuntimeError as error:
         if trainer.world_size > 1 and (lost := lost_rank(Path(trainer.default_root_dir), error)):
