@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from diffexp.data import DataModule, Digits
+from diffexp.data import Digits
 from diffexp.data.order import TrainOrder, flips, in_turn, permutation
 from diffexp.errors import ConfigError
+from diffexp.training import DataModule
 
 
 def test_an_epoch_shows_every_image_once():

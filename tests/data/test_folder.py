@@ -8,9 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from diffexp.data import DataModule, Folder, InMemory, Stream
+from diffexp.data import Folder, InMemory, Stream
 from diffexp.data.loader import fetch
 from diffexp.errors import ConfigError, DataError, ResourceError
+from diffexp.training import DataModule
 
 
 def paint(root, names, size=(12, 8)):

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from diffexp.data import DataModule, Digits
+from diffexp.data import Digits
+from diffexp.training import DataModule
 
 
 class Watch(pl.LightningModule):

@@ -7,7 +7,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from PIL import Image
 from torch import nn
 
-from diffexp.data import DataModule, Digits, Folder
+from diffexp.data import Digits, Folder
+from diffexp.training import DataModule
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*LeafSpec.*:FutureWarning",  # Lightning's own use of torch

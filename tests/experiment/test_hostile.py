@@ -100,7 +100,7 @@ def test_pickles_in_weights(mark, tmp_path, loader):
     [
         "os.system", "subprocess.Popen", "torch.load", "torch.hub.load", "builtins.open", "builtins.eval",
         "logging.config.dictConfig", "diffexp.experiment.cli.os.system", "hydra.utils.instantiate",
-        "diffexp.training.checkpoint.torch.load",
+        "diffexp.training.ema.torch.load",
     ],
 )  # fmt: skip
 def test_targets_in_a_checkpoint(ckpt, mark, target):

@@ -12,6 +12,8 @@ from PIL import Image
 import diffexp
 from diffexp.data import Digits, Npz
 from diffexp.errors import ConfigError, DataError, DiffexpError, DivergedError
+from diffexp.experiment import evaluate
+from diffexp.experiment import restore as restore_module
 from diffexp.experiment.restore import restore
 from diffexp.samplers import DDIM
 
@@ -102,6 +104,40 @@ def test_evaluate_measures_the_run_again(trained, job):
     assert card["nfe"] == 10 and "scale=2" in card["guidance"]
     raw = job("task=evaluate", f"task.ckpt={trained}", "task.ema=false", folder="raw")
     assert results(raw)["results"]["fid_digits64"] != results(same)["results"]["fid_digits64"]
+
+
+def test_what_is_kept_between_jobs_changes_no_number(trained, job):
+    """A process of a sweep keeps the model, the extractor and the real statistics."""
+
+    def measured(folder, *typed):
+        told = results(job("task=evaluate", f"task.ckpt={trained}", *typed, folder=folder))["results"]
+        return {key: told[key] for key in ("fid_digits64", "accuracy_svm", "cards")}
+
+    first = measured("a")
+    other = measured("b", "seed=1", "sampler.steps=2", "precision=bf16", "metrics.n=40")
+    assert other["fid_digits64"] != first["fid_digits64"] and other["cards"]["fid_digits64"]["n"] == 40
+    assert measured("c") == first
+    evaluate._prepared.cache_clear()
+    restore_module._restored.cache_clear()
+    assert measured("d") == first
+
+
+def test_a_checkpoint_that_was_replaced_is_read_again(job, tmp_path):
+    first = job(*QUICK, folder="run")
+    before = results(job("task=evaluate", f"task.ckpt={first}", folder="a"))["results"]["fid_digits64"]
+    other = job(*QUICK, "seed=1", folder="other")
+    for name in ("last.ckpt.json", "last.ckpt"):
+        (other / "checkpoints" / name).replace(first / "checkpoints" / name)
+    after = results(job("task=evaluate", f"task.ckpt={first}", folder="b"))["results"]["fid_digits64"]
+    assert after != before
+
+
+@pytest.mark.parametrize(
+    "typed", ["+trainer.max_stesp=3", "loader.batch_size=x", "+callbacks.best.modee=min"]
+)
+def test_training_is_checked_where_something_is_typed_for_it(job, typed):
+    with pytest.raises(ConfigError, match=typed.lstrip("+").split("=")[0]):
+        job("task=sample", "network=gaussian", typed, folder="no")
 
 
 @pytest.mark.parametrize("typed", ["network.channels=16", "prediction=eps", "snr.shift=2", "optimizer.lr=1"])

@@ -35,8 +35,8 @@ for name in ("one", "two"):
     tracker = Wandb(mode=sys.argv[2])
     folder = pathlib.Path(sys.argv[1]) / name
     folder.mkdir()
-    logger = tracker.open(folder, "digits", "train", ["schedule=cosine"], {"seed": 3})
-    logger.log_metrics({"train/loss": 0.25}, step=7)
+    run = tracker.open(folder, "digits", "train", ["schedule=cosine"], {"seed": 3})
+    run.log({"train/loss": 0.25}, step=7)
     tracker.close()
 """
 

@@ -8,10 +8,18 @@ import torch
 from lightning import Trainer
 from torch import nn
 
-from diffexp.data import DataModule, Digits
+from diffexp.data import Digits
 from diffexp.diffusion import Chain, ClassLabel, FixedSmall, Objective, Pixels, Uniform, V, cosine
 from diffexp.networks import UNet
-from diffexp.training import EMA, AtomicCheckpointIO, Checkpoint, DiffusionModule, Jsonl, LearningRate
+from diffexp.training import (
+    EMA,
+    AtomicCheckpointIO,
+    Checkpoint,
+    DataModule,
+    DiffusionModule,
+    Jsonl,
+    LearningRate,
+)
 from diffexp.training.quiet import quiet
 
 STEPS = 30  # with 32 images in 2 micro-batches: 45 batches an epoch

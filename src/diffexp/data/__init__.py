@@ -1,4 +1,4 @@
-"""Data sets, and the loaders that hand them to the trainer."""
+"""Data sets, and their batches in order."""
 
 from diffexp.data.batch import Batch
 from diffexp.data.cifar10 import CIFAR10
@@ -7,7 +7,6 @@ from diffexp.data.digits import Digits
 from diffexp.data.folder import Folder
 from diffexp.data.memory import InMemory
 from diffexp.data.mnist import MNIST, FashionMNIST
-from diffexp.data.module import DataModule
 from diffexp.data.npz import Npz
 from diffexp.data.stream import Stream
 
@@ -15,7 +14,6 @@ __all__ = [
     "CIFAR10",
     "MNIST",
     "Batch",
-    "DataModule",
     "DataSet",
     "Digits",
     "FashionMNIST",

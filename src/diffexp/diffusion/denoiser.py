@@ -5,16 +5,21 @@
 is all that samplers, guidance and clipping see of it.
 """
 
+from collections.abc import Callable
 from functools import cached_property
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from diffexp.diffusion.conditioning import Conditioning
 from diffexp.diffusion.prediction import Eps, Parameterization
 from diffexp.diffusion.schedule import Level, Schedule, like
 from diffexp.diffusion.variance import Variance
 from diffexp.errors import ConfigError
+
+Precision = Literal["fp32", "bf16", "fp16"]
+_AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Prediction:
@@ -99,6 +104,29 @@ class Denoiser(nn.Module):
         if level.alpha.ndim:
             return Prediction(like(c.c_skip, x) * x + like(c.c_out, x) * out, x, level, frac)
         return Prediction(torch.mul(x, float(c.c_skip)).add(out, alpha=float(c.c_out)), x, level, frac)
+
+
+def build_denoiser(
+    shape: tuple[int, int, int],
+    classes: int | None,
+    network: Callable[..., nn.Module],
+    schedule: Schedule,
+    prediction: Parameterization,
+    variance: Variance,
+    conditioning: Conditioning,
+    precision: Precision = "fp32",
+) -> Denoiser:
+    """The denoiser of images of that shape, (C, H, W), with the number of classes of the data.
+
+    network: called with image_size, in_channels, out_channels, num_classes. Raises ConfigError.
+    """
+    built = network(
+        image_size=shape[1],
+        in_channels=shape[0],
+        out_channels=shape[0] * variance.outputs,
+        num_classes=conditioning.classes(classes),
+    )
+    return Denoiser(built, schedule, prediction, variance, _AUTOCAST[precision])
 
 
 def check_coupling(schedule: Schedule, prediction: Parameterization) -> None:

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from diffexp.data import DataSet
 from diffexp.experiment.build import build
@@ -10,9 +11,9 @@ from diffexp.experiment.job import Job
 from diffexp.experiment.record import Record
 from diffexp.experiment.restore import Restored, device_of, ready
 from diffexp.experiment.screen import counting, summary
+from diffexp.metrics import MetricSet
 from diffexp.metrics.evaluator import Evaluator
 from diffexp.samplers import with_calls
-from diffexp.training.evaluate import draw
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,11 @@ class Evaluate:
 
     def check(self, job: Job) -> None:
         device_of(job)
-        restored, evaluator, data = self._ready(job)
+        restored, evaluator, data, _ = self._ready(job)
         data.check()
         evaluator.check(data, restored.model)
 
-    def _ready(self, job: Job) -> tuple[Restored, Evaluator, DataSet]:
+    def _ready(self, job: Job) -> tuple[Restored, Evaluator, DataSet, Any]:
         restored, nodes = ready(job, self.ckpt, self.ema)
         told = {
             **job.config["evaluator"],
@@ -41,17 +42,17 @@ class Evaluate:
         evaluator = build(told, "evaluator", job.allowed)
         if self.calls is not None:
             evaluator.sampler = with_calls(evaluator.sampler, self.calls, restored.model.denoiser.schedule)
-        return restored, evaluator, _data(json.dumps(nodes["data"]), job.allowed)
+        return restored, evaluator, _data(json.dumps(nodes["data"]), job.allowed), nodes["metrics"]
 
     def run(self, job: Job, record: Record) -> None:
-        restored, evaluator, data = self._ready(job)
+        restored, evaluator, data, metrics = self._ready(job)
         device = device_of(job)
         restored.model.denoiser.to(device)
-        evaluator.prepare(data, device)
+        evaluator.metrics = _prepared(json.dumps(metrics), data, str(device), job.allowed)
         with counting("sampling") as progress:
             result = evaluator.run(restored.model, device=device, progress=progress)
         title = f"step {restored.step}, {result.nfe:g} calls"
-        picture = draw(result, restored.class_names, title, job.folder / "samples" / "grid.png")
+        picture = result.draw(restored.class_names, title, job.folder / "samples" / "grid.png")
         told = {"nfe": result.nfe, "sampling_seconds": round(result.seconds, 2)}
         record.results |= result.values | told | {"cards": result.cards, "picture": str(picture)}
         summary(job.folder, picture, record.results, {evaluator.guidance.scale: result})
@@ -61,3 +62,11 @@ class Evaluate:
 def _data(node: str, allowed: tuple[str, ...]) -> DataSet:
     """Kept from job to job of a sweep, for reading it takes longer than many a job."""
     return build(json.loads(node), "data", allowed)
+
+
+@lru_cache(maxsize=2)
+def _prepared(node: str, data: DataSet, device: str, allowed: tuple[str, ...]) -> MetricSet:
+    """Kept as well: the extractor, and what the metrics have found out about the real images."""
+    metrics: MetricSet = build(json.loads(node), "metrics", allowed)
+    metrics.prepare(data, device)
+    return metrics

@@ -1,6 +1,6 @@
 """A job: the composed configuration, checked, and the task that it names, run in its folder."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -41,6 +41,10 @@ class Job:
         return _blotted(self.config) | {"choices": dict(self.choices or {})}
 
 
+TRAINING = ("loader", "model", "trainer", "callbacks")
+"""What task=train alone builds; it needs Lightning, whose import takes longer than many a job."""
+
+
 class Task(Protocol):
     """What `task=` chooses. `tracked = False` for one that is no run of a tracker, or makes its own."""
 
@@ -51,16 +55,24 @@ class Task(Protocol):
     def run(self, job: Job, record: Record) -> None: ...
 
 
-def run_job(cfg: DictConfig, folder: Path, typed: list[str], choices: dict[str, str]) -> dict[str, Any]:
+def run_job(
+    cfg: DictConfig, folder: Path, typed: Sequence[str], choices: Mapping[str, str]
+) -> dict[str, Any]:
+    """`run_resolved`, of a composed configuration."""
+    OmegaConf.update(cfg, "dir", str(folder))
+    config = OmegaConf.to_container(cfg, resolve=True)
+    return run_resolved(config, folder, typed, choices)  # type: ignore[arg-type]
+
+
+def run_resolved(
+    config: dict[str, Any], folder: Path, typed: Sequence[str], choices: Mapping[str, str]
+) -> dict[str, Any]:
     """Check, then run; returns the results. Raises DiffexpError; nothing is written before all checks have
     passed.
     """
-    OmegaConf.update(cfg, "dir", str(folder))  # in a sweep Hydra numbers the folders
-    config = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(config, dict)
     chosen = {k: v for k, v in choices.items() if v and not k.startswith("hydra/")}
-    job = Job(config, folder, tuple(typed), chosen)  # type: ignore[arg-type]
-    check(job.config, job.allowed)
+    job = Job(config, folder, tuple(typed), chosen)
+    check(_needed(job), job.allowed)
     task: Task = job.build("task")
     try:
         task.check(job)
@@ -82,6 +94,15 @@ def run_job(cfg: DictConfig, folder: Path, typed: list[str], choices: dict[str, 
 
             track(job, record.results, job.config["task"]["_target_"].rpartition(".")[2].lower())
     return record.results
+
+
+def _needed(job: Job) -> dict[str, Any]:
+    """The nodes to check: all for training; else without those of TRAINING in which nothing was typed."""
+    if str(job.config["task"].get("_target_")).endswith(".Train"):
+        return job.config
+    typed = {text.lstrip("+~").partition("=")[0] for text in job.typed}
+    unused = [key for key in TRAINING if not any(text.startswith(f"{key}.") for text in typed)]
+    return {key: node for key, node in job.config.items() if key not in unused}
 
 
 def _blotted(node: Any) -> Any:

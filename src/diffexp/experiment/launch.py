@@ -47,9 +47,12 @@ def launch(
     except DiffexpError:
         cli.remove_if_empty(folder)
         raise
-    with alone(folder), _runner(folder, jobs, threads, there, config) as runner:
-        chosen = _chosen(config)
-        cells = [_cell(folder, cfg, [*chosen, *typed], choices) for cfg, typed, choices in composed]
+    with alone(folder), _runner(folder, jobs, threads, there, config) as (runner, expect):
+        chosen, cells = _chosen(config), list[Cell]()
+        for cfg, typed, choices in composed:
+            cells.append(_cell(folder, cfg, [*chosen, *typed], choices))
+            if len(cells) == 1:
+                expect(cells[0])
         if config.get("dry_run"):
             return _show_plan(folder, cells)
         write_plan(folder, cells, OmegaConf.to_container(config.sweep), config.name, _command())  # type: ignore[arg-type]
@@ -67,18 +70,22 @@ def _cluster(node: DictConfig) -> Any:
 
 
 @contextmanager
-def _runner(folder: Path, jobs: int, threads: int | None, there: Any, config: DictConfig) -> Iterator[Runner]:
-    """What runs the jobs, and yields what happens."""
+def _runner(
+    folder: Path, jobs: int, threads: int | None, there: Any, config: DictConfig
+) -> Iterator[tuple[Runner, Callable[[Cell], None]]]:
+    """What runs the jobs, and yields what happens; and whom to tell of the first before they are all
+    known.
+    """
     cores, told = len(os.sched_getaffinity(0)), int(os.environ.get("OMP_NUM_THREADS") or 0)
     if there is not None:
         from diffexp.experiment.cluster import run_on
 
         each = threads or max(1, round(getattr(there, "cpus", 0)) or told or cores // jobs)
-        yield partial(run_on, there, folder, jobs, each)
+        yield partial(run_on, there, folder, jobs, each), lambda cell: None
         return
     pool = Pool(folder, 0 if config.get("dry_run") else jobs, threads or told or max(1, cores // jobs))
     try:
-        yield pool.run
+        yield pool.run, pool.expect
     finally:
         pool.close()
 

@@ -5,6 +5,7 @@ the imports, the model, the extractor. A process that dies costs the job it was 
 import contextlib
 import ctypes
 import multiprocessing as mp
+import os
 import signal
 import sys
 import time
@@ -12,9 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
+from diffexp.errors import DiffexpError, ResourceError
 from diffexp.experiment.store import append
 from diffexp.experiment.sweep import Cell
-from diffexp.experiment.work import KILLED, News, perform, row, trains
+from diffexp.experiment.work import KILLED, News, perform, prepare, row, trains
 
 
 class _Worker:
@@ -31,7 +33,7 @@ class _Worker:
 
     def give(self, cell: Cell) -> None:
         self.cell, self.since, self.used = cell, time.time(), True
-        self.pipe.send(cell)
+        self.pipe.send((perform, cell))
 
 
 class Pool:
@@ -45,26 +47,34 @@ class Pool:
 
     def run(self, cells: Sequence[Cell], stopping: Callable[[], bool]) -> Iterator[News]:
         """Runs the cells, and yields what happens; when `stopping`, no more are begun."""
-        waiting = list(cells)
+        waiting, news = list(cells), list[News]()
         while waiting or any(w.cell for w in self.workers):
             while waiting and not stopping() and sum(w.cell is not None for w in self.workers) < self.jobs:
                 worker = next((w for w in self.workers if w.cell is None and not w.spent), None)
                 if worker is None:
                     self.workers.append(worker := _Worker(self.folder, self.threads))
                 worker.give(cell := waiting.pop(0))
-                yield News(cell, "started")
+                news.append(News(cell, "started"))
+            yield from news  # what hears it may take its time: all are at work
             busy = [w for w in self.workers if w.cell is not None]
             if not busy:
                 return
-            ready = wait([w.pipe for w in busy] + [w.process.sentinel for w in busy], timeout=0.5)
+            news, ready = [], wait([w.pipe for w in busy] + [w.process.sentinel for w in busy], timeout=0.5)
             for worker in busy:
                 if worker.pipe in ready or worker.process.sentinel in ready:
-                    yield from _heard(self.folder, worker)
+                    news += _heard(self.folder, worker)
             for worker in [w for w in self.workers if w.spent and w.cell is None]:
                 worker.pipe.close()
                 worker.process.join()
                 self.workers.remove(worker)
             self.workers = [w for w in self.workers if w.process.is_alive() or w.cell is not None]
+        yield from news
+
+    def expect(self, cell: Cell) -> None:
+        """Told one of the cells before they are run: the processes load what it needs, meanwhile."""
+        for worker in self.workers:
+            with contextlib.suppress(OSError):  # of one that has died meanwhile
+                worker.pipe.send((prepare, cell))
 
     def close(self) -> None:
         """Ends all processes, also those that are at work or have not begun."""
@@ -108,20 +118,36 @@ def _work(pipe: Connection, folder: Path, threads: int) -> None:
     import torch
 
     import diffexp.experiment.evaluate  # noqa: F401  (and all that it needs, before there is a job)
-    from diffexp.training import progress
+    from diffexp.training import listener
 
     torch.set_num_threads(threads)
     command = sys.argv[0]
     while True:
         try:
-            cell: Cell = pipe.recv()
+            do, cell = pipe.recv()
         except (EOFError, OSError):
-            return
+            return _leave()
+        if do is prepare:
+            prepare(cell)
+            continue
 
         def listen(text: str, done: int, total: int, cell: Cell = cell) -> None:
             pipe.send(News(cell, "told", text, done, total))
 
-        progress.listener = listen
-        pipe.send(perform(folder, cell, command))
+        listener.told = listen
+        try:
+            news = perform(folder, cell, command)
+        except (DiffexpError, OSError) as error:  # its log or its row cannot be written
+            news = News(cell, "failed", str(error), code=ResourceError.code)
+        pipe.send(news)
         if trains(cell):
             return
+
+
+def _leave() -> None:
+    """At once: to take torch apart takes longer than many a job."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if "wandb" in sys.modules:
+        sys.modules["wandb"].teardown()
+    os._exit(0)

@@ -6,6 +6,7 @@ values of them that it does not set, are the training run's own.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,16 @@ import torch
 from torch import nn
 
 from diffexp.diffusion import Autoguidance, ClassifierGuidance, ClosedForm, Denoiser
+from diffexp.diffusion.denoiser import Precision, build_denoiser
 from diffexp.errors import ConfigError, DataError
 from diffexp.experiment.build import OURS, build
 from diffexp.experiment.check import check
 from diffexp.experiment.job import Job
 from diffexp.experiment.names import nearest
-from diffexp.experiment.stored import find, read
+from diffexp.experiment.stored import find, read, written
 from diffexp.samplers import Model
 from diffexp.training.checkpoint import digest, read_checkpoint
 from diffexp.training.ema import EMA
-from diffexp.training.module import Precision, build_denoiser
 
 SAMPLING = ("sampler", "guidance", "clip", "metrics", "data")
 MODEL = ("network", "schedule", "prediction", "variance", "conditioning", "codec")
@@ -54,11 +55,11 @@ def ready(job: Job, ckpt: str | None, ema: bool = True) -> tuple[Restored, dict[
         name = f"{job.config['model']} {job.config['data']}"
         return restored, _with_measured(job, restored, nodes, lambda: name)
     plugins, precision = job.config["plugins"], precision_of(job)
-    restored = restore(ckpt, 0 if ema else None, plugins, precision)
+    restored = _kept(ckpt, 0 if ema else None, plugins, precision)
     nodes = sampling_config(job, restored.config)
     guidance = build(nodes["guidance"], "guidance", job.allowed)
     if isinstance(guidance, Autoguidance):
-        guide = _guide(restore(guidance.ckpt or ckpt, guidance.ema, plugins, precision).model, restored.model)
+        guide = _guide(_kept(guidance.ckpt or ckpt, guidance.ema, plugins, precision).model, restored.model)
         restored = replace(restored, model=replace(restored.model, guide=guide.to(device_of(job))))
     if isinstance(guidance, ClassifierGuidance):
         classify = _classifier(guidance, restored.model).to(device_of(job))
@@ -119,6 +120,17 @@ def _closed_form(job: Job) -> Restored:
         denoiser.eval(), conditioning, codec, data.shape, conditioning.classes(names and len(names))
     )
     return Restored(model, names, config, 0, Path())
+
+
+def _kept(path: str, average: int | None, plugins: Sequence[str], precision: Precision | None) -> Restored:
+    """`restore`, kept from the check to the run, and from job to job of a sweep."""
+    found = find(path)
+    return _restored(found, written(found), average, tuple(plugins), precision)
+
+
+@lru_cache(maxsize=2)
+def _restored(path: Path, written: int, *more: Any) -> Restored:
+    return restore(path, *more)
 
 
 def restore(

@@ -4,14 +4,16 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from diffexp.metrics.evaluator import Evaluation
-from diffexp.training import progress
+from diffexp.training import listener
+
+if TYPE_CHECKING:  # which needs torch, and the launcher of a sweep does not
+    from diffexp.metrics.evaluator import Evaluation
 
 
 def near(path: Path) -> Path:
@@ -30,7 +32,7 @@ def say(text: str) -> None:
 @contextmanager
 def counting(what: str) -> Iterator[Callable[[int, int], None]]:
     """A bar of images done; one line at the end where there is no terminal."""
-    heard = progress.listener
+    heard = listener.told
     if heard is not None:
         yield lambda done, total: heard(what, done, total)
         return
@@ -60,7 +62,7 @@ class _Rate(TextColumn):
 
 
 def summary(
-    folder: Path, picture: Path, results: Mapping[str, Any], found: Mapping[float, Evaluation]
+    folder: Path, picture: Path, results: Mapping[str, Any], found: Mapping[float, "Evaluation"]
 ) -> None:
     """Values with their cards, where things are, and what to type next."""
     table = Table(title="result", title_justify="left")

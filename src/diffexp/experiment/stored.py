@@ -5,43 +5,48 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-
 from diffexp.errors import DataError
 from diffexp.experiment.names import path_of
-from diffexp.training.checkpoint import latest, read_checkpoint
+from diffexp.training.checkpoint import LAST, PREVIOUS, latest, read_checkpoint
 
 MODEL_FILE, CONFIG = "model.safetensors", "config.json"  # of task=export
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The checkpoint, kept from job to job of a sweep, and from the check to the run. Raises DataError."""
-    return _read(path, path.stat().st_mtime_ns if path.is_file() else 0)
+    """The checkpoint. Raises DataError."""
+    return _exported(path) if path.suffix == ".safetensors" else read_checkpoint(path)
 
 
 def find(path: str | Path) -> Path:
     """The checkpoint at `path`, or the last one of a run folder. Raises DataError."""
     given = path_of(path, "task.ckpt")
-    inside = given / "checkpoints" / "last.ckpt"
+    inside = given / "checkpoints"
     if not given.is_dir():
         return given
     if (given / MODEL_FILE).is_file():
         return given / MODEL_FILE
-    found = latest(inside.parent)
+    found = _latest(inside, written(inside / LAST), written(inside / PREVIOUS))
     if found is None:
         do = "give a run folder or a .ckpt file"
         raise DataError(f"no checkpoints/last.ckpt in {given}", "task.ckpt", do)
     return found
 
 
-@lru_cache(maxsize=2)
-def _read(path: Path, written: int) -> dict[str, Any]:
-    return _exported(path) if path.suffix == ".safetensors" else read_checkpoint(path)
+def written(path: Path) -> int:
+    """When, in nanoseconds; 0 for no file. What is kept of a file is of this file only."""
+    return path.stat().st_mtime_ns if path.is_file() else 0
+
+
+@lru_cache(maxsize=8)
+def _latest(folder: Path, *written: int) -> Path | None:
+    return latest(folder)
 
 
 def _exported(path: Path) -> dict[str, Any]:
     """What task=export has written, as a checkpoint. Raises DataError."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
     try:
         told = json.loads((path.parent / CONFIG).read_text())
         prefix = "ema.networks.0." if told["ema"] else "denoiser.network."

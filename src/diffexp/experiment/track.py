@@ -7,14 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import WandbLogger
-
 from diffexp.experiment.build import ALLOWED, build
 from diffexp.experiment.job import Job
 from diffexp.experiment.screen import near, say
 from diffexp.experiment.store import PLAN
 from diffexp.experiment.table import flat
-from diffexp.training.logger import Tracker
+from diffexp.training.tracker import Tracker
 
 
 def tags(job: Job) -> list[str]:
@@ -25,24 +23,25 @@ def tags(job: Job) -> list[str]:
 def track(job: Job, results: Mapping[str, Any], kind: str) -> None:
     """One run: numbers and cards in its summary, and its picture; job_type is `kind`."""
     tracker: Tracker = job.build("logger")
-    logger = tracker.open(job.folder, job.config["name"], kind, tags(job), job.public())
-    if not isinstance(logger, WandbLogger):
+    run = tracker.open(job.folder, job.config["name"], kind, tags(job), job.public())
+    if run is None:
         return
+    import wandb
+
     try:
-        summarise(logger, results)
+        summarise(run, results)
         picture = Path(str(results.get("picture", "")))
         if picture.is_file():
-            logger.log_image(key="samples", images=[str(picture)])
+            run.log({"samples": [wandb.Image(str(picture))]})
     finally:
         tracker.close()
     tell_sync(job.folder)
 
 
-def summarise(logger: Any, results: Mapping[str, Any]) -> None:
-    """The numbers of a run, and how each was made, in W&B's summary; other loggers have no such thing."""
-    if isinstance(logger, WandbLogger):
-        numbers = {k: v for k, v in results.items() if isinstance(v, (int, float))}
-        logger.experiment.summary.update(numbers | {"cards": results.get("cards", {})})
+def summarise(run: Any, results: Mapping[str, Any]) -> None:
+    """The numbers of a run, and how each was made, in W&B's summary."""
+    numbers = {k: v for k, v in results.items() if isinstance(v, (int, float))}
+    run.summary.update(numbers | {"cards": results.get("cards", {})})
 
 
 def track_sweep(folder: Path, config: Mapping[str, Any]) -> None:
@@ -53,27 +52,22 @@ def track_sweep(folder: Path, config: Mapping[str, Any]) -> None:
     try:
         tracker: Tracker = build(node, "logger", (*ALLOWED, *config.get("plugins", ())))
         told = {"command": json.loads((folder / PLAN).read_text(encoding="utf-8"))["command"]}
-        logger = tracker.open(folder, config["name"], "sweep", [], told)
-        if not isinstance(logger, WandbLogger):
+        run = tracker.open(folder, config["name"], "sweep", [], told)
+        if run is None:
             return
+        import wandb
+
         try:
             head, *rows = csv.reader(io.StringIO(flat(folder)))
-            logger.log_table("cells", columns=head, data=[[_value(text) for text in row] for row in rows])
+            cells = wandb.Table(columns=list(head), data=[[_value(text) for text in row] for row in rows])
             report = (folder / "report.html").read_text(encoding="utf-8")
-            logger.experiment.log({"report": wandb_html(report)})
+            run.log({"cells": cells, "report": wandb.Html(report, inject=False)})
         finally:
             tracker.close()
     except Exception as error:  # of the tracker: its kinds have no common type
         say(f"the sweep is not in W&B: {error}")
         return
     tell_sync(folder)
-
-
-def wandb_html(text: str) -> Any:
-    """A page, as W&B shows it."""
-    import wandb
-
-    return wandb.Html(text, inject=False)
 
 
 def _value(text: str) -> float | str | None:

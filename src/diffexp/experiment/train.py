@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 
 import torch
 from lightning import Callback, Trainer
+from lightning.pytorch.loggers import WandbLogger
 from torch import nn
 
-from diffexp.data import DataModule
 from diffexp.errors import ConfigError, DiffexpError, DivergedError, Interrupted, ResourceError
 from diffexp.experiment.job import Job
 from diffexp.experiment.record import Record
@@ -22,12 +22,15 @@ from diffexp.experiment.screen import counting, summary
 from diffexp.experiment.track import summarise, tags, tell_sync
 from diffexp.metrics.evaluator import Evaluation, Evaluator
 from diffexp.networks.allocator import keep_freed_memory
-from diffexp.training import AtomicCheckpointIO, Checkpoint, DiffusionModule, Jsonl
 from diffexp.training.checkpoint import read_checkpoint
+from diffexp.training.data_module import DataModule
 from diffexp.training.divergence import LowerRate
 from diffexp.training.evaluate import Evaluate, show
-from diffexp.training.logger import Tracker
+from diffexp.training.logger import Jsonl
+from diffexp.training.module import DiffusionModule
 from diffexp.training.quiet import quiet
+from diffexp.training.saving import AtomicCheckpointIO, Checkpoint
+from diffexp.training.tracker import Tracker
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,8 @@ class Train:
         cards = {_key(k, s, len(found)): c for s, r in found.items() for k, c in r.cards.items()}
         record.results |= losses | values | {"cards": cards, "picture": str(picture)}
         for logger in trainer.loggers:
-            summarise(logger, record.results)
+            if isinstance(logger, WandbLogger):
+                summarise(logger.experiment, record.results)
         summary(job.folder, picture, record.results, found)
 
 
@@ -159,10 +163,10 @@ def _trainer(job: Job, evaluator: Evaluator, tracker: Tracker, *more: Callback) 
     saves = isinstance(keeper, Checkpoint)
     asked = keeper.asked if saves else lambda: False
     evaluate = Evaluate(evaluator, job.folder, asked)
-    tracked = tracker.open(job.folder, job.config["name"], "train", tags(job), job.public())
+    run = tracker.open(job.folder, job.config["name"], "train", tags(job), job.public())
     return job.build("trainer")(
         callbacks=[evaluate, *others.values(), *more],
-        logger=[Jsonl(job.folder / "metrics.jsonl"), *([tracked] if tracked else [])],
+        logger=[Jsonl(job.folder / "metrics.jsonl"), *([WandbLogger(experiment=run)] if run else [])],
         plugins=[keeper.io if saves else AtomicCheckpointIO()],
         precision="16-mixed" if job.config["precision"] == "fp16" else "32-true",
         default_root_dir=job.folder,

@@ -15,6 +15,7 @@ from diffexp.experiment.names import override
 from diffexp.experiment.record import blotted
 from diffexp.experiment.store import append
 from diffexp.experiment.sweep import Cell
+from diffexp.training.tracker import first
 
 KILLED = 137
 STOPPED = 75
@@ -41,9 +42,18 @@ def perform(folder: Path, cell: Cell, command: str) -> News:
     since = time.time()
     with _output_to(folder / "logs" / f"{cell.id}.txt"):
         news, told = _tried(cell)
-    if os.environ.get("LOCAL_RANK", "0") == "0":
+    if first():
         append(folder, row(cell, since, news.kind, **told))
     return news
+
+
+def prepare(cell: Cell) -> None:
+    """Loads what a job like this one will need: modules, checkpoint, images. It says and writes nothing."""
+    from diffexp.experiment.job import Job
+
+    with _output_to(Path(os.devnull)), contextlib.suppress(Exception):
+        job = Job(cell.config, cell.folder, cell.typed, cell.choices)
+        job.build("task").check(job)
 
 
 def trains(cell: Cell) -> bool:
@@ -65,12 +75,10 @@ def row(cell: Cell, since: float, state: str, **more: Any) -> dict[str, Any]:
 
 
 def _tried(cell: Cell) -> tuple[News, dict[str, Any]]:
-    from omegaconf import OmegaConf
-
-    from diffexp.experiment.job import run_job
+    from diffexp.experiment.job import run_resolved
 
     try:
-        results = run_job(OmegaConf.create(cell.config), cell.folder, list(cell.typed), cell.choices)
+        results = run_resolved(cell.config, cell.folder, cell.typed, cell.choices)
         if "picture" in results:  # a sweep's folder may be moved
             results["picture"] = os.path.relpath(results["picture"], cell.folder)
         return News(cell, "done"), {"results": results}

@@ -17,7 +17,7 @@ from diffexp.experiment.record import Record
 from diffexp.experiment.screen import near, say
 from diffexp.experiment.store import PLAN, write
 from diffexp.experiment.table import metrics_of
-from diffexp.training.logger import Wandb
+from diffexp.training.tracker import Wandb
 
 LOG = ("fid", "loss", "error")  # what is seen on a logarithmic axis
 QUARTERS, BINS = range(1, 5), range(1, 7)

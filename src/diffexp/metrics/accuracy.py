@@ -5,19 +5,16 @@ recognises, which is as much as samples can be expected to reach (more means tha
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from diffexp.data.dataset import DataSet
 from diffexp.errors import ConfigError
 from diffexp.metrics.classifier import SmallClassifier
 from diffexp.metrics.extractor import Extractor, extract
 from diffexp.metrics.metric import Card
 from diffexp.metrics.ranks import summed
-
-if TYPE_CHECKING:
-    from diffexp.data.dataset import DataSet
 
 
 class Share:
@@ -54,14 +51,14 @@ def judged(share: Share, key: str, card: Card) -> dict[str, float]:
 class ClassifierAccuracy:
     """Key accuracy_<extractor>: the metrics' small classifier judges, from features that FID uses as well."""
 
-    def check(self, data: "DataSet", extractor: Extractor | None) -> None:
+    def check(self, data: DataSet, extractor: Extractor | None) -> None:
         """Raises ConfigError for an extractor that cannot judge, or data of other classes."""
         if not isinstance(extractor, SmallClassifier):
             what = "only a SmallClassifier can judge accuracy"
             raise ConfigError(what, "metrics.extractor", "type metrics=mnist, or leave this metric out")
         needs_classes(data, extractor.name, extractor.classes)
 
-    def prepare(self, data: "DataSet", extractor: Extractor | None, n: int) -> None:
+    def prepare(self, data: DataSet, extractor: Extractor | None, n: int) -> None:
         assert isinstance(extractor, SmallClassifier)
         self._judge = extractor
         self._classes = data.classes or ()
@@ -97,7 +94,7 @@ class ClassifierAccuracy:
         self._share = Share(self._classes)
 
 
-def needs_classes(data: "DataSet", who: str, count: int | None = None) -> None:
+def needs_classes(data: DataSet, who: str, count: int | None = None) -> None:
     """Raises ConfigError where the images of `data` have no classes, or another number of them."""
     found = len(data.classes or ())
     if found == 0 or found != (count or found):

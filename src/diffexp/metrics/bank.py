@@ -1,19 +1,17 @@
 """Features kept one by one, for metrics that compare images with images."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from diffexp.data.dataset import DataSet
 from diffexp.errors import ConfigError
 from diffexp.metrics import reference as real
 from diffexp.metrics.extractor import Extractor, extract
 from diffexp.metrics.metric import Card
-
-if TYPE_CHECKING:
-    from diffexp.data.dataset import DataSet
 
 
 class Bank:
@@ -37,7 +35,7 @@ class Bank:
         self.most, self.cache = most, cache
         self._card: Card = {}
 
-    def check(self, data: "DataSet", extractor: Extractor | None) -> None:
+    def check(self, data: DataSet, extractor: Extractor | None) -> None:
         """Raises ConfigError without an extractor, or with a reference of fewer than 10 images."""
         if extractor is None:
             do = "type metrics=digits or metrics=inception"
@@ -47,7 +45,7 @@ class Bank:
             what = f"the {self.reference} split of {data.name} has {count} images: too few for {self.name}"
             raise ConfigError(what, "metrics", "type metrics=none, or take another reference")
 
-    def prepare(self, data: "DataSet", extractor: Extractor | None, n: int) -> None:
+    def prepare(self, data: DataSet, extractor: Extractor | None, n: int) -> None:
         """The features of real images, from the cache or by extraction."""
         assert extractor is not None
         images = data.split(self.reference)

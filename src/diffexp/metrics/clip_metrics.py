@@ -1,11 +1,10 @@
 """What CLIP says of images: their distance from real ones (CMMD), and from what they were to show."""
 
-from typing import TYPE_CHECKING
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from diffexp.data.dataset import DataSet
 from diffexp.errors import ConfigError
 from diffexp.metrics import reference as real
 from diffexp.metrics.accuracy import needs_classes
@@ -14,9 +13,6 @@ from diffexp.metrics.extractor import Extractor, extract
 from diffexp.metrics.metric import Card
 from diffexp.metrics.pretrained import Clip
 from diffexp.metrics.ranks import summed
-
-if TYPE_CHECKING:
-    from diffexp.data.dataset import DataSet
 
 SIGMA, SCALE = 10.0, 1000.0  # Jayasumana et al. 2024
 _ROWS = 2048  # of a matrix of distances at a time
@@ -30,7 +26,7 @@ class CMMD(Bank):
 
     name = "CMMD"
 
-    def check(self, data: "DataSet", extractor: Extractor | None) -> None:
+    def check(self, data: DataSet, extractor: Extractor | None) -> None:
         """Raises ConfigError for another extractor than CLIP."""
         super().check(data, extractor)
         needs_clip(extractor, self.name)
@@ -61,12 +57,12 @@ class CLIPScore:
             raise ConfigError(f"caption={caption}", "metrics", "give one with {} for the name of the class")
         self.caption = caption
 
-    def check(self, data: "DataSet", extractor: Extractor | None) -> None:
+    def check(self, data: DataSet, extractor: Extractor | None) -> None:
         """Raises ConfigError for another extractor than CLIP, or data without classes."""
         needs_classes(data, "the CLIP score")
         needs_clip(extractor, "the CLIP score")
 
-    def prepare(self, data: "DataSet", extractor: Extractor | None, n: int) -> None:
+    def prepare(self, data: DataSet, extractor: Extractor | None, n: int) -> None:
         assert isinstance(extractor, Clip)
         self._name = extractor.name
         self._captions = F.normalize(

@@ -3,20 +3,20 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from diffexp.data.dataset import DataSet
 from diffexp.diffusion.clip import Clip
 from diffexp.diffusion.guidance import ClassifierFree
 from diffexp.errors import ConfigError
 from diffexp.metrics.metric import Card
 from diffexp.metrics.metric_set import MetricSet
+from diffexp.pictures import grid, save
 from diffexp.samplers import GridSampler, Model, Sampler, counted, generate, labels_for, nfe
-
-if TYPE_CHECKING:
-    from diffexp.data.dataset import DataSet
 
 Progress = Callable[[int, int], None]
 """Told (images done, images in all)."""
@@ -33,6 +33,16 @@ class Evaluation:
     nfe: float
     seconds: float
     protocol: dict[str, Any] = field(default_factory=dict)
+
+    def draw(self, names: tuple[str, ...] | None, title: str, path: Path) -> Path:
+        """The images as a PNG: one row per class, if there are classes; names: theirs."""
+        images, labels = self.images, None
+        if self.labels is not None:
+            order = torch.argsort(self.labels, stable=True)
+            images = images[order]
+            labels = [names[i] if names else str(i) for i in self.labels[order].tolist()]
+        save(grid(images, labels, title=title), path)
+        return path
 
 
 class Evaluator:
@@ -66,14 +76,14 @@ class Evaluator:
         self.seed, self.batch_size, self.pictures = seed, batch_size, pictures
         self.every, self.scales = every, scales
 
-    def check(self, data: "DataSet", model: Model) -> None:
+    def check(self, data: DataSet, model: Model) -> None:
         """Before training. Raises ConfigError, DataError for what would fail after it."""
         model.check(self.sampler, self.guidance)
         for scale in self.scales:
             model.check(self.sampler, replace(self.guidance, scale=scale))
         self.metrics.check(data)
 
-    def prepare(self, data: "DataSet", device: torch.device | str) -> None:
+    def prepare(self, data: DataSet, device: torch.device | str) -> None:
         """What the metrics need of the real images, once."""
         self.metrics.prepare(data, device)
 

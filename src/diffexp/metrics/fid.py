@@ -6,19 +6,17 @@ its floor: the FID of that many *real* images against the rest of the reference,
 
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from diffexp.data.dataset import DataSet
 from diffexp.errors import ConfigError
 from diffexp.metrics import reference as real
 from diffexp.metrics.extractor import Extractor
 from diffexp.metrics.metric import Card
 from diffexp.metrics.statistics import Statistics, frechet_distance
-
-if TYPE_CHECKING:
-    from diffexp.data.dataset import DataSet
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +44,7 @@ class FID:
         self.cache, self.statistics = cache, statistics
         self._card: Card = {}
 
-    def check(self, data: "DataSet", extractor: Extractor | None) -> None:
+    def check(self, data: DataSet, extractor: Extractor | None) -> None:
         """Raises ConfigError without an extractor, or with a reference of fewer than 4 images."""
         if extractor is None:
             raise ConfigError(
@@ -59,7 +57,7 @@ class FID:
         if self.statistics is not None:
             real.read_statistics(self.statistics, extractor.dim)
 
-    def prepare(self, data: "DataSet", extractor: Extractor | None, n: int) -> None:
+    def prepare(self, data: DataSet, extractor: Extractor | None, n: int) -> None:
         """The real statistics and the floor, from the cache or by extraction."""
         assert extractor is not None
         if self.statistics is None:
@@ -86,7 +84,7 @@ class FID:
             _log.warning("%s", self._too_few(n))
         self.reset()
 
-    def _floor(self, data: "DataSet", extractor: Extractor, n: int) -> float:
+    def _floor(self, data: DataSet, extractor: Extractor, n: int) -> float:
         if self.statistics is not None:
             return frechet_distance(real.part(data, self.reference, extractor, n), self._real)
 

@@ -3,18 +3,16 @@
 exp E_x KL(p(y|x) || p(y))                                                (Salimans et al. 2016)
 """
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from torch import Tensor
 
+from diffexp.data.dataset import DataSet
 from diffexp.errors import ConfigError
 from diffexp.metrics import reference as real
 from diffexp.metrics.bank import Bank
 from diffexp.metrics.extractor import Extractor
 from diffexp.metrics.metric import Card
-
-if TYPE_CHECKING:
-    from diffexp.data.dataset import DataSet
 
 
 class InceptionScore(Bank):
@@ -37,7 +35,7 @@ class InceptionScore(Bank):
             raise ConfigError(f"splits={splits}", "metrics", "give 1 or more parts")
         self.splits = splits
 
-    def check(self, data: "DataSet", extractor: Extractor | None) -> None:
+    def check(self, data: DataSet, extractor: Extractor | None) -> None:
         """Raises ConfigError for an extractor that is no classifier."""
         super().check(data, extractor)
         assert extractor is not None
@@ -45,7 +43,7 @@ class InceptionScore(Bank):
             what = f"{extractor.name} finds no classes, so it gives no Inception score"
             raise ConfigError(what, "metrics.extractor", "type metrics=inception_all or metrics=digits_all")
 
-    def prepare(self, data: "DataSet", extractor: Extractor | None, n: int) -> None:
+    def prepare(self, data: DataSet, extractor: Extractor | None, n: int) -> None:
         assert extractor is not None
         self._extractor = extractor
         super().prepare(data, extractor, n)

@@ -3,14 +3,12 @@
 check -> prepare -> (update ... update -> compute -> card -> reset) again and again
 """
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
+from diffexp.data.dataset import DataSet
 from diffexp.metrics.extractor import Extractor
-
-if TYPE_CHECKING:  # a metric needs no loaders, and those import Lightning
-    from diffexp.data.dataset import DataSet
 
 Card = dict[str, Any]
 """How a number was made: plain strings and numbers. Two numbers of different cards cannot be compared."""
@@ -19,11 +17,11 @@ Card = dict[str, Any]
 class Metric(Protocol):
     """One number or several of the images of a model."""
 
-    def check(self, data: "DataSet", extractor: Extractor | None) -> None:
+    def check(self, data: DataSet, extractor: Extractor | None) -> None:
         """Before training, quickly. Raises ConfigError for data or an extractor that it cannot measure."""
         ...
 
-    def prepare(self, data: "DataSet", extractor: Extractor | None, n: int) -> None:
+    def prepare(self, data: DataSet, extractor: Extractor | None, n: int) -> None:
         """Once: whatever it needs to know about the real images, when n are to be generated."""
         ...
 

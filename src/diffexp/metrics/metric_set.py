@@ -1,16 +1,12 @@
 """The metrics of a run: each generated batch goes once through the extractor, and to all of them."""
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
+from diffexp.data.dataset import DataSet
 from diffexp.errors import ConfigError
 from diffexp.metrics.extractor import Extractor, extract
 from diffexp.metrics.metric import Card, Metric
-
-if TYPE_CHECKING:
-    from diffexp.data.dataset import DataSet
 
 
 class MetricSet:
@@ -27,14 +23,14 @@ class MetricSet:
             raise ConfigError(f"n={n} images are too few to measure", "metrics.n", "type metrics.n=1000")
         self.seen = 0
 
-    def check(self, data: "DataSet") -> None:
+    def check(self, data: DataSet) -> None:
         """Before training: weights are here, and fit the data. Raises ConfigError, DataError."""
         if self.extractor is not None:
             self.extractor.check(data.shape)
         for metric in self.metrics:
             metric.check(data, self.extractor)
 
-    def prepare(self, data: "DataSet", device: torch.device | str = "cpu") -> None:
+    def prepare(self, data: DataSet, device: torch.device | str = "cpu") -> None:
         """Once: what the metrics need of the real images. It may take long the first time."""
         self.check(data)
         if self.extractor is not None:

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -30,14 +30,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from diffexp.data.batch import Batch
+from diffexp.data.dataset import DataSet
 from diffexp.errors import DataError
 from diffexp.metrics.extractor import Extractor, extract
 from diffexp.metrics.statistics import Statistics
 from diffexp.randomness import generator
-
-if TYPE_CHECKING:
-    from diffexp.data.batch import Batch
-    from diffexp.data.dataset import DataSet
 
 CACHE = "~/.cache/diffexp/stats"
 VERSION = 1  # of what the files hold; raise it when the same name would mean other numbers
@@ -46,7 +44,7 @@ Split = Literal["train", "val", "test"]
 _log = logging.getLogger(__name__)
 
 
-def whole(data: "DataSet", split: Split, extractor: Extractor, cache: str | None) -> Statistics:
+def whole(data: DataSet, split: Split, extractor: Extractor, cache: str | None) -> Statistics:
     """The statistics of a split of real images."""
 
     def make() -> dict[str, Tensor]:
@@ -57,7 +55,7 @@ def whole(data: "DataSet", split: Split, extractor: Extractor, cache: str | None
     return Statistics.of(**{name: tensor.to(_place(extractor)) for name, tensor in kept.items()})
 
 
-def part(data: "DataSet", split: Split, extractor: Extractor, n: int) -> Statistics:
+def part(data: DataSet, split: Split, extractor: Extractor, n: int) -> Statistics:
     """The statistics of n random images of the split, the same ones each time."""
     images = data.split(split)
     chosen = torch.randperm(len(images), generator=generator(0, "floor"))[:n].sort().values
@@ -123,7 +121,7 @@ def _in_turn(lock: Path) -> Iterator[None]:
             lock.unlink(missing_ok=True)  # those who wait have it open, and will find what was made
 
 
-def key(data: "DataSet", split: Split, extractor: Extractor, *more: object) -> str:
+def key(data: DataSet, split: Split, extractor: Extractor, *more: object) -> str:
     """The name in the cache: it changes when the images, the extractor or the question do."""
     words = (VERSION, data.fingerprint(split), split, extractor.name, extractor.sha256, *more)
     return hashlib.sha256("\n".join(map(str, words)).encode()).hexdigest()
@@ -133,7 +131,7 @@ def _place(extractor: Extractor) -> str:
     return "cuda" if extractor.device.type == "cuda" else "cpu"  # others have no float64
 
 
-def _statistics(batches: Iterable["Batch"], count: int, what: str, extractor: Extractor) -> Statistics:
+def _statistics(batches: Iterable[Batch], count: int, what: str, extractor: Extractor) -> Statistics:
     statistics = Statistics(extractor.dim, _place(extractor))
     for batch in _shown(batches, count, f"{extractor.name} of {what}"):
         statistics.update(extract(extractor, batch.image))
@@ -145,7 +143,7 @@ class _Rate(ProgressColumn):
         return Text(f"{task.speed or 0:.0f} images/s")
 
 
-def _shown(batches: Iterable["Batch"], count: int, text: str) -> Iterator["Batch"]:
+def _shown(batches: Iterable[Batch], count: int, text: str) -> Iterator[Batch]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

@@ -1,19 +1,15 @@
 """A judge that is no network: a support vector machine on pixels."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from torch import Tensor
 
+from diffexp.data.dataset import DataSet, SplitName
 from diffexp.errors import ConfigError
 from diffexp.metrics.accuracy import Share, judged, needs_classes
 from diffexp.metrics.extractor import Extractor
 from diffexp.metrics.metric import Card
 from diffexp.randomness import generator
-
-if TYPE_CHECKING:
-    from diffexp.data.dataset import DataSet, SplitName
 
 
 class SVMAccuracy:
@@ -28,11 +24,11 @@ class SVMAccuracy:
             raise ConfigError(f"limit={limit} is less than 10", "metrics", "give limit=5000")
         self.limit = limit
 
-    def check(self, data: "DataSet", extractor: Extractor | None) -> None:
+    def check(self, data: DataSet, extractor: Extractor | None) -> None:
         """Raises ConfigError for data without classes."""
         needs_classes(data, "the support vector machine")
 
-    def prepare(self, data: "DataSet", extractor: Extractor | None, n: int) -> None:
+    def prepare(self, data: DataSet, extractor: Extractor | None, n: int) -> None:
         """Trains it: half a second on the digits, 5 s on 5,000 images of 28x28."""
         from sklearn.svm import SVC
 
@@ -48,7 +44,7 @@ class SVMAccuracy:
         }
         self.reset()
 
-    def _some(self, data: "DataSet", split: "SplitName") -> tuple[np.ndarray, np.ndarray]:
+    def _some(self, data: DataSet, split: SplitName) -> tuple[np.ndarray, np.ndarray]:
         images = data.split(split)
         chosen = torch.randperm(len(images), generator=generator(0, "svm", split))[: self.limit]
         batch = images.batch(chosen)

@@ -1,15 +1,21 @@
-"""Training with Lightning: the module, averaged weights, checkpoints, loggers, callbacks."""
+"""Training with Lightning: the module, its data, averaged weights, checkpoints, loggers, callbacks.
 
-from diffexp.training.best import Best
-from diffexp.training.checkpoint import read_checkpoint
-from diffexp.training.ema import EMA, Averages
-from diffexp.training.logger import Jsonl, NoTracker, Wandb
-from diffexp.training.lr import LearningRate
-from diffexp.training.module import DiffusionModule, build_denoiser
-from diffexp.training.progress import TrainingProgress
-from diffexp.training.saving import AtomicCheckpointIO, Checkpoint
+A name is imported when it is first used: reading a checkpoint, say, needs no Lightning.
+"""
 
-__all__ = [
-    "EMA", "AtomicCheckpointIO", "Averages", "Best", "Checkpoint", "DiffusionModule", "Jsonl", "LearningRate",
-    "NoTracker", "TrainingProgress", "Wandb", "build_denoiser", "read_checkpoint",
-]  # fmt: skip
+from importlib import import_module
+from typing import Any
+
+_FILES = {
+    "EMA": "ema", "AtomicCheckpointIO": "saving", "Averages": "ema", "Best": "best", "Checkpoint": "saving",
+    "DataModule": "data_module", "DiffusionModule": "module", "Jsonl": "logger", "LearningRate": "lr",
+    "NoTracker": "tracker", "TrainingProgress": "progress", "Wandb": "tracker",
+    "read_checkpoint": "checkpoint",
+}  # fmt: skip
+__all__ = [*_FILES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _FILES:
+        return getattr(import_module(f"diffexp.training.{_FILES[name]}"), name)
+    raise AttributeError(f"diffexp.training has no {name}")

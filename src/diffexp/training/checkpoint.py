@@ -14,8 +14,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from diffexp.errors import DataError, ResourceError
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
@@ -40,6 +38,8 @@ def write(path: Path, checkpoint: Mapping[str, Any]) -> None:
         if needed > free:
             raise OSError(f"it has about {needed >> 20:,} MB, and {free >> 20:,} MB are free")
         with part.open("wb") as file:
+            import torch  # not above: the launcher of a sweep looks for checkpoints, and needs no torch
+
             torch.save(dict(checkpoint), file)
             _flush(file.fileno(), file)
         # of what lies there, not of what was told of it: two failures in a row are survived as well
@@ -95,7 +95,10 @@ def latest(folder: Path) -> Path | None:
     found = [folder / name for name in (LAST, PREVIOUS) if (folder / name).is_file()]
     for i, path in enumerate(found):
         try:
-            read_checkpoint(path)
+            if _beside(path).exists():
+                _verify(path)
+            else:
+                read_checkpoint(path)
         except DataError as error:
             if i + 1 == len(found):
                 raise
@@ -145,6 +148,8 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
         do = f"there are {', '.join(found)}" if found else "give a run folder or a .ckpt file"
         raise DataError(f"there is no checkpoint {path}", "task.ckpt", do)
     _verify(path)
+    import torch
+
     try:
         checkpoint = torch.load(path, map_location=map_location, weights_only=True)
     except Exception as error:

@@ -3,26 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 
 from diffexp.metrics.evaluator import Evaluation, Evaluator
-from diffexp.pictures import grid, save
 from diffexp.training.module import DiffusionModule
 from diffexp.training.tolerance import Tolerance
-
-
-def draw(result: Evaluation, names: tuple[str, ...] | None, title: str, path: Path) -> Path:
-    """The grid of an evaluation as a PNG: one row per class, if there are classes."""
-    images, labels = result.images, None
-    if result.labels is not None:
-        order = torch.argsort(result.labels, stable=True)
-        images = images[order]
-        labels = [names[i] if names else str(i) for i in result.labels[order].tolist()]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save(grid(images, labels, title=title), path)
-    return path
 
 
 class Stopped(Exception):
@@ -73,7 +59,7 @@ def show(trainer: Trainer, module: DiffusionModule, result: Evaluation, folder: 
     step = trainer.global_step
     told = ", ".join(f"{k} {v:.4g}" for k, v in result.values.items())
     title = f"step {step}, {result.nfe:g} calls{', ' + told if told else ''}"
-    path = draw(result, module.class_names, title, folder / "samples" / f"step_{step:08d}.png")
+    path = result.draw(module.class_names, title, folder / "samples" / f"step_{step:08d}.png")
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
             logger.log_image(key="val/samples", images=[str(path)], step=step)

@@ -7,7 +7,7 @@ validation disturbs nothing.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import LightningModule
@@ -19,6 +19,7 @@ from diffexp.data.batch import Batch
 from diffexp.diffusion import Clipped, Denoiser, Importance, Objective, Pixels, Schedule, Static
 from diffexp.diffusion.codec import Codec
 from diffexp.diffusion.conditioning import Conditioning
+from diffexp.diffusion.denoiser import Precision, build_denoiser
 from diffexp.diffusion.likelihood import bits_per_dim
 from diffexp.diffusion.prediction import Parameterization
 from diffexp.diffusion.variance import Variance
@@ -31,33 +32,8 @@ from diffexp.training.lr import LearningRate
 from diffexp.training.meter import Meter
 from diffexp.training.tolerance import Tolerance
 
-Precision = Literal["fp32", "bf16", "fp16"]
 FORMAT = 1  # of the checkpoint
-_AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 _GOLDEN = 0.6180339887498949
-
-
-def build_denoiser(
-    shape: tuple[int, int, int],
-    classes: int | None,
-    network: Callable[..., nn.Module],
-    schedule: Schedule,
-    prediction: Parameterization,
-    variance: Variance,
-    conditioning: Conditioning,
-    precision: Precision = "fp32",
-) -> Denoiser:
-    """The denoiser of images of that shape, (C, H, W), with the number of classes of the data.
-
-    network: called with image_size, in_channels, out_channels, num_classes. Raises ConfigError.
-    """
-    built = network(
-        image_size=shape[1],
-        in_channels=shape[0],
-        out_channels=shape[0] * variance.outputs,
-        num_classes=conditioning.classes(classes),
-    )
-    return Denoiser(built, schedule, prediction, variance, _AUTOCAST[precision])
 
 
 class DiffusionModule(LightningModule):

@@ -2,7 +2,6 @@
 
 import sys
 import time
-from collections.abc import Callable
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -15,11 +14,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from diffexp.training import listener
+
 _SHOWN = (("train/loss", "loss"), ("val/loss", "val loss"), ("train/images_per_s", "images/s"))
-
-
-listener: Callable[[str, int, int], None] | None = None
-"""Who hears of progress instead of the screen: (text, done, total). Set in the processes of a sweep."""
 
 
 class TrainingProgress(Callback):
@@ -46,8 +43,8 @@ class TrainingProgress(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if listener is not None and trainer.is_global_zero:
-            listener(_told(trainer), trainer.global_step, trainer.max_steps)
+        if listener.told is not None and trainer.is_global_zero:
+            listener.told(_told(trainer), trainer.global_step, trainer.max_steps)
         if self._bar is not None:
             self._bar.update(self._task, completed=trainer.global_step, told=_told(trainer))
         elif trainer.is_global_zero and self._tenths(trainer) > self._tenth:
