@@ -5,6 +5,8 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from diffexp.experiment.compat import BASE
+
 CONF = Path(__file__).parents[1] / "conf"
 QUICK = [
     "network=unet_tiny",
@@ -21,7 +23,7 @@ QUICK = [
 
 def composed(overrides):
     """(config, choices) of a command line."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with initialize_config_dir(str(CONF), **BASE):
         cfg = compose("config", list(overrides), return_hydra_config=True)
     choices = dict(cfg.hydra.runtime.choices)
     OmegaConf.set_struct(cfg, False)

@@ -132,9 +132,7 @@ def test_a_checkpoint_that_was_replaced_is_read_again(job, tmp_path):
     assert after != before
 
 
-@pytest.mark.parametrize(
-    "typed", ["+trainer.max_stesp=3", "loader.batch_size=x", "+callbacks.best.modee=min"]
-)
+@pytest.mark.parametrize("typed", ["+trainer.max_stesp=3", "loader.batch_size=x", "+callbacks.best.modee=1"])
 def test_training_is_checked_where_something_is_typed_for_it(job, typed):
     with pytest.raises(ConfigError, match=typed.lstrip("+").split("=")[0]):
         job("task=sample", "network=gaussian", typed, folder="no")

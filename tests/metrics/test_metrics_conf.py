@@ -6,13 +6,14 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
+from diffexp.experiment.compat import BASE
 from diffexp.metrics import FID, Inception, MetricSet, SmallClassifier
 
 CONF = Path(__file__).parents[2] / "conf"
 
 
 def build(*overrides):
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with initialize_config_dir(str(CONF), **BASE):
         node = compose(overrides=[f"+{overrides[0]}", *overrides[1:]])
     return instantiate(node.metrics)
 

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import hydra
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from diffexp.errors import ConfigError, DiffexpError, ResourceError
+from diffexp.experiment.compat import BASE, register_resolver
 
 _INTERRUPTED, _SAVED = 130, 75
 codes: list[int] = []
@@ -44,7 +45,7 @@ def main(conf: Path) -> int:
             codes.append(_say(_no_memory(error) or _unexpected(error), full, error))
 
     try:
-        hydra.main(version_base="1.3", config_path=str(conf.resolve()), config_name="config")(job)()
+        hydra.main(config_path=str(conf.resolve()), config_name="config", **BASE)(job)()
     except DiffexpError as error:  # of a sweep, before its jobs
         return _say(error, full)
     except (HydraException, OmegaConfBaseException) as error:
@@ -83,7 +84,7 @@ def _register() -> None:
     """`sweep_id`, of which config.yaml makes the folder of a sweep."""
     from diffexp.experiment.sweep import folder_id
 
-    OmegaConf.register_new_resolver("sweep_id", folder_id, replace=True)
+    register_resolver("sweep_id", folder_id, replace=True)
 
 
 def _say(error: DiffexpError, full: bool, cause: Exception | None = None) -> int:

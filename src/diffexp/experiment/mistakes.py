@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from diffexp.errors import ConfigError
+from diffexp.experiment.compat import BASE
 from diffexp.experiment.names import nearest
 
 
@@ -51,7 +52,7 @@ def _unknown_key(key: str, typed: Sequence[str], conf: Path) -> ConfigError:
 
 def _compose(conf: Path, overrides: Sequence[str]) -> DictConfig:
     GlobalHydra.instance().clear()
-    with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
+    with initialize_config_dir(str(conf.resolve()), **BASE):
         try:
             return compose("config", list(overrides))
         except (HydraException, OmegaConfBaseException):
