@@ -114,7 +114,7 @@ def test_each_runs_on_digits_with_a_card(make, tmp_path):
     (batch,) = [b for b in data.batches("test", 60)][:1]
     from diffexp.metrics import extract
 
-    metric.update(batch.image, batch.label, extract(extractor, batch.image))
+    metric.update(batch, extract(extractor, batch.image))
     values = metric.compute()
     assert all(key.endswith("_digits64") and math.isfinite(v) for key, v in values.items())
     card = metric.card()

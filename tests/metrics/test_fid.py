@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from diffexp.data import Digits, InMemory
+from diffexp.data import Batch, Digits, InMemory
 from diffexp.data.dataset import DataSet, Splits
 from diffexp.errors import ConfigError, DataError
 from diffexp.metrics import FID, MetricSet, SmallClassifier, Statistics, extract, frechet_distance
@@ -183,7 +183,7 @@ def test_statistics_of_a_file_are_those_of_the_split(tmp_path):
         fid = FID(cache=None, statistics=statistics)
         fid.check(data, net)
         fid.prepare(data, net, 100)
-        fid.update(batches[0].image, None, extract(net, batches[0].image))
+        fid.update(batches[0], extract(net, batches[0].image))
         found[statistics] = fid.compute()["fid_digits64"]
         assert fid.card()["statistics"] == statistics and fid.card()["floor"] > 0
     assert found[str(path)] == pytest.approx(found[None], rel=1e-7)
@@ -206,7 +206,7 @@ def test_standard_error_is_the_spread_over_other_images():
         metric._card = {"extractor": "plain8", "dim": 8, "n": 0}
         metric.reset()
         for part in (1.2 * torch.randn(500, 8, generator=draw) + 0.1).split(170):
-            metric.update(part, None, part)
+            metric.update(Batch(part, None, None, torch.arange(len(part))), part)
         (value,) = metric.compute().values()
         found.append(value)
         errors.append(metric.card()["standard_errors"]["fid_plain8"])
@@ -221,7 +221,7 @@ def test_parts_do_not_depend_on_the_batches_and_none_are_possible():
         metric._real.update(features + 1)
         metric.reset()
         for part in features.split(sizes):
-            metric.update(part, None, part)
+            metric.update(Batch(part, None, None, torch.arange(len(part))), part)
         told.append((metric.compute()["fid_plain8"], metric.card().get("standard_errors")))
     (a, one), (b, other), (c, none) = told
     assert a == pytest.approx(b, rel=1e-12) and a == pytest.approx(c, rel=1e-12) and none is None
@@ -238,7 +238,7 @@ def test_parts_have_all_classes():
     metric.reset()
     classes = torch.eye(10)[torch.arange(1000) % 10]
     for part in classes.split(130):
-        metric.update(part, None, part)
+        metric.update(Batch(part, None, None, torch.arange(len(part))), part)
     assert all(torch.equal(part.total, torch.full((10,), 10.0).double()) for part in metric._generated)
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from diffexp.data import Digits
+from diffexp.data import Batch, Digits, Folder
 from diffexp.errors import ConfigError, DataError
 from diffexp.metrics import CMMD, FID, Clip, CLIPScore, Dinov2, MetricSet
 from diffexp.metrics.extractor import extract
@@ -80,7 +80,7 @@ def test_captions_are_cut_before_their_end(clip):
     mine = Clip(str(clip))
     mine.check((3, 32, 32))
     short, long = mine.texts(["a cat", "ab" * 100])
-    assert mine.cut == 1
+    assert mine.cut.tolist() == [False, True]
     words = transformers.CLIPTokenizer.from_pretrained(clip)
     ids = words(["ab" * 100], return_tensors="pt").input_ids
     assert ids.shape == (1, 202) and ids[0, -1] == words.eos_token_id
@@ -104,7 +104,7 @@ def test_clip_score_is_the_cosine_of_image_and_caption(clip):
     whole.prepare(data)
     labels = torch.arange(20) % 10
     texts = extractor.texts([f"the digit {name}" for name in data.classes])
-    score.update(torch.zeros(20), labels, 7 * texts[labels])
+    score.update(Batch(torch.zeros(20), labels, None, labels), 7 * texts[labels])
     assert score.compute()["clip_score_clip-tiny"] == pytest.approx(100, abs=1e-4)
     whole.reset()
     images = data.split("test").batch(torch.arange(20)).image
@@ -116,6 +116,51 @@ def test_clip_score_is_the_cosine_of_image_and_caption(clip):
     assert found["cmmd_clip-tiny"] >= 0
     assert whole.cards["clip_score_clip-tiny"]["caption"] == "the digit {}"
     assert len(whole.cards["cmmd_clip-tiny"]["sha256"]) == 12
+
+
+def test_clip_score_of_captions_is_that_of_each_image_with_its_own(clip, tmp_path):
+    """Of a folder of images with captions, of which one is longer than the model reads."""
+    rows = []
+    for i, image in enumerate(pictures(40, 16)):
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / f"{i:02d}.png")
+        text = f"thing {i} " + "ab" * 80 * (i == 7)
+        rows.append(json.dumps({"file_name": f"{i:02d}.png", "text": text, "kind": str(i % 2)}))
+    (tmp_path / "metadata.jsonl").write_text("\n".join(rows))
+    data, extractor = Folder(str(tmp_path), 16, label="kind", test=0.5), Clip(str(clip))
+    whole = MetricSet(40, extractor, [CLIPScore()])
+    whole.prepare(data)
+
+    def want(images, captions):
+        unit = torch.nn.functional.normalize
+        return float(100 * (unit(extract(extractor, images)) * unit(extractor.texts(captions))).sum(1)
+            .clamp(min=0).mean())  # fmt: skip
+
+    batch, test = data.everything().batch(torch.arange(40)), data.split("test").batch(torch.arange(20))
+    for half in torch.arange(40).split(20):
+        whole.update(batch.image[half], batch.label[half], [batch.text[i] for i in half])
+    key = "clip_score_clip-tiny"
+    assert whole.compute()[key] == pytest.approx(want(batch.image, batch.text), abs=1e-4)
+    card = whole.cards[key]
+    assert (card["n"], card["captions_cut"], card["caption"]) == (40, 1, "of each image")
+    assert card["real_test"] == pytest.approx(want(test.image, test.text), abs=1e-4)
+    whole.reset()
+    whole.update(batch.image, batch.label)  # as a model of classes does, which knows no captions
+    names = [f"a photo of a {kind}" for kind in batch.label.tolist()]
+    assert whole.compute()[key] == pytest.approx(want(batch.image, names), abs=1e-4)
+    names = [f"a photo of a {kind}" for kind in test.label.tolist()]
+    assert whole.cards[key]["real_test"] == pytest.approx(want(test.image, names), abs=1e-4)
+    assert whole.cards[key]["captions_cut"] == 0
+
+
+def test_clip_score_needs_something_to_compare_with(clip, tmp_path):
+    for i in range(3):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{i}.png")
+    extractor = Clip(str(clip))
+    with pytest.raises(ConfigError, match="has neither"):
+        CLIPScore().check(Folder(str(tmp_path), 8), extractor)
+    for i in range(3):
+        (tmp_path / f"{i}.txt").write_text("nothing")
+    CLIPScore().check(Folder(str(tmp_path), 8), extractor)
 
 
 def test_fid_by_dinov2(dinov2):

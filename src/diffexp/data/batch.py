@@ -17,3 +17,8 @@ class Batch(NamedTuple):
     label: Tensor | None
     text: list[str] | None
     index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]  (hides tuple.index)
+
+
+def chosen(texts: list[str] | None, index: Tensor) -> list[str] | None:
+    """The captions of these numbers, if there are any."""
+    return None if texts is None else [texts[i] for i in index.tolist()]

@@ -10,6 +10,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from diffexp.data import metadata
+from diffexp.data.batch import chosen
 from diffexp.data.dataset import DataSet, Images, Splits, held_out
 from diffexp.data.images import SUFFIXES, Mode, load_image
 from diffexp.data.memory import InMemory
@@ -23,9 +25,12 @@ _log = logging.getLogger(__name__)
 class Folder(DataSet):
     """The images below `path`, at `size` x `size` pixels, in mode RGB or L.
 
+    Where there is a metadata.jsonl or metadata.csv the images are those that it names (metadata.py).
     label: "folder" takes the first-level sub-folders as classes if there are at least two and every image is
-    in one; "none" has no classes. val, test: the share of each split, by a fixed permutation of the files in
-    the order of their names, at least one image; of fewer than 3 images all are in every split.
+    in one; "none" has no classes; else the column of the metadata that says the class. text: the column that
+    is the caption (or a .txt beside each image has it), if it is there; "none" for no captions.
+    val, test: the share of each split, by a fixed permutation of the files in the order of their names, at
+    least one image; of fewer than 3 images all are in every split.
     stream: decode each batch anew (true) or everything once into memory (false); auto streams above 2 GiB.
     broken: "error" stops at an image that cannot be decoded, "skip" leaves it out and says so.
     max_pixels: larger pictures count as broken, for a small file may unpack to gigabytes.
@@ -37,7 +42,8 @@ class Folder(DataSet):
         path: str,
         size: int,
         mode: Mode = "RGB",
-        label: Literal["folder", "none"] = "folder",
+        label: str = "folder",
+        text: str = metadata.CAPTION,
         val: float = 0.05,
         test: float = 0.05,
         stream: bool | Literal["auto"] = "auto",
@@ -50,7 +56,8 @@ class Folder(DataSet):
             raise ConfigError(
                 f"val={val} and test={test} are no shares", "data.val", "type two whose sum is < 1"
             )
-        self.path, self.size, self.mode, self.label = Path(path).expanduser(), size, mode, label
+        self.path, self.size, self.mode = Path(path).expanduser(), size, mode
+        self.label, self.text = label, text
         self.val, self.test, self.stream, self.broken = val, test, stream, broken
         self.name = f"{self.path.resolve().name}-{size}"
         self._load = partial(load_image, size=size, mode=mode, max_pixels=max_pixels)
@@ -64,8 +71,12 @@ class Folder(DataSet):
         return tuple(self._number) or None
 
     @cached_property
+    def _rows(self) -> metadata.Rows | None:
+        return metadata.read(self.path)
+
+    @cached_property
     def files(self) -> list[Path]:
-        """All images below the folder, in the order of their names. Raises DataError where there is none."""
+        """All images of the folder, in the order of their names. Raises DataError where there is none."""
         found = [
             Path(folder, name)
             for folder, _, names in os.walk(self.path)
@@ -77,10 +88,26 @@ class Folder(DataSet):
             kinds = " ".join(sorted(SUFFIXES))
             do = f"type data.path=FOLDER, with images ({kinds}) in it or in one sub-folder for each class"
             raise DataError(what, str(self.path), do)
-        return sorted(found)
+        if self._rows is None:
+            return sorted(found)
+        if gone := sorted(set(self._rows) - set(found)):
+            what = f"{metadata.source(self.path)} names it, and it is no image in the folder"
+            raise DataError(what, str(gone[0]), "mend the line, or remove it")
+        if left := len(found) - len(self._rows):
+            _log.warning("%d images left out, which %s does not name", left, metadata.source(self.path))
+        return sorted(self._rows)
+
+    @cached_property
+    def texts(self) -> list[str] | None:
+        """The captions of all files, if they have some. Raises DataError for one without."""
+        if self.text == "none":
+            return None
+        return metadata.captions(self._rows, self.text, self.files, self.path)
 
     @cached_property
     def _groups(self) -> list[str]:
+        if self.label not in ("folder", "none"):
+            return metadata.column(self._rows, self.label, self.files, self.path, "data.label")
         parts = [file.relative_to(self.path).parts for file in self.files]
         groups = [p[0] if len(p) > 1 else "" for p in parts]
         if self.label == "none" or len(set(groups)) < 2:
@@ -104,6 +131,10 @@ class Folder(DataSet):
         val, test = (max(1, round(share * count)) for share in (self.val, self.test))
         return Splits(*(self._part(index) for index in held_out("folder", count, val, test)))
 
+    def everything(self) -> Images:
+        """All images in the order of their names, whatever their split."""
+        return self._part(torch.arange(len(self.files)))
+
     def _part(self, index: Tensor) -> Images:
         files = [self.files[i] for i in index.tolist()]
         labels = (
@@ -111,22 +142,23 @@ class Folder(DataSet):
         )
         if self.stream is True or (self.stream == "auto" and self._bytes > IN_MEMORY):
             transform = f"{self.size} {self.mode} bicubic centre"
-            return Stream(files, labels, self._load, transform, skip=self.broken == "skip")
-        return self._decoded(files, labels)
+            skip = self.broken == "skip"
+            return Stream(files, labels, self._load, transform, skip, chosen(self.texts, index))
+        return self._decoded(files, labels, chosen(self.texts, index))
 
     @property
     def _bytes(self) -> int:
         return len(self.files) * self.shape[0] * self.size**2
 
-    def _decoded(self, files: list[Path], labels: Tensor | None) -> InMemory:
+    def _decoded(self, files: list[Path], labels: Tensor | None, texts: list[str] | None) -> InMemory:
         images = torch.empty(len(files), *self.shape, dtype=torch.uint8)
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes without the interpreter's lock
             good = list(pool.map(partial(self._decode, images, files), range(len(files))))
         kept = torch.tensor(good)
         if kept.all():
-            return InMemory(images, labels)
+            return InMemory(images, labels, texts)
         _log.warning("%d of %d images of %s left out", int((~kept).sum()), len(files), self.path)
-        return InMemory(images[kept], None if labels is None else labels[kept])
+        return InMemory(images, labels, texts).select(kept.nonzero().flatten())
 
     def _decode(self, images: Tensor, files: list[Path], i: int) -> bool:
         try:

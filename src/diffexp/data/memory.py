@@ -1,20 +1,24 @@
 """A split that lies in memory: one uint8 tensor, indexed a batch at a time."""
 
 import hashlib
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from diffexp.data.batch import Batch
+from diffexp.data.batch import Batch, chosen
 
 
 class InMemory:
-    """images: uint8 (N, C, H, W); labels: int64 (N,) or None."""
+    """images: uint8 (N, C, H, W); labels: int64 (N,) or None; texts: N captions, or None."""
 
     streams = False
 
-    def __init__(self, images: Tensor, labels: Tensor | None = None) -> None:
+    def __init__(
+        self, images: Tensor, labels: Tensor | None = None, texts: Sequence[str] | None = None
+    ) -> None:
         self.images = images.contiguous()
+        self.texts = None if texts is None else list(texts)
         self.labels = None if labels is None else labels.to(torch.int64)
 
     def __len__(self) -> int:
@@ -23,15 +27,17 @@ class InMemory:
     def batch(self, index: Tensor) -> Batch:
         """The images of these numbers, int64 (B,), in this order."""
         label = None if self.labels is None else self.labels[index]
-        return Batch(self.images[index], label, None, index)
+        return Batch(self.images[index], label, chosen(self.texts, index), index)
 
     def select(self, index: Tensor) -> "InMemory":
-        return InMemory(self.images[index], None if self.labels is None else self.labels[index])
+        labels = None if self.labels is None else self.labels[index]
+        return InMemory(self.images[index], labels, chosen(self.texts, index))
 
     def fingerprint(self) -> str:
-        """sha256 of shape, pixels and labels."""
+        """sha256 of shape, pixels, labels and captions."""
         digest = hashlib.sha256(repr(tuple(self.images.shape)).encode())
         digest.update(self.images.numpy().reshape(-1).data)
         if self.labels is not None:
             digest.update(self.labels.numpy().data)
+        digest.update("".join(f"\n{text}" for text in self.texts or ()).encode())
         return digest.hexdigest()

@@ -8,14 +8,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from diffexp.data.batch import Batch
+from diffexp.data.batch import Batch, chosen
 from diffexp.errors import DataError
 
 _log = logging.getLogger(__name__)
 
 
 class Stream:
-    """files: one path for each image; labels: int64 (N,) or None; load: path -> uint8 (C, H, W).
+    """files: one path for each image; labels: int64 (N,) or None; load: path -> uint8 (C, H, W); texts: a
+    caption for each, or None.
 
     transform: what `load` does, in words, for the fingerprint. With `skip` a broken image gives its place to
     the next good one of the split: a function of the files alone, so batches keep their size and order.
@@ -30,8 +31,10 @@ class Stream:
         load: Callable[[Path], Tensor],
         transform: str,
         skip: bool = False,
+        texts: list[str] | None = None,
     ) -> None:
         self.files, self.labels, self.load, self.transform, self.skip = files, labels, load, transform, skip
+        self.texts = texts
 
     def __len__(self) -> int:
         return len(self.files)
@@ -40,7 +43,8 @@ class Stream:
         """The images of these numbers, int64 (B,). Raises DataError naming a file that cannot be decoded."""
         images, found = zip(*(self._image(i) for i in index.tolist()), strict=True)
         index = torch.tensor(found)
-        return Batch(torch.stack(images), None if self.labels is None else self.labels[index], None, index)
+        labels = None if self.labels is None else self.labels[index]
+        return Batch(torch.stack(images), labels, chosen(self.texts, index), index)
 
     def _image(self, number: int) -> tuple[Tensor, int]:
         for i in range(number, number + len(self)):
@@ -55,11 +59,12 @@ class Stream:
         )
 
     def fingerprint(self) -> str:
-        """sha256 of the files' paths, sizes and times, their labels and the transform."""
+        """sha256 of the files' paths, sizes and times, their labels, captions and the transform."""
         digest = hashlib.sha256(self.transform.encode())
         for file in self.files:
             stat = file.stat()
             digest.update(f"\n{file}\0{stat.st_size}\0{stat.st_mtime_ns}".encode())
         if self.labels is not None:
             digest.update(self.labels.numpy().data)
+        digest.update("".join(f"\n{text}" for text in self.texts or ()).encode())
         return digest.hexdigest()

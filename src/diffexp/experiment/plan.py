@@ -14,15 +14,17 @@ def network_calls(cell: Cell) -> int | None:
     """
     job = Job(cell.config, cell.folder, cell.typed, cell.choices)
     task = job.config["task"]
-    if "ckpt" not in task:
+    kind = task["_target_"].rpartition(".")[2]
+    if kind == "Train":
         trainer, loader = job.config["trainer"], job.config["loader"]
         return trainer["max_steps"] * trainer.get("accumulate_grad_batches", 1) * loader["batch_size"]
+    if "ckpt" not in task:
+        return None
     restored, nodes = ready(job, task["ckpt"], task.get("ema", True))
     sampler, guidance = (build(nodes[k], k, job.allowed) for k in ("sampler", "guidance"))
     if task.get("calls"):
         sampler = with_calls(sampler, task["calls"], restored.model.denoiser.schedule)
     restored.model.check(sampler, guidance)
-    kind = task["_target_"].rpartition(".")[2]
     if kind == "Evaluate":
         n = max(nodes["metrics"]["n"], job.config["evaluator"]["pictures"])
     elif kind == "Sample":

@@ -1,5 +1,6 @@
 """task=sample: images from a checkpoint, as one grid, single files, or an array."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from diffexp.experiment.job import Job
 from diffexp.experiment.record import Record
 from diffexp.experiment.restore import Restored, device_of, ready
 from diffexp.experiment.screen import counting, say
+from diffexp.experiment.store import write
 from diffexp.pictures import grid, save
 from diffexp.samplers import generate, labels_for
 
@@ -69,7 +71,7 @@ class Sample:
         folder.mkdir(exist_ok=True)
         picture = self._grid(images, labels, restored, folder / "grid.png")
         if self.files:
-            _files(images, seed, folder)
+            _files(images, seed, folder, labels, restored.class_names)
         if self.npz:
             _array(images, labels, folder / "samples.npz")
         record.results |= {"picture": str(picture), "n": self.n, "sampler": repr(parts["sampler"])}
@@ -94,8 +96,15 @@ def _array(images: Tensor, labels: Tensor | None, path: Path) -> None:
         np.savez_compressed(path, images=pixels, labels=labels.numpy())
 
 
-def _files(images: Tensor, seed: int, folder: Path) -> None:
+def _files(
+    images: Tensor, seed: int, folder: Path, labels: Tensor | None, names: tuple[str, ...] | None
+) -> None:
+    """A PNG of each, and metadata.jsonl, which tells the classes: so the folder is a data set."""
+    lines = []
     for i, image in enumerate(images.permute(0, 2, 3, 1).numpy()):
-        Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(
-            folder / f"{i:05d}_seed{seed}.png"
-        )
+        row = {"file_name": f"{i:05d}_seed{seed}.png"}
+        if labels is not None:
+            row["label"] = names[labels[i]] if names else str(int(labels[i]))
+        lines.append(json.dumps(row, ensure_ascii=False) + "\n")
+        Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(folder / row["file_name"])
+    write(folder / "metadata.jsonl", "".join(lines))

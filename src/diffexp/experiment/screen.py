@@ -1,7 +1,7 @@
 """What is shown on the screen: counts while images are made, and the table at the end."""
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,15 +65,11 @@ def summary(
     folder: Path, picture: Path, results: Mapping[str, Any], found: Mapping[float, "Evaluation"]
 ) -> None:
     """Values with their cards, where things are, and what to type next."""
-    table = Table(title="result", title_justify="left")
-    for column in ("metric", "value", "how it was made"):
-        table.add_column(column, overflow="fold")
-    for scale, result in found.items():
-        for key, value in result.values.items():
-            name = f"{key}, guidance {scale:g}" if len(found) > 1 else key
-            error = result.cards[key].get("standard_error")
-            shown = f"{value:.4g}" + (f" ± {error:.2g}" if error else "")
-            table.add_row(name, shown, _card(result.cards[key]))
+    table = values_table(
+        (f"{key}, guidance {scale:g}" if len(found) > 1 else key, value, result.cards[key])
+        for scale, result in found.items()
+        for key, value in result.values.items()
+    )
     for key in ("train/loss", "val/loss"):
         if key in results:
             table.add_row(key, f"{results[key]:.4f}", "mean squared error of the network's output")
@@ -88,6 +84,17 @@ def summary(
     say("next:")
     for line in _next(folder, results):
         say(f"  {line}")
+
+
+def values_table(rows: Iterable[tuple[str, float, Mapping[str, Any]]]) -> Table:
+    """Of (name, value, card)."""
+    table = Table(title="result", title_justify="left")
+    for column in ("metric", "value", "how it was made"):
+        table.add_column(column, overflow="fold")
+    for name, value, card in rows:
+        error = card.get("standard_error")
+        table.add_row(name, f"{value:.4g}" + (f" ± {error:.2g}" if error else ""), _card(card))
+    return table
 
 
 def _card(card: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ The same command finds the same folder, and in it the cells that are done.
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from diffexp.experiment.build import ALLOWED, build
+from diffexp.experiment.names import path_of
 from diffexp.experiment.record import blotted
 from diffexp.experiment.store import PLAN, rows, write
 
@@ -56,13 +58,17 @@ def _varies(value: str) -> bool:
 
 
 def identity(config: Mapping[str, Any]) -> str:
-    """The hash of what a job computes: its configuration, its checkpoint, its data. Raises DiffexpError."""
+    """The hash of what a job computes: its configuration, its checkpoint, its data or images. Raises
+    DiffexpError.
+    """
     told = {key: value for key, value in config.items() if key not in ASIDE}
     task = config.get("task", {})
     if isinstance(task, Mapping) and task.get("ckpt"):
         told["ckpt"] = _digest(str(task["ckpt"]))
     elif isinstance(config.get("data"), Mapping):
         told["fingerprint"] = _fingerprint(json.dumps(config["data"]), tuple(config.get("plugins", ())))
+    if isinstance(task, Mapping) and task.get("images"):
+        told["images"] = tree_digest(path_of(task["images"], "task.images"))
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -73,6 +79,16 @@ def _digest(path: str) -> str:
 
     found = find(path)
     return digest(found) if found.is_file() else "none"
+
+
+def tree_digest(path: Path) -> str:
+    """Of a file or all files of a folder: their names, sizes and times."""
+    told = hashlib.sha256()
+    files = sorted(Path(f, n) for f, _, ns in os.walk(path) for n in ns) if path.is_dir() else [path]
+    for file in files:
+        stat = file.stat() if file.is_file() else None
+        told.update(f"{file}\0{stat and stat.st_size}\0{stat and stat.st_mtime_ns}\n".encode())
+    return told.hexdigest()
 
 
 @lru_cache(maxsize=64)

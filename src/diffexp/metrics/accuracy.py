@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from diffexp.data.batch import Batch
 from diffexp.data.dataset import DataSet
 from diffexp.errors import ConfigError
 from diffexp.metrics.classifier import SmallClassifier
@@ -76,13 +77,13 @@ class ClassifierAccuracy:
         }
         self.reset()
 
-    def update(self, images: Tensor, labels: Tensor | None, features: Tensor | None) -> None:
+    def update(self, batch: Batch, features: Tensor | None) -> None:
         """Samples without labels, of a model without classes, are not judged."""
         assert features is not None
-        if labels is not None:
+        if batch.label is not None:
             with torch.autocast(features.device.type, enabled=False):
                 found = self._judge.classify(features)
-            self._share.update(found, labels)
+            self._share.update(found, batch.label)
 
     def compute(self) -> dict[str, float]:
         return judged(self._share, f"accuracy_{self._judge.name}", self._card)

@@ -7,6 +7,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from diffexp.data.batch import Batch
 from diffexp.data.dataset import DataSet
 from diffexp.errors import ConfigError
 from diffexp.metrics import reference as real
@@ -70,7 +71,7 @@ class Bank:
         }
         self.reset()
 
-    def update(self, images: Tensor, labels: Tensor | None, features: Tensor | None) -> None:
+    def update(self, batch: Batch, features: Tensor | None) -> None:
         """Keeps the features (B, dim) of generated images."""
         assert features is not None
         self._generated.append(features.float().cpu())

@@ -1,13 +1,15 @@
 """What CLIP says of images: their distance from real ones (CMMD), and from what they were to show."""
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from diffexp.data.batch import Batch
 from diffexp.data.dataset import DataSet
 from diffexp.errors import ConfigError
 from diffexp.metrics import reference as real
-from diffexp.metrics.accuracy import needs_classes
 from diffexp.metrics.bank import Bank
 from diffexp.metrics.extractor import Extractor, extract
 from diffexp.metrics.metric import Card
@@ -48,8 +50,9 @@ class CLIPScore:
     """Key clip_score_<extractor>: 100 max(cos, 0) of an image and the caption it was to show, on average
     (Hessel et al. 2021, without their factor 2.5; torchmetrics has it so).
 
-    caption: of a class, with {} for its name. Samples without labels are not judged. The card has the score
-    of the real test split, which is as much as samples can be expected to reach.
+    caption: of a class, with {} for its name, for images that were asked for by class. Images of which
+    neither is known are not judged. The card has the score of the real test split by captions of the same
+    kind, which is as much as samples can be expected to reach.
     """
 
     def __init__(self, caption: str = "a photo of a {}") -> None:
@@ -58,38 +61,47 @@ class CLIPScore:
         self.caption = caption
 
     def check(self, data: DataSet, extractor: Extractor | None) -> None:
-        """Raises ConfigError for another extractor than CLIP, or data without classes."""
-        needs_classes(data, "the CLIP score")
+        """Raises ConfigError for another extractor than CLIP, or data without captions and classes."""
+        if data.classes is None and data.split("test").texts is None:
+            what = f"the CLIP score judges captions or classes, and {data.name} has neither"
+            raise ConfigError(what, "metrics", "leave it out: metrics=clip")
         needs_clip(extractor, "the CLIP score")
 
     def prepare(self, data: DataSet, extractor: Extractor | None, n: int) -> None:
         assert isinstance(extractor, Clip)
-        self._name = extractor.name
-        self._captions = F.normalize(
-            extractor.texts([self.caption.replace("{}", name) for name in data.classes or ()]).cpu()
-        )
-        self.reset()
-        images = data.split("test")
+        self._clip, self._of_class, self._real = extractor, None, {}
+        if data.classes is not None:
+            self._of_class = self._embedded([self.caption.replace("{}", name) for name in data.classes])
+        self._card: Card = {"extractor": extractor.name, "sha256": extractor.sha256[:12], "n": 0}
+        images, sums = data.split("test"), dict[str, Tensor]()
         for index in torch.arange(len(images))[:5000].split(real.BATCH):
             batch = images.batch(index)
-            self.update(batch.image, batch.label, extract(extractor, batch.image))
-        self._card: Card = {
-            "extractor": self._name,
-            "sha256": extractor.sha256[:12],
-            "n": 0,
-            "caption": self.caption,
-            "captions_cut": extractor.cut,
-            "real_test": float(self._sum[0] / self._sum[2]),
-        }
+            features = extract(extractor, batch.image)
+            for one in (batch, batch._replace(text=None)):  # by captions, and by classes
+                if (found := self._wanted(one)) is not None:
+                    sums[found.kind] = sums.get(found.kind, 0) + _sums(features, found.unit)
+        self._real = {kind: float(s[0] / s[2]) for kind, s in sums.items()}
         self.reset()
 
-    def update(self, images: Tensor, labels: Tensor | None, features: Tensor | None) -> None:
-        """Takes in the embeddings (B, dim) of images of the classes `labels` (B,)."""
+    def _embedded(self, captions: list[str]) -> tuple[Tensor, Tensor]:
+        return F.normalize(self._clip.texts(captions).cpu().float()), self._clip.cut
+
+    def _wanted(self, batch: Batch) -> "_Wanted | None":
+        if batch.text is not None:
+            unit, cut = self._embedded(batch.text)
+            return _Wanted("of each image", unit, int(cut.sum()))
+        if batch.label is not None and self._of_class is not None:
+            unit, cut = (part[batch.label.cpu()] for part in self._of_class)
+            return _Wanted(self.caption, unit, int(cut.sum()))
+        return None
+
+    def update(self, batch: Batch, features: Tensor | None) -> None:
+        """Takes in the embeddings (B, dim) of the images."""
         assert features is not None
-        if labels is not None:
-            cos = (F.normalize(features.cpu().float()) * self._captions[labels.cpu()]).sum(1)
-            score = 100 * cos.double().clamp(min=0)
-            self._sum += torch.stack([score.sum(), score.square().sum(), torch.tensor(len(cos)).double()])
+        if (found := self._wanted(batch)) is not None:
+            self._sum += _sums(features, found.unit)
+            self._card |= {"caption": found.kind, "real_test": self._real.get(found.kind)}
+            self._card["captions_cut"] = self._card.get("captions_cut", 0) + found.cut
 
     def compute(self) -> dict[str, float]:
         """The mean over all ranks: a collective call."""
@@ -97,7 +109,7 @@ class CLIPScore:
         self._card["n"] = int(n)
         if not n:
             return {}
-        key, mean = f"clip_score_{self._name}", total / n
+        key, mean = f"clip_score_{self._clip.name}", total / n
         self._card["standard_errors"] = {key: (max(0.0, square / n - mean**2) / n) ** 0.5}
         return {key: mean}
 
@@ -106,6 +118,21 @@ class CLIPScore:
 
     def reset(self) -> None:
         self._sum = torch.zeros(3, dtype=torch.float64)
+        self._card.pop("captions_cut", None)
+
+
+class _Wanted(NamedTuple):
+    """kind: of captions, for the card; unit: of each image, (B, dim); cut: how many were too long."""
+
+    kind: str
+    unit: Tensor
+    cut: int
+
+
+def _sums(features: Tensor, unit: Tensor) -> Tensor:
+    """Of the scores: their sum, that of their squares, and their number."""
+    score = 100 * (F.normalize(features.cpu().float()) * unit).sum(1).double().clamp(min=0)
+    return torch.stack([score.sum(), score.square().sum(), torch.tensor(len(score)).double()])
 
 
 def needs_clip(extractor: Extractor | None, who: str) -> None:

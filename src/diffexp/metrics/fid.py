@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from diffexp.data.batch import Batch
 from diffexp.data.dataset import DataSet
 from diffexp.errors import ConfigError
 from diffexp.metrics import reference as real
@@ -100,7 +101,7 @@ class FID:
         dim = self._card["dim"]
         return f"n={n} is not more than the {dim} features: the covariance is singular, and FID far too high"
 
-    def update(self, images: Tensor, labels: Tensor | None, features: Tensor | None) -> None:
+    def update(self, batch: Batch, features: Tensor | None) -> None:
         """Takes in the features (B, dim) of generated images. Raises DataError when they are not finite."""
         assert features is not None
         order, count = torch.arange(self._seen, self._seen + len(features)), len(self._generated)

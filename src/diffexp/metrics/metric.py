@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from diffexp.data.batch import Batch
 from diffexp.data.dataset import DataSet
 from diffexp.metrics.extractor import Extractor
 
@@ -25,8 +26,8 @@ class Metric(Protocol):
         """Once: whatever it needs to know about the real images, when n are to be generated."""
         ...
 
-    def update(self, images: Tensor, labels: Tensor | None, features: Tensor | None) -> None:
-        """Generated images uint8 (B, C, H, W), the classes asked for (B,), their features (B, dim)."""
+    def update(self, batch: Batch, features: Tensor | None) -> None:
+        """Generated images, the classes and captions asked for; and their features (B, dim)."""
         ...
 
     def compute(self) -> dict[str, float]:

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from diffexp.data.batch import Batch
 from diffexp.data.dataset import DataSet
 from diffexp.errors import ConfigError
 from diffexp.metrics.extractor import Extractor, extract
@@ -38,16 +39,18 @@ class MetricSet:
         for metric in self.metrics:
             metric.prepare(data, self.extractor, self.n)
 
-    def update(self, images: Tensor, labels: Tensor | None = None) -> None:
-        """Generated images uint8 (B, C, H, W), and the classes that were asked for, int (B,), if any."""
+    def update(self, images: Tensor, labels: Tensor | None = None, texts: list[str] | None = None) -> None:
+        """Generated images uint8 (B, C, H, W), and what was asked for: classes, int (B,), or B captions."""
         images = images[: self.n - self.seen]
         if not self.metrics or not len(images):
             return
         labels = None if labels is None else labels[: len(images)]
+        texts = None if texts is None else texts[: len(images)]
+        batch = Batch(images, labels, texts, self.seen + torch.arange(len(images)))
         self.seen += len(images)
         features = None if self.extractor is None else extract(self.extractor, images)
         for metric in self.metrics:
-            metric.update(images, labels, features)
+            metric.update(batch, features)
 
     def compute(self) -> dict[str, float]:
         """All numbers by key; a collective call. `cards` tells how each was made."""

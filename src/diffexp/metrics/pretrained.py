@@ -116,12 +116,12 @@ class Clip(Pretrained):
         return self.net.visual_projection(found.pooler_output)
 
     def texts(self, captions: list[str]) -> Tensor:
-        """(N, dim), and how many captions were cut off at the model's length, their end kept: `cut`."""
+        """(N, dim); and `cut`, bool (N,): which were cut off at the model's length, their end kept."""
         from transformers import CLIPTokenizer
 
         words = CLIPTokenizer.from_pretrained(self.folder, local_files_only=True)
         most = int(self.net.config.text_config.max_position_embeddings)
-        self.cut = sum(len(words(text).input_ids) > most for text in captions)
+        self.cut = torch.tensor([len(words(text).input_ids) > most for text in captions])
         told = words(captions, padding=True, truncation=True, max_length=most, return_tensors="pt")
         with torch.no_grad():
             found = self.net.text_model(**told.to(self.device))

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from diffexp.data.batch import Batch
 from diffexp.data.dataset import DataSet, SplitName
 from diffexp.errors import ConfigError
 from diffexp.metrics.accuracy import Share, judged, needs_classes
@@ -51,10 +52,10 @@ class SVMAccuracy:
         assert batch.label is not None
         return _pixels(batch.image), batch.label.numpy()
 
-    def update(self, images: Tensor, labels: Tensor | None, features: Tensor | None) -> None:
+    def update(self, batch: Batch, features: Tensor | None) -> None:
         """Samples without labels, of a model without classes, are not judged."""
-        if labels is not None:
-            self._share.update(torch.from_numpy(self._svm.predict(_pixels(images))), labels)
+        if batch.label is not None:
+            self._share.update(torch.from_numpy(self._svm.predict(_pixels(batch.image))), batch.label)
 
     def compute(self) -> dict[str, float]:
         return judged(self._share, "accuracy_svm", self._card)
