@@ -1,7 +1,7 @@
 """What a sweep costs beside its work: the time of a sweep of evaluations over that of its sampling, features
 and metrics.
 
-    python benchmarks/sweep.py RUN --cells 20 --images 2000
+    python benchmarks/sweep.py RUN --cells 20 --images 1000
 """
 
 import argparse
@@ -21,7 +21,7 @@ def main() -> None:
     )
     parser.add_argument("ckpt", help="a run folder, or a checkpoint")
     parser.add_argument("--cells", type=int, default=20)
-    parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--images", type=int, default=1000)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         typed = [

@@ -19,6 +19,7 @@ NEEDS = {
     "task=encode": ["task.ckpt=run"],
     "task=likelihood": ["task.ckpt=run"],
     "task=interpolate": ["task.ckpt=run"],
+    "task=measure": ["task.images=here"],
 }
 
 

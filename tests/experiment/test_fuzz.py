@@ -21,7 +21,8 @@ KEYS = [
     "model.bpd_terms",    "seed",
     "precision", "name", "objective.vlb", "weighting.gamma", "times.mean", "terms.lpips", "snr.shift",
     "prediction.sigma_data", "variance._target_", "logger.mode", "callbacks.checkpoint.every", "plugins",
-    "on_divergence", "resume", "task.ckpt", "task.n", "nothing.here", "hydra.job.chdir",
+    "on_divergence", "resume", "task.ckpt", "task.n", "task.images", "task.label", "data.text",
+    "nothing.here", "hydra.job.chdir",
 ]  # fmt: skip
 VALUES = st.one_of(
     st.integers(-(10**12), 10**12).map(str),

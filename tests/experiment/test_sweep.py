@@ -90,8 +90,16 @@ def test_the_same_command_runs_only_what_is_missing(swept):
 def test_dry_run_plans_and_does_nothing(tmp_path):
     code, out = sweep(*QUICKER, "sampler.steps=2,7", "guidance.scale=1,2", "dry_run=true", cwd=tmp_path)
     assert code == 0 and "4 jobs to do, 540 network calls" in out  # 20 images: 2 + 7 calls, and twice that
-    (folder,) = (tmp_path / "runs" / "evaluate").glob("sweep_*")
-    assert not (folder / "results.jsonl").exists() and not (folder / "jobs").exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "typed", ["sampler=ddim,nonsense", "sampler.eat=0,1", "seed=0,1 nothing=1", "hydra.launcher.jobs=0"]
+)
+def test_a_job_that_cannot_be_composed_stops_all_before_the_first(tmp_path, typed):
+    code, out = sweep(*QUICKER, *typed.split(), cwd=tmp_path)
+    assert code == 2 and re.match("error: (there is no |jobs=0)", out), out
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_launcher_that_is_killed_is_continued(tmp_path):

@@ -6,7 +6,6 @@ torch and Lightning are imported in the job only, so that --help and a typo answ
 import os
 import sys
 import traceback
-from contextlib import suppress
 from pathlib import Path
 
 import hydra
@@ -115,6 +114,7 @@ def _run(cfg: DictConfig) -> None:
     from hydra.core.hydra_config import HydraConfig
 
     from diffexp.experiment.mistakes import before_imports
+    from diffexp.experiment.store import remove_if_empty
 
     told = HydraConfig.get()
     folder = Path(told.runtime.output_dir)
@@ -126,9 +126,3 @@ def _run(cfg: DictConfig) -> None:
     finally:
         os.chdir(told.runtime.cwd)  # hydra.job.chdir=true works in the folder
         remove_if_empty(folder)
-
-
-def remove_if_empty(folder: Path) -> None:
-    """Hydra has made the folder before anything was checked."""
-    with suppress(OSError, ValueError):
-        os.removedirs(os.path.relpath(folder))

@@ -21,7 +21,7 @@ from diffexp.experiment.board import Board
 from diffexp.experiment.build import build
 from diffexp.experiment.pool import Pool
 from diffexp.experiment.record import blotted
-from diffexp.experiment.store import alone, rows
+from diffexp.experiment.store import alone, remove_if_empty, rows
 from diffexp.experiment.sweep import Cell, identity, left, varying, write_plan
 from diffexp.experiment.work import News
 
@@ -38,14 +38,14 @@ def launch(
     cluster: DictConfig | None = None,
 ) -> None:
     """Runs the jobs of a sweep; what fails is told, and raises at the end. Raises DiffexpError."""
-    if jobs < 1:
-        raise ConfigError(f"jobs={jobs}", "hydra.launcher.jobs", "give 1 or more")
     folder = Path(str(config.hydra.sweep.dir))
     (folder / "multirun.yaml").unlink(missing_ok=True)  # Hydra's, with secrets; plan.json is ours
     try:
+        if jobs < 1:
+            raise ConfigError(f"jobs={jobs}", "hydra.launcher.jobs", "give 1 or more")
         there = None if cluster is None or config.get("dry_run") else _cluster(cluster)
     except DiffexpError:
-        cli.remove_if_empty(folder)
+        remove_if_empty(folder)
         raise
     with alone(folder), _runner(folder, jobs, threads, there, config) as (runner, expect):
         chosen, cells = _chosen(config), list[Cell]()

@@ -10,7 +10,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +70,19 @@ def write(path: Path, text: str) -> None:
         raise ResourceError(f"cannot be written: {error.strerror}", str(path), do) from error
 
 
+def remove_if_empty(folder: Path) -> None:
+    """Made before anything was checked, and found wrong: of the parents those that are empty go as well."""
+    with suppress(OSError, ValueError):
+        if [path.name for path in folder.iterdir()] == [LOCK]:
+            (folder / LOCK).unlink()
+        os.removedirs(os.path.relpath(folder))
+
+
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Holds the folder for one process. Raises ConfigError while another has it."""
+    """Holds the folder for one process; removes it if nothing was put there. Raises ConfigError while another
+    has it.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / LOCK).open("a+")
@@ -91,4 +101,7 @@ def alone(folder: Path) -> Iterator[None]:
         since = time.strftime("%Y-%m-%d %H:%M:%S")
         file.write(f"process {os.getpid()} on {socket.gethostname()} since {since}\n")
         file.flush()
-        yield
+        try:
+            yield
+        finally:
+            remove_if_empty(folder)
