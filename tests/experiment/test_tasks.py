@@ -71,7 +71,7 @@ def test_same_seed_same_weights_and_samples(trained, job):
 def test_sample_takes_the_model_and_its_sampler_from_the_run(trained, job):
     out = job("task=sample", f"task.ckpt={trained}", "task.n=6", "task.classes=[3,8]", "task.npz=true")
     assert sorted(p.name for p in (out / "samples").iterdir()) == [
-        *(f"0000{i}_seed0.png" for i in range(6)), "grid.png", "samples.npz",
+        *(f"0000{i}_seed0.png" for i in range(6)), "grid.png", "metadata.jsonl", "samples.npz",
     ]  # fmt: skip
     assert "steps=3" in results(out)["results"]["sampler"] and "eta=0.5" in results(out)["results"]["sampler"]
     with np.load(out / "samples" / "samples.npz") as arrays:

@@ -25,7 +25,8 @@ from diffexp.samplers import generate, labels_for
 class Sample:
     """ckpt: a checkpoint or a run folder; n: images; classes: their numbers, in turn, None for all.
 
-    files: each as <number>_seed<seed>.png; npz: all in samples.npz, `images` uint8 (N, H, W, C), `labels`.
+    files: each as <number>_seed<seed>.png, its class in metadata.jsonl; npz: all in samples.npz, `images`
+    uint8 (N, H, W, C), `labels`.
     ema: the averaged weights.
     """
 
