@@ -60,6 +60,19 @@ def test_a_number_may_be_a_class_and_a_caption_too(folder):
     assert Folder(str(folder), 4, text="none").split("train").texts is None
 
 
+def test_captions_may_hold_what_breaks_lines(tmp_path):
+    paint(tmp_path, ["a.png"])
+    text = 'one\ntwo\u2028three "four"\x85'
+    (tmp_path / "metadata.jsonl").write_text(
+        json.dumps({"file_name": "a.png", "text": text}, ensure_ascii=False)
+    )
+    assert Folder(str(tmp_path), 4).texts == [text]
+    (tmp_path / "metadata.jsonl").unlink()
+    quoted = text.replace('"', '""')
+    (tmp_path / "metadata.csv").write_text(f'file_name,text\na.png,"{quoted}"\n')
+    assert Folder(str(tmp_path), 4).texts == [text]
+
+
 def test_other_captions_are_other_data(folder):
     before = Folder(str(folder), 4).fingerprint("train")
     assert Folder(str(folder), 4, text="kind").fingerprint("train") != before
@@ -87,6 +100,7 @@ def test_trainer_is_given_captions(folder):
         ('["a.png"]', "no JSON object", "metadata.jsonl:1"),
         ('{"text": "x"}', "no file_name", "metadata.jsonl:1"),
         ('{"file_name": "../a.png"}', "outside of the folder", "metadata.jsonl:1"),
+        ('{"file_name": "a.png"}\n{"file_name": "./a.png"}', "named twice", "metadata.jsonl:2"),
         ('{"file_name": "gone.png"}', "no image in the folder", "gone.png"),
         ("", "names no image", "metadata.jsonl"),
         ('{"file_name": "a.png", "text": "x"}\n{"file_name": "b.png"}', "has no text", "b.png"),

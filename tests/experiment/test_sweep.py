@@ -15,8 +15,12 @@ from pathlib import Path
 import pytest
 import torch
 from commands import CONF, QUICK
+from hydra import compose, initialize_config_dir
 
 from diffexp.experiment import store
+from diffexp.experiment.compat import BASE
+from diffexp.experiment.launch import _cell
+from diffexp.experiment.pool import Pool
 from diffexp.experiment.report import page, refresh
 from diffexp.experiment.sweep import folder_id
 from diffexp.experiment.table import markdown, pivot
@@ -138,6 +142,22 @@ def test_a_job_that_is_killed_is_told_and_the_others_end(tmp_path):
     (folder,) = (tmp_path / "runs" / "evaluate").glob("sweep_*")
     assert code == 1 and "killed by SIGKILL" in out
     assert [row["state"] for row in rows(folder)] == ["done", "failed", "done"]
+
+
+def test_a_process_that_dies_before_it_has_a_job_is_replaced(tmp_path):
+    """As the system may end it while it loads a large model."""
+    args = [*QUICKER, "sampler.steps=2"]
+    with initialize_config_dir(str(CONF), **BASE):
+        cell = _cell(tmp_path, compose("config", args), args, {})
+    pool = Pool(tmp_path, 1, 1)
+    pool.expect(cell)
+    first = pool.workers[0].process
+    os.kill(first.pid, signal.SIGKILL)
+    first.join()
+    news = [(n.kind, n.code) for n in pool.run([cell], lambda: False) if n.kind != "told"]
+    pool.close()
+    assert news == [("started", 0), ("done", 0)]
+    assert rows(tmp_path)[0]["state"] == "done"
 
 
 def test_two_launchers_do_not_share_a_folder(tmp_path):

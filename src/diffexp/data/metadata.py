@@ -3,6 +3,7 @@
 """
 
 import csv
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,7 +35,8 @@ def read(folder: Path) -> Rows | None:
     for number, row in _jsonl(file, text) if file.suffix == ".jsonl" else _csv(text):
         if not isinstance(name := row.pop("file_name", None), str) or not name:
             raise DataError("this line has no file_name", f"{file}:{number}", "name the image of each line")
-        path = folder / name
+        if (path := folder / name) in found:
+            raise DataError(f"{name} is named twice", f"{file}:{number}", "keep one of the lines")
         if not path.resolve().is_relative_to(folder.resolve()):
             raise DataError(f"{name} is outside of the folder", f"{file}:{number}", "name images in it")
         found[path] = {str(k): str(v) for k, v in row.items() if v is not None}
@@ -45,7 +47,7 @@ def read(folder: Path) -> Rows | None:
 
 def _jsonl(file: Path, text: str) -> list[tuple[int, dict[str, Any]]]:
     rows = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):  # splitlines would break captions at U+2028
         if not line.strip():
             continue
         try:
@@ -59,8 +61,8 @@ def _jsonl(file: Path, text: str) -> list[tuple[int, dict[str, Any]]]:
 
 
 def _csv(text: str) -> list[tuple[int, dict[str, Any]]]:
-    rows = csv.DictReader(text.splitlines())
-    return [(i, {k: v for k, v in row.items() if k is not None}) for i, row in enumerate(rows, 2)]
+    rows = csv.DictReader(io.StringIO(text, newline=""))
+    return [(rows.line_num, {k: v for k, v in row.items() if k is not None}) for row in rows]
 
 
 def column(rows: Rows | None, name: str, files: Sequence[Path], folder: Path, key: str) -> list[str]:

@@ -33,7 +33,11 @@ class _Worker:
 
     def give(self, cell: Cell) -> None:
         self.cell, self.since, self.used = cell, time.time(), True
-        self.pipe.send((perform, cell))
+        self.tell(perform, cell)
+
+    def tell(self, do: Callable[..., object], cell: Cell) -> None:
+        with contextlib.suppress(OSError):  # of one that has died meanwhile, of which its sentinel tells
+            self.pipe.send((do, cell))
 
 
 class Pool:
@@ -50,7 +54,8 @@ class Pool:
         waiting, news = list(cells), list[News]()
         while waiting or any(w.cell for w in self.workers):
             while waiting and not stopping() and sum(w.cell is not None for w in self.workers) < self.jobs:
-                worker = next((w for w in self.workers if w.cell is None and not w.spent), None)
+                idle = (w for w in self.workers if w.cell is None and not w.spent and w.process.is_alive())
+                worker = next(idle, None)
                 if worker is None:
                     self.workers.append(worker := _Worker(self.folder, self.threads))
                 worker.give(cell := waiting.pop(0))
@@ -73,8 +78,7 @@ class Pool:
     def expect(self, cell: Cell) -> None:
         """Told one of the cells before they are run: the processes load what it needs, meanwhile."""
         for worker in self.workers:
-            with contextlib.suppress(OSError):  # of one that has died meanwhile
-                worker.pipe.send((prepare, cell))
+            worker.tell(prepare, cell)
 
     def close(self) -> None:
         """Ends all processes, also those that are at work or have not begun."""
