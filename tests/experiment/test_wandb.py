@@ -9,6 +9,8 @@ from commands import QUICK
 from test_sweep import sweep
 from wandb_file import read
 
+from diffexp.experiment.track import by_column
+
 GOLDEN = Path(__file__).parent / "workspace.json"
 
 
@@ -71,6 +73,20 @@ def test_a_sweep_has_a_run_with_its_table_and_its_report(swept):
     assert cells["columns"][0] == "seed" and [row[0] for row in cells["data"]] == [3, 4]
     assert "fid_digits64" in cells["columns"]
     assert "wandb sync" in out
+
+
+def test_a_column_has_one_type(tmp_path):
+    """eta has `hat` beside its numbers, and a hash may read like a number."""
+    head = ["sampler.eta", "seed", "fid", "id"]
+    rows = [["0", "1", "2.5", "12e456789012"], ["hat", "2", "", "123456789012"], ["0.5", "3", "1e3", "ab"]]
+    found = by_column(head, rows)
+    assert found == [
+        ["0", 1.0, 2.5, "12e456789012"], ["hat", 2.0, None, "123456789012"], ["0.5", 3.0, 1000.0, "ab"],
+    ]  # fmt: skip
+    import wandb
+
+    table = wandb.Table(columns=head, data=found)
+    assert table.data[1] == ["hat", 2.0, None, "123456789012"]
 
 
 def test_workspace_is_the_one_that_was_looked_at(swept, job):

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ def track_sweep(folder: Path, config: Mapping[str, Any]) -> None:
 
         try:
             head, *rows = csv.reader(io.StringIO(flat(folder)))
-            cells = wandb.Table(columns=list(head), data=[[_value(text) for text in row] for row in rows])
+            cells = wandb.Table(columns=list(head), data=by_column(head, rows))
             report = (folder / "report.html").read_text(encoding="utf-8")
             run.log({"cells": cells, "report": wandb.Html(report, inject=False)})
         finally:
@@ -70,11 +70,27 @@ def track_sweep(folder: Path, config: Mapping[str, Any]) -> None:
     tell_sync(folder)
 
 
-def _value(text: str) -> float | str | None:
+NAMES = ("id", "folder", "state", "error")  # never numbers, though an id may look like one: 12e4567
+
+
+def by_column(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[list[float | str | None]]:
+    """The values of the rows: numbers in a column of nothing else, for W&B wants one type in each."""
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    typed = [
+        [float(text) if text else None for text in column]
+        if name not in NAMES and all(_number(text) for text in column if text)
+        else [text or None for text in column]
+        for name, column in zip(head, columns, strict=True)
+    ]
+    return [list(row) for row in zip(*typed, strict=True)]
+
+
+def _number(text: str) -> bool:
     try:
-        return float(text) if text else None
+        float(text)
     except ValueError:
-        return text
+        return False
+    return True
 
 
 def tell_sync(folder: Path) -> None:
