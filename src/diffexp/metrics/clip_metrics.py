@@ -79,7 +79,7 @@ class CLIPScore:
             features = extract(extractor, batch.image)
             for one in (batch, batch._replace(text=None)):  # by captions, and by classes
                 if (found := self._wanted(one)) is not None:
-                    sums[found.kind] = sums.get(found.kind, 0) + _sums(features, found.unit)
+                    sums[found.kind] = sums.get(found.kind, 0) + found.judged(features)
         self._real = {kind: float(s[0] / s[2]) for kind, s in sums.items()}
         self.reset()
 
@@ -88,25 +88,22 @@ class CLIPScore:
 
     def _wanted(self, batch: Batch) -> "_Wanted | None":
         if batch.text is not None:
-            unit, cut = self._embedded(batch.text)
-            return _Wanted("of each image", unit, int(cut.sum()))
+            return _Wanted("of each image", *self._embedded(batch.text))
         if batch.label is not None and self._of_class is not None:
-            unit, cut = (part[batch.label.cpu()] for part in self._of_class)
-            return _Wanted(self.caption, unit, int(cut.sum()))
+            return _Wanted(self.caption, *(part[batch.label.cpu()] for part in self._of_class))
         return None
 
     def update(self, batch: Batch, features: Tensor | None) -> None:
         """Takes in the embeddings (B, dim) of the images."""
         assert features is not None
         if (found := self._wanted(batch)) is not None:
-            self._sum += _sums(features, found.unit)
+            self._sum += found.judged(features)
             self._card |= {"caption": found.kind, "real_test": self._real.get(found.kind)}
-            self._card["captions_cut"] = self._card.get("captions_cut", 0) + found.cut
 
     def compute(self) -> dict[str, float]:
         """The mean over all ranks: a collective call."""
-        total, square, n = summed(self._sum)[0].tolist()
-        self._card["n"] = int(n)
+        total, square, n, cut = summed(self._sum)[0].tolist()
+        self._card |= {"n": int(n), "captions_cut": int(cut)}
         if not n:
             return {}
         key, mean = f"clip_score_{self._clip.name}", total / n
@@ -117,22 +114,22 @@ class CLIPScore:
         return dict(self._card)
 
     def reset(self) -> None:
-        self._sum = torch.zeros(3, dtype=torch.float64)
-        self._card.pop("captions_cut", None)
+        self._sum = torch.zeros(4, dtype=torch.float64)
 
 
 class _Wanted(NamedTuple):
-    """kind: of captions, for the card; unit: of each image, (B, dim); cut: how many were too long."""
+    """kind: of captions, for the card; of each image: its caption's embedding, (B, dim) of length 1, and
+    whether it was too long and cut, (B,).
+    """
 
     kind: str
     unit: Tensor
-    cut: int
+    cut: Tensor
 
-
-def _sums(features: Tensor, unit: Tensor) -> Tensor:
-    """Of the scores: their sum, that of their squares, and their number."""
-    score = 100 * (F.normalize(features.cpu().float()) * unit).sum(1).double().clamp(min=0)
-    return torch.stack([score.sum(), score.square().sum(), torch.tensor(len(score)).double()])
+    def judged(self, features: Tensor) -> Tensor:
+        """Of the scores: their sum, that of their squares, their number, and how many captions were cut."""
+        score = 100 * (F.normalize(features.cpu().float()) * self.unit).sum(1).double().clamp(min=0)
+        return torch.stack([score.sum(), score.square().sum(), torch.ones_like(score).sum(), self.cut.sum()])
 
 
 def needs_clip(extractor: Extractor | None, who: str) -> None:
