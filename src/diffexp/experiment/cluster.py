@@ -7,11 +7,11 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
-from diffexp.errors import ConfigError, ResourceError
+from diffexp.errors import ConfigError
 from diffexp.experiment.store import append
 from diffexp.experiment.sweep import Cell
 from diffexp.experiment.work import KILLED, STOPPED, News, perform, row
@@ -108,60 +108,6 @@ def _answer(cluster: Cluster, folder: Path, ticket: Any, cell: Cell, since: floa
     except Lost as lost:
         append(folder, row(cell, since, "failed", error=str(lost), code=KILLED))
         return News(cell, "failed", str(lost), code=KILLED)
-
-
-class Submitit:
-    """Slurm, or processes of this machine that submitit looks after as it does after those of Slurm.
-
-    kind: slurm, local, or null for slurm where there is one. folder: of submitit's own files, seen by all
-    machines. options: submitit's, such as timeout_min, gpus_per_node, slurm_partition.
-    """
-
-    def __init__(
-        self, kind: Literal["slurm", "local"] | None, folder: str, options: Mapping[str, Any]
-    ) -> None:
-        self.kind, self.folder, self.options = kind, folder, dict(options)
-
-    def check(self) -> None:
-        try:
-            import submitit
-        except ImportError as error:
-            do = "pip install 'diffexp[submitit]'"
-            raise ConfigError("submitit is not installed", "hydra/launcher", do) from error
-        try:
-            self._executor = submitit.AutoExecutor(self.folder, cluster=self.kind)
-            self._executor.update_parameters(**self.options)
-        except RuntimeError as error:
-            do = "type hydra/launcher=submitit_local, or run it on a node that has sbatch"
-            raise ConfigError(f"there is no Slurm here ({error})", "hydra/launcher", do) from error
-        except (TypeError, NameError, ValueError) as error:
-            do = "give options of submitit's update_parameters"
-            raise ConfigError(str(error).splitlines()[0], "hydra.launcher.cluster.options", do) from error
-
-    def submit(self, job: Callable[[], News]) -> Any:
-        from submitit.core.utils import FailedJobError
-
-        try:
-            return self._executor.submit(job)
-        except FailedJobError as error:
-            last = str(error).strip().splitlines()[-1]
-            do = "give options that it takes, such as slurm_partition, or ask with fewer jobs"
-            raise ResourceError(f"Slurm did not take the job: {last}", "hydra.launcher", do) from error
-
-    def ended(self, ticket: Any) -> bool:
-        return ticket.done()
-
-    def answer(self, ticket: Any) -> News:
-        from submitit.core.utils import UncompletedJobError
-
-        try:
-            return ticket.result()
-        except UncompletedJobError as error:
-            what = f"its process ended without an answer, in state {ticket.state}"
-            raise Lost(f"{what} (submitit's job {ticket.job_id})") from error
-
-    def cancel(self, ticket: Any) -> None:
-        ticket.cancel(check=False)
 
 
 class Ray:
