@@ -77,7 +77,8 @@ class CLIPScore:
         for index in torch.arange(len(images))[:5000].split(real.BATCH):
             batch = images.batch(index)
             features = extract(extractor, batch.image)
-            for one in (batch, batch._replace(text=None)):  # by captions, and by classes
+            by_class = [batch._replace(text=None)] if batch.text is not None else []
+            for one in (batch, *by_class):
                 if (found := self._wanted(one)) is not None:
                     sums[found.kind] = sums.get(found.kind, 0) + found.judged(features)
         self._real = {kind: float(s[0] / s[2]) for kind, s in sums.items()}
