@@ -10,6 +10,7 @@ from urllib.error import URLError
 
 import torch
 
+from diffexp.data.alone import one_at_a_time
 from diffexp.data.memory import InMemory
 from diffexp.errors import DataError
 
@@ -35,7 +36,8 @@ def read_public(kind: Callable[..., Any], root: Path, layout: str) -> tuple[InMe
     """
     remedy = f"put {layout} there, or set data_root (or DIFFEXP_DATA) to the folder that holds them"
     try:
-        with _impatient():
+        # or another process would find half a file
+        with one_at_a_time(root / f".{kind.__name__}.lock"), _impatient():
             parts = [kind(str(root), train=train, download=True) for train in (True, False)]
     except Exception as error:  # URLError, RuntimeError, AssertionError, ValueError, EOFError, ...
         absent = isinstance(error, URLError) or "downloading" in str(error)

@@ -4,12 +4,11 @@ A file's name is the sha256 of all that its contents depend on: the images (fing
 its weights, and the version of this code. So a stale file is never read, and any file may be deleted.
 """
 
-import fcntl
 import hashlib
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -30,6 +29,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from diffexp.data.alone import one_at_a_time
 from diffexp.data.batch import Batch
 from diffexp.data.dataset import DataSet
 from diffexp.errors import DataError
@@ -86,7 +86,7 @@ def cached(folder: str | None, key: str, make: Callable[[], dict[str, Tensor]]) 
     if folder is None:
         return make()
     file = Path(folder).expanduser() / f"{key}.safetensors"
-    with _in_turn(file.with_suffix(".lock")):
+    with one_at_a_time(file.with_suffix(".lock")):
         try:
             if file.is_file():
                 return load_file(file)
@@ -102,23 +102,6 @@ def cached(folder: str | None, key: str, make: Callable[[], dict[str, Tensor]]) 
                 partial.unlink()
             _log.warning("not kept for the next run: %s (%s)", file, error)
         return tensors
-
-
-@contextmanager
-def _in_turn(lock: Path) -> Iterator[None]:
-    """After whoever is in it; at once where no lock can be had."""
-    try:
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        file = lock.open("a")
-        fcntl.flock(file, fcntl.LOCK_EX)
-    except OSError:
-        yield
-        return
-    with file:
-        try:
-            yield
-        finally:
-            lock.unlink(missing_ok=True)  # those who wait have it open, and will find what was made
 
 
 def key(data: DataSet, split: Split, extractor: Extractor, *more: object) -> str:
