@@ -6,9 +6,11 @@ import subprocess
 import sys
 import time
 
+import pytest
 import torch
 
 from diffexp.training import Jsonl, NoTracker, Wandb
+from diffexp.training.tracker import first
 
 
 def test_one_line_for_each_call(tmp_path):
@@ -26,6 +28,26 @@ def test_one_line_for_each_call(tmp_path):
 def test_no_tracker_opens_nothing(tmp_path):
     assert NoTracker().open(tmp_path, "n", "train", [], {}) is None
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "env, want",
+    [
+        ({}, True),
+        ({"RANK": "0", "LOCAL_RANK": "0"}, True),  # torchrun
+        ({"RANK": "4", "LOCAL_RANK": "0"}, False),  # the first of its second machine
+        ({"LOCAL_RANK": "1"}, False),  # Lightning's own processes
+        ({"LOCAL_RANK": "0", "NODE_RANK": "1"}, False),
+        ({"SLURM_PROCID": "0"}, True),
+        ({"SLURM_PROCID": "3", "SLURM_LOCALID": "0"}, False),
+    ],
+)
+def test_one_process_of_a_run_is_the_first(monkeypatch, env, want):
+    for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    assert first() is want
 
 
 RUN = """
