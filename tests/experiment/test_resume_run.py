@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from commands import QUICK
 
 from diffexp.errors import ConfigError, DataError
@@ -142,6 +143,19 @@ def test_another_run_is_not_mixed_into_the_folder(unbroken, tmp_path, typed, tex
     code, out = finish(*LONG, "dir=run", *typed, cwd=tmp_path)
     assert code == 2 and text in out, out
     assert equal(weights(tmp_path / "run"), before)
+
+
+def test_a_run_of_an_earlier_version_goes_on(unbroken, tmp_path):
+    """Which had not yet a key of today's, and a class in another place; what is typed must be its default."""
+    shutil.copytree(unbroken, tmp_path / "run")
+    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    config["loader"]["_target_"] = "diffexp.data.DataModule"
+    del config["model"]["clip_norm"], config["snr"]["shift"]
+    (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump(config))
+    code, out = finish(*LONG, "dir=run", "snr.shift=2", cwd=tmp_path)
+    assert code == 2 and "snr.shift None -> 2" in out
+    code, out = finish("resume=run", "trainer.max_steps=90", cwd=tmp_path)
+    assert code == 0 and "going on from step 80" in out, out
 
 
 def test_a_damaged_checkpoint_is_replaced_by_the_one_before(unbroken, tmp_path, capsys):

@@ -77,12 +77,20 @@ def told_divergence(job: Job, error: DivergedError, rank: tuple[int, int] = (0, 
     return ckpt
 
 
+MOVED = {"diffexp.data.DataModule": "diffexp.training.DataModule"}  # since runs that may go on were begun
+
+
 def _check_same(job: Job, path: Path) -> None:
     before, now = dict(_flat(_read(path))), dict(_flat(job.public()))
+    before = {key: MOVED.get(str(value), value) for key, value in before.items()}
+    typed = tuple(f"{text.lstrip('+~').partition('=')[0]}." for text in job.typed)
     changed = [
         f"{key} {before.get(key)} -> {now.get(key)}"
         for key in sorted({*before, *now})
-        if before.get(key) != now.get(key) and not _may_change(key)
+        # a key of a later version has the default that keeps what was done before it
+        if before.get(key) != now.get(key)
+        and not _may_change(key)
+        and (key in before or f"{key}.".startswith(typed))
     ]
     if changed:
         shown = "; ".join(changed[:5]) + (f"; and {len(changed) - 5} more" if len(changed) > 5 else "")
