@@ -19,6 +19,6 @@ class Batch(NamedTuple):
     index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]  (hides tuple.index)
 
 
-def chosen(texts: list[str] | None, index: Tensor) -> list[str] | None:
+def texts_of(texts: list[str] | None, index: Tensor) -> list[str] | None:
     """The captions of these numbers, if there are any."""
     return None if texts is None else [texts[i] for i in index.tolist()]

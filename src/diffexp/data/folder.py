@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from diffexp.data import metadata
-from diffexp.data.batch import chosen
+from diffexp.data.batch import texts_of
 from diffexp.data.dataset import DataSet, Images, Splits, held_out
 from diffexp.data.images import SUFFIXES, Mode, load_image
 from diffexp.data.memory import InMemory
@@ -143,8 +143,8 @@ class Folder(DataSet):
         if self.stream is True or (self.stream == "auto" and self._bytes > IN_MEMORY):
             transform = f"{self.size} {self.mode} bicubic centre"
             skip = self.broken == "skip"
-            return Stream(files, labels, self._load, transform, skip, chosen(self.texts, index))
-        return self._decoded(files, labels, chosen(self.texts, index))
+            return Stream(files, labels, self._load, transform, skip, texts_of(self.texts, index))
+        return self._decoded(files, labels, texts_of(self.texts, index))
 
     @property
     def _bytes(self) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from diffexp.data.batch import Batch, chosen
+from diffexp.data.batch import Batch, texts_of
 
 
 class InMemory:
@@ -27,11 +27,11 @@ class InMemory:
     def batch(self, index: Tensor) -> Batch:
         """The images of these numbers, int64 (B,), in this order."""
         label = None if self.labels is None else self.labels[index]
-        return Batch(self.images[index], label, chosen(self.texts, index), index)
+        return Batch(self.images[index], label, texts_of(self.texts, index), index)
 
     def select(self, index: Tensor) -> "InMemory":
         labels = None if self.labels is None else self.labels[index]
-        return InMemory(self.images[index], labels, chosen(self.texts, index))
+        return InMemory(self.images[index], labels, texts_of(self.texts, index))
 
     def fingerprint(self) -> str:
         """sha256 of shape, pixels, labels and captions."""

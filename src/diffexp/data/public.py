@@ -10,8 +10,8 @@ from urllib.error import URLError
 
 import torch
 
-from diffexp.data.alone import one_at_a_time
 from diffexp.data.memory import InMemory
+from diffexp.data.one_at_a_time import one_at_a_time
 from diffexp.errors import DataError
 
 WAIT = 10  # seconds that a host has to answer

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from diffexp.data.batch import Batch, chosen
+from diffexp.data.batch import Batch, texts_of
 from diffexp.errors import DataError
 
 _log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class Stream:
         images, found = zip(*(self._image(i) for i in index.tolist()), strict=True)
         index = torch.tensor(found)
         labels = None if self.labels is None else self.labels[index]
-        return Batch(torch.stack(images), labels, chosen(self.texts, index), index)
+        return Batch(torch.stack(images), labels, texts_of(self.texts, index), index)
 
     def _image(self, number: int) -> tuple[Tensor, int]:
         for i in range(number, number + len(self)):

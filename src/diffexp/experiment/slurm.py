@@ -4,6 +4,7 @@ Whether a job of Slurm has ended is asked of squeue, one call for all of them, a
 sacct: where a cluster keeps no accounts that fails, and a job that was killed would be waited for for ever.
 """
 
+import os
 import re
 import subprocess
 import time
@@ -38,7 +39,7 @@ class Queue:
 
     @staticmethod
     def _look() -> set[str] | None:
-        told = _told("squeue", "--noheader", "--me", "--format=%i")
+        told = _told("squeue", "--noheader", f"--user={os.getuid()}", "--format=%i")
         return None if told is None else set(told.split())
 
 

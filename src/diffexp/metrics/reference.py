@@ -29,9 +29,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from diffexp.data.alone import one_at_a_time
 from diffexp.data.batch import Batch
 from diffexp.data.dataset import DataSet
+from diffexp.data.one_at_a_time import one_at_a_time
 from diffexp.errors import DataError
 from diffexp.metrics.extractor import Extractor, extract
 from diffexp.metrics.statistics import Statistics
