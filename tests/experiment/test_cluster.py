@@ -138,5 +138,10 @@ def test_a_job_has_gone_when_the_queue_has_not_named_it_for_a_while(tmp_path, mo
     assert not queue.gone("2") and not queue.gone("12")
     says("7\\n")
     assert not queue.gone("12")  # seen to be missing now, and not for long enough
+    says("7\\n12\\n")
+    assert not queue.gone("12")  # queued again by Slurm
+    time.sleep(0.4)
+    says("7\\n")
+    assert not queue.gone("12")
     time.sleep(0.4)
     assert queue.gone("12") and not queue.gone("7")

@@ -83,6 +83,7 @@ def test_a_column_has_one_type(tmp_path):
     assert found == [
         ["0", 1.0, 2.5, "12e456789012"], ["hat", 2.0, None, "123456789012"], ["0.5", 3.0, 1000.0, "ab"],
     ]  # fmt: skip
+    assert by_column(["id"], [["12e456789012"], ["123456789012"]]) == [["12e456789012"], ["123456789012"]]
     import wandb
 
     table = wandb.Table(columns=head, data=found)

@@ -25,7 +25,7 @@ class Judged:
 
 @pytest.fixture(scope="module", params=["svm", "digits64"])
 def judged(request):
-    return request.param, Judged(SVMAccuracy() if request.param == "svm" else ClassifierAccuracy())
+    return request.param, Judged(SVMAccuracy() if request.param == "svm" else ClassifierAccuracy(None))
 
 
 def test_real_unseen_digits_are_recognised(judged):
@@ -56,6 +56,22 @@ def test_the_svm_sees_the_train_split_only_up_to_its_limit():
     case = Judged(SVMAccuracy(limit=200))
     card = case.metrics.metrics[0].card()
     assert card["n_train"] == 200 and 0.9 < card["accuracy_real_test"] < 1
+
+
+class Mistaken(Digits):
+    """Half of the test images have the label of the next class."""
+
+    def read(self):
+        train, val, test = super().read()
+        labels = test.labels.clone()
+        labels[:90] = (labels[:90] + 1) % 10
+        return Splits(train, val, InMemory(test.images, labels))
+
+
+@pytest.mark.parametrize("metric", [SVMAccuracy(), ClassifierAccuracy(None)], ids=["svm", "classifier"])
+def test_the_card_has_the_share_of_real_images_that_the_judge_recognises(metric):
+    metric.prepare(Mistaken(), SmallClassifier(), 100)
+    assert metric.card()["accuracy_real_test"] == pytest.approx(0.5, abs=0.02)
 
 
 class Unnamed(DataSet):

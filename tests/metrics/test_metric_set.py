@@ -9,7 +9,7 @@ from diffexp.metrics import FID, ClassifierAccuracy, MetricSet, SmallClassifier,
 
 
 def digits_set(n):
-    metrics = MetricSet(n, SmallClassifier(), [FID(cache=None), ClassifierAccuracy(), SVMAccuracy()])
+    metrics = MetricSet(n, SmallClassifier(), [FID(cache=None), ClassifierAccuracy(None), SVMAccuracy()])
     metrics.prepare(Digits())
     return metrics
 
