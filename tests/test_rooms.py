@@ -15,7 +15,9 @@ FILES = sorted(SRC.rglob("*.py"))
 RANK = {
     "errors": 0,
     "randomness": 0,
-    "pictures": 1,
+    "files": 1,
+    "locks": 2,
+    "pictures": 2,
     "diffusion": 1,
     "networks": 1,
     "samplers": 2,
@@ -24,7 +26,7 @@ RANK = {
     "training": 5,
     "experiment": 6,
 }
-FILES_ALONE = {"errors", "randomness", "pictures"}
+FILES_ALONE = {"errors", "files", "locks", "randomness", "pictures"}
 BESIDE_TORCH = {"samplers": {"scipy"}, "diffusion": {"scipy"}}  # when it is used
 HEAVY = ("lightning", "pytorch_lightning", "hydra", "omegaconf", "wandb", "torchmetrics", "torch_fidelity")
 

@@ -1,6 +1,20 @@
 """What can go wrong, each with its exit code. A message is three short lines: what, where, what to do."""
 
+import unicodedata
 from typing import Any
+
+
+def printable(text: object) -> str:
+    """Return text that does nothing to a terminal: control characters, escape sequences and marks that change
+    the direction of writing are spelled out (\\x1b, \\u202e); line feeds and tabs stay.
+    """
+    return "".join(_spelled(c) if c not in "\n\t" else c for c in str(text))
+
+
+def _spelled(letter: str) -> str:
+    if letter.isprintable() or unicodedata.category(letter) == "Zs" or letter in "\u200c\u200d":
+        return letter
+    return letter.encode("unicode_escape").decode()
 
 
 class DiffexpError(Exception):
@@ -12,6 +26,7 @@ class DiffexpError(Exception):
     code = 1
 
     def __init__(self, what: str, where: str = "", do: str = "") -> None:
+        what, where, do = map(printable, (what, where, do))
         self.what, self.where, self.do = what, where, do
         lines = (what, where and f"  at: {where}", do and f"  do: {do}")
         super().__init__("\n".join(line for line in lines if line))

@@ -5,7 +5,6 @@ pixels a model made and nothing that a filter invented.
 """
 
 import math
-import os
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
@@ -16,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from diffexp.errors import ConfigError, ResourceError
+from diffexp.files import create, make_folder, replacing
 
 GAP = 4  # pixels between images
 MARGIN = 14  # pixels around all
@@ -59,14 +59,10 @@ def grid(
 
 def save(image: Image.Image, path: Path) -> None:
     """As a PNG, all of it or nothing; its folder is made. Raises ResourceError if it cannot be written."""
-    part = path.with_name(f".{path.name}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            image.save(part, format="PNG")
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
+        make_folder(path.parent)
+        with replacing(path) as part, create(part) as file:
+            image.save(file, format="PNG")
     except OSError as error:
         raise ResourceError(
             f"the picture cannot be written: {error.strerror or error}",

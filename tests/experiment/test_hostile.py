@@ -233,7 +233,8 @@ def test_exported_weights_that_are_none(tmp_path):
 def test_a_script_in_a_name_is_text_in_the_report(run, tmp_path):
     """A class name, an override and an error with tags in them."""
     from diffexp.experiment.report import page
-    from diffexp.experiment.store import PLAN, append, write
+    from diffexp.experiment.store import PLAN, append
+    from diffexp.files import write
 
     script = "<script>alert(1)</script><img src=x onerror=alert(2)>"
     cell = {"id": "a", "typed": [f"name={script}"], "values": {"name": script}, "folder": "jobs/a"}

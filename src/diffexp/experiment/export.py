@@ -13,8 +13,8 @@ from diffexp.experiment.job import Job
 from diffexp.experiment.record import Record
 from diffexp.experiment.restore import SAMPLING, restore
 from diffexp.experiment.screen import near, say
-from diffexp.experiment.store import write
 from diffexp.experiment.stored import CONFIG, MODEL_FILE
+from diffexp.files import write
 
 
 @dataclass(frozen=True)

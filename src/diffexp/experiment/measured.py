@@ -13,7 +13,7 @@ import torch
 from diffexp.experiment.build import build
 from diffexp.experiment.job import Job
 from diffexp.experiment.screen import counting
-from diffexp.experiment.store import write
+from diffexp.files import write
 from diffexp.randomness import Noise, key
 from diffexp.samplers import Model, labels_for
 from diffexp.samplers.optimal import fine, local_errors, second_moments, shortest

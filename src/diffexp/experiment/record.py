@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import platform
 import re
 import shlex
@@ -20,6 +19,7 @@ import yaml
 
 from diffexp.errors import ResourceError
 from diffexp.experiment.store import alone
+from diffexp.files import open_to_append, write
 from diffexp.training.tracker import first
 
 SECRET = re.compile(r"key|token|secret|password", re.IGNORECASE)
@@ -48,8 +48,8 @@ class Record:
             self._held.enter_context(alone(self.folder))
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
-                _write(self.folder / "config.yaml", _yaml(self.config))
-                _write(self.folder / "overrides.yaml", _yaml(self.typed))
+                write(self.folder / "config.yaml", _yaml(self.config))
+                write(self.folder / "overrides.yaml", _yaml(self.typed))
                 self._json(None)
                 self._log = _log_to(self.folder / "log")
             except OSError as error:
@@ -88,7 +88,7 @@ class Record:
             "device": _device(),
             "threads": torch.get_num_threads(),
         }
-        _write(self.folder / "run.json", json.dumps(told, indent=2, ensure_ascii=False) + "\n")
+        write(self.folder / "run.json", json.dumps(told, indent=2, ensure_ascii=False) + "\n")
 
 
 def blotted(typed: Sequence[str]) -> list[str]:
@@ -129,14 +129,8 @@ def _yaml(value: Any) -> str:
     return yaml.dump(value, Dumper=kind, sort_keys=False, allow_unicode=True, width=110)
 
 
-def _write(path: Path, text: str) -> None:
-    """All of it or nothing."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
-
-
 def _log_to(path: Path) -> logging.Handler:
+    open_to_append(path).close()  # or it would be written through a link
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()

@@ -15,7 +15,6 @@ from typing import Any
 from PIL import Image
 
 from diffexp.experiment.curves import Line, curves
-from diffexp.experiment.store import write
 from diffexp.experiment.table import (
     LAST,
     Pivot,
@@ -30,6 +29,7 @@ from diffexp.experiment.table import (
     read,
     short,
 )
+from diffexp.files import write
 
 BUDGET = 1_300_000  # bytes of pictures in base64
 

@@ -9,7 +9,8 @@ from diffexp.experiment.job import Job
 from diffexp.experiment.record import Record
 from diffexp.experiment.report import page, refresh
 from diffexp.experiment.screen import near, say
-from diffexp.experiment.store import PLAN, write
+from diffexp.experiment.store import PLAN
+from diffexp.files import write
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 from diffexp.errors import ConfigError, DiffexpError, DivergedError, Interrupted, ResourceError
 from diffexp.experiment.foreign import read_yaml
 from diffexp.experiment.job import Job
-from diffexp.experiment.store import write
+from diffexp.files import write
 from diffexp.training.checkpoint import latest, read_checkpoint
 
 MAY_CHANGE = (  # without another result of the steps that are left

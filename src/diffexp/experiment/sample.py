@@ -16,7 +16,7 @@ from diffexp.experiment.job import Job
 from diffexp.experiment.record import Record
 from diffexp.experiment.restore import Restored, device_of, ready
 from diffexp.experiment.screen import counting, say
-from diffexp.experiment.store import write
+from diffexp.files import write
 from diffexp.pictures import grid, save
 from diffexp.samplers import generate, labels_for
 

@@ -15,7 +15,8 @@ from typing import Any
 from diffexp.experiment.build import ALLOWED, build
 from diffexp.experiment.names import path_of
 from diffexp.experiment.record import blotted
-from diffexp.experiment.store import PLAN, rows, write
+from diffexp.experiment.store import PLAN, rows
+from diffexp.files import write
 
 ASIDE = ("dir", "name", "logger", "data_root", "dry_run", "resume", "sweep")  # what changes no result
 

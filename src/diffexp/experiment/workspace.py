@@ -15,8 +15,9 @@ from diffexp.errors import ConfigError, DataError
 from diffexp.experiment.job import Job
 from diffexp.experiment.record import Record
 from diffexp.experiment.screen import near, say
-from diffexp.experiment.store import PLAN, write
+from diffexp.experiment.store import PLAN
 from diffexp.experiment.table import metrics_of
+from diffexp.files import write
 from diffexp.training.tracker import Wandb
 
 LOG = ("fid", "loss", "error")  # what is seen on a logarithmic axis

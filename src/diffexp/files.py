@@ -1,0 +1,145 @@
+"""Files that are whole or not there, in folders that a stranger may have filled.
+
+Such a folder may hold links where we are about to write. So a new file is made under a name that nobody can
+guess, by O_EXCL | O_NOFOLLOW, and moved to its place, which replaces a link and never follows it; a file that
+grows is opened by O_NOFOLLOW, and must be a regular file with one name.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from diffexp.errors import DataError, ResourceError
+
+_NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF, errno.EACCES}
+_JSON_BYTES = 64 << 20
+
+
+def digest(path: Path) -> str:
+    """Return the sha256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def create(path: Path) -> IO[bytes]:
+    """Open a new file for writing. Raises FileExistsError where anything has that name, a link as well."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.fdopen(os.open(path, flags, 0o666), "wb")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a new name beside `path` to write to; at the end what was written there takes the place of `path`.
+
+    After an exception nothing of it is left. The name is for a writer that opens files by itself; nobody else
+    can know it.
+    """
+    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    try:
+        yield part
+        os.replace(part, path)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink()
+        raise
+
+
+def write(path: Path, content: str | bytes) -> None:
+    """Write a whole file or nothing; its folder must be there. Raises ResourceError."""
+    data = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
+    try:
+        with replacing(path) as part, create(part) as file:
+            file.write(data)
+    except OSError as error:
+        do = "free some disk, or make the folder writable"
+        raise ResourceError(f"cannot be written: {error.strerror or error}", str(path), do) from error
+
+
+def open_to_append(path: Path) -> IO[bytes]:
+    """Open a file that grows, as `descriptor_to_append` does: to write at its end, and to read."""
+    return os.fdopen(descriptor_to_append(path), "a+b")
+
+
+def descriptor_to_append(path: Path) -> int:
+    """Return the descriptor of a file that grows, made if it is not there.
+
+    Raises DataError for a link, for what is no regular file, and for a file that has a second name (which may
+    be that of another file of the same person); OSError as open does.
+    """
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    what = "this is a link, a second name of another file, or no file at all, and is not written to"
+    refused = DataError(what, str(path), "remove it, or take another folder with dir=...")
+    try:
+        number = os.open(path, flags, 0o666)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
+            raise refused from error
+        raise
+    there = os.fstat(number)
+    if not stat.S_ISREG(there.st_mode) or there.st_nlink > 1:
+        os.close(number)
+        raise refused
+    return number
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder inside one of ours. Raises DataError for a link in its place, OSError as mkdir does."""
+    if path.is_symlink():
+        do = "remove the link, or take another folder with dir=..."
+        raise DataError("this is a link, and nothing is written through it", str(path), do)
+    path.mkdir(parents=True, exist_ok=True)
+
+
+def sync_folder(path: Path) -> None:
+    """Have what was moved into a folder survive a power failure, where the file system can do that."""
+    try:
+        number = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_SYNC:
+            raise
+
+
+def lines(path: Path) -> list[str]:
+    """Return the lines of a text file; bytes that are no UTF-8 become U+FFFD.
+
+    Lines end at a line feed and nowhere else: str.splitlines would also break a caption or a message at
+    U+0085 or U+2028. Raises OSError.
+    """
+    return path.read_text(encoding="utf-8", errors="replace").split("\n")
+
+
+def json_rows(path: Path) -> list[dict[str, Any]]:
+    """Return the JSON objects of a file with one in each line; [] for no file.
+
+    Lines that are anything else are left out: the power may have failed in the middle of one. Raises OSError.
+    """
+    found = []
+    for line in lines(path) if path.exists() else []:
+        with suppress(ValueError, RecursionError):
+            if isinstance(row := json.loads(line), dict):
+                found.append(row)
+    return found
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the JSON object of a file. Raises DataError for anything else, OSError for no such file."""
+    if path.stat().st_size > _JSON_BYTES:
+        raise DataError(f"this file has more than {_JSON_BYTES >> 20} MB", str(path), "remove it")
+    try:
+        found = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"this file is cut short or damaged: {error}", str(path), "remove it") from error
+    if not isinstance(found, dict):
+        raise DataError("this file holds no JSON object", str(path), "remove it")
+    return found

@@ -1,0 +1,122 @@
+"""Locks between processes, also on file systems of clusters that have none."""
+
+import errno
+import fcntl
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from diffexp.files import descriptor_to_append
+
+_NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOLCK}
+
+
+class Busy(Exception):
+    """Another process holds the lock. The text says which: process, machine and time."""
+
+
+_held: set[int] = set()  # descriptors of locks, which a forked child must not keep
+
+
+def _forget_locks() -> None:
+    for number in _held:
+        with suppress(OSError):
+            os.close(number)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_forget_locks)
+
+
+@contextmanager
+def locked(path: Path, wait: bool = False) -> Iterator[None]:
+    """Hold the lock of a file, made if it is not there; `wait` for whoever holds it, else raise Busy.
+
+    It ends with this process, however that ends, and its forked children do not inherit it. Where the file
+    system has no locks the file says who is at work: a process of this machine that is alive is respected,
+    and it is said that machines are not kept apart. Raises DataError for a link, OSError.
+    """
+    while True:
+        number = descriptor_to_append(path)
+        _held.add(number)
+        try:
+            try:
+                kept = lock(number, wait)
+            except BlockingIOError:
+                raise Busy(_holder(number)) from None
+            if not kept and _alive(_holder(number)):
+                raise Busy(_holder(number))
+            if not _is_still(path, number):  # whoever held it has removed the file
+                continue
+            if not kept:
+                _say_unlocked(path.parent)
+            _sign(number)
+            yield
+            return
+        finally:
+            if number in _held:  # not in a forked child, where another file may have this number
+                _held.discard(number)
+                os.close(number)
+
+
+def lock(number: int, wait: bool = True) -> bool:
+    """Lock an open file; return False where the file system has no locks. Raises BlockingIOError, OSError."""
+    for attempt in (fcntl.flock, fcntl.lockf):  # some file systems have one, some the other
+        for tries in range(10, -1, -1):
+            try:
+                attempt(number, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                return True
+            except OSError as error:
+                if error.errno in _NO_LOCKS:
+                    break
+                if error.errno not in (errno.EAGAIN, errno.EACCES):
+                    raise
+                if not tries:
+                    raise BlockingIOError from error
+                time.sleep(0.02)  # a child that was just forked may have it for a moment
+    return False
+
+
+def _is_still(path: Path, number: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(number))
+    except FileNotFoundError:
+        return False
+
+
+def _holder(number: int) -> str:
+    return os.pread(number, 500, 0).decode("utf-8", "replace").strip() or "unknown"
+
+
+def _sign(number: int) -> None:
+    since = time.strftime("%Y-%m-%d %H:%M:%S")
+    with suppress(OSError):  # a full disk: the lock holds without its text
+        os.ftruncate(number, 0)
+        os.write(number, f"process {os.getpid()} on {socket.gethostname()} since {since}\n".encode())
+
+
+def _alive(holder: str) -> bool:
+    """Whether the process that a lock file names is one of this machine, and not this one."""
+    words = holder.split()
+    if len(words) < 4 or words[0] != "process" or words[3] != socket.gethostname():
+        return False
+    try:
+        number = int(words[1])
+        os.kill(number, 0)
+    except PermissionError:
+        return True
+    except (ValueError, OverflowError, ProcessLookupError):
+        return False
+    return number != os.getpid()
+
+
+_said: set[Path] = set()
+
+
+def _say_unlocked(folder: Path) -> None:
+    if folder not in _said:
+        _said.add(folder)
+        print(f"this file system has no locks: let no other machine work in {folder}", flush=True)
