@@ -119,7 +119,7 @@ def test_environment_in_a_checkpoint(ckpt, monkeypatch):
     def change(checkpoint):
         checkpoint["diffexp"]["config"]["model"]["network"]["channels"] = "${oc.env:SECRET_WORD}"
 
-    with pytest.raises(ConfigError, match=r"oc.env:SECRET_WORD\} is not a whole number"):
+    with pytest.raises(ConfigError, match=r"oc.env:SECRET_WORD\} is an interpolation"):
         restore(ckpt(change))
 
 

@@ -17,6 +17,8 @@ from torch import Tensor
 
 from diffexp.errors import ConfigError
 
+LONGEST = 1_000_000  # steps of a chain: its tables are kept in float64
+
 
 class Level(NamedTuple):
     """Signal and noise scales of x_t; both have the shape of t, in float64."""
@@ -138,6 +140,8 @@ class Schedule:
 def _steps(T: int) -> None:
     if T < 2:
         raise ConfigError(f"T={T} is too short a chain", "schedule.T", "give at least 2, e.g. 1000")
+    if T > LONGEST:
+        raise ConfigError(f"T={T} is too long a chain", "schedule.T", f"give at most {LONGEST:,}, e.g. 1000")
 
 
 def _from_betas(beta: Tensor) -> Schedule:

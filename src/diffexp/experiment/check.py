@@ -15,9 +15,16 @@ from diffexp.experiment.build import ALLOWED, build, locate
 from diffexp.experiment.names import nearest
 
 
-def check(config: Mapping[str, Any], allowed: Sequence[str] = ALLOWED) -> None:
-    """config: plain values. Raises ConfigError with every problem of every node."""
-    found = list(_walk(_once(config), "", allowed)) or list(_constructed(config, allowed))
+def check(config: Mapping[str, Any], allowed: Sequence[str] = ALLOWED, construct: bool = True) -> None:
+    """config: plain values. Raises ConfigError with every problem of every node. construct: also call the
+    constructors.
+    """
+    found = list(_walk(_once(config), "", allowed))
+    all_at_once(found or (list(_constructed(config, allowed)) if construct else []))
+
+
+def all_at_once(found: Sequence[ConfigError]) -> None:
+    """Raise the problems as one ConfigError; return where there are none."""
     unique = list({str(p): p for p in found}.values())
     if len(unique) == 1:
         raise unique[0]

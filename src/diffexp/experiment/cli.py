@@ -31,13 +31,13 @@ def main(conf: Path) -> int:
     codes.clear()
     _register()
     try:
-        sys.argv[1:] = _again(sys.argv[1:])
+        before, sys.argv[1:] = _again(sys.argv[1:])
     except DiffexpError as error:
         return _say(error, full)
 
     def job(cfg: DictConfig) -> None:
         try:
-            _run(cfg)
+            _run(cfg, before)
         except DiffexpError as error:  # told here, for Hydra would add its own words
             codes.append(_say(error, full))
         except Exception as error:
@@ -61,22 +61,24 @@ def main(conf: Path) -> int:
     return codes[0] if codes else 0
 
 
-def _again(typed: list[str]) -> list[str]:
-    """For resume=FOLDER: what was typed for that run, and what is typed now."""
+def _again(typed: list[str]) -> tuple[list[str], list[str]]:
+    """For resume=FOLDER: what was typed for that run, and the whole command line with what is typed now."""
     given = [t.partition("=")[2] for t in typed if t.startswith("resume=")]
     if not given or given[-1] in ("auto", "never"):
-        return typed
-    from diffexp.experiment.foreign import typed_before
-    from diffexp.experiment.names import override, path_of
+        return [], typed
+    from diffexp.experiment.foreign import typed_again, typed_before
+    from diffexp.experiment.names import path_of
 
+    if {"-m", "--multirun"} & set(typed):
+        do = "leave -m away, or type the sweep's own command again"
+        raise ConfigError("resume=FOLDER goes on with one run, not with a sweep", "resume", do)
     folder, now = path_of(given[-1].strip("'\""), "resume"), [t for t in typed if not t.startswith("resume=")]
     try:
         before = typed_before(folder, any(t.startswith("plugins=") for t in now))
     except OSError as error:
         do = "give the folder of a run, which has checkpoints/ and overrides.yaml"
         raise ConfigError(f"there is no run in {folder}", "resume", do) from error
-    kept = [t for t in before if not t.startswith(("dir=", "resume="))]
-    return [*kept, *now, override("dir", folder), "resume=auto"]
+    return before, typed_again(folder, before, now)
 
 
 def _register() -> None:
@@ -110,7 +112,7 @@ def _unexpected(error: Exception) -> DiffexpError:
     return DiffexpError(f"{type(error).__name__}: {error}", f"{last.filename}:{last.lineno}", do)
 
 
-def _run(cfg: DictConfig) -> None:
+def _run(cfg: DictConfig, before: list[str]) -> None:
     from hydra.core.hydra_config import HydraConfig
 
     from diffexp.experiment.mistakes import before_imports
@@ -122,7 +124,7 @@ def _run(cfg: DictConfig) -> None:
         before_imports(cfg)
         from diffexp.experiment.job import run_job
 
-        run_job(cfg, folder, list(told.overrides.task), dict(told.runtime.choices))
+        run_job(cfg, folder, list(told.overrides.task), dict(told.runtime.choices), before)
     finally:
         os.chdir(told.runtime.cwd)  # hydra.job.chdir=true works in the folder
         remove_if_empty(folder)

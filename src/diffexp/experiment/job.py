@@ -9,8 +9,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from diffexp.errors import ConfigError
 from diffexp.experiment.build import ALLOWED, build
-from diffexp.experiment.check import check
-from diffexp.experiment.record import SECRET, Record
+from diffexp.experiment.check import all_at_once, check
+from diffexp.experiment.record import Record
+from diffexp.experiment.redact import redact
 
 
 @dataclass(frozen=True)
@@ -24,21 +25,26 @@ class Job:
 
     @property
     def allowed(self) -> tuple[str, ...]:
-        """The packages of which a `_target_` may be."""
+        """The packages of which a `_target_` that was typed may be."""
+        return (*ALLOWED, *self.plugins)
+
+    @property
+    def plugins(self) -> tuple[str, ...]:
+        """The person's own packages. Raises ConfigError."""
         plugins = self.config.get("plugins", ())
         if not isinstance(plugins, (list, tuple)) or not all(isinstance(p, str) and p for p in plugins):
             raise ConfigError(
                 f"plugins={plugins}", "plugins", "give a list of packages: plugins=[my_package]"
             )
-        return (*ALLOWED, *plugins)
+        return tuple(plugins)
 
     def build(self, key: str) -> Any:
         """The object of a top-level node."""
         return build(self.config[key], key, self.allowed)
 
     def public(self) -> dict[str, Any]:
-        """The configuration for others to read: secrets blotted out, and the choices beside it."""
-        return _blotted(self.config) | {"choices": dict(self.choices or {})}
+        """The configuration for others to read: without secrets, and the choices beside it."""
+        return redact(self.config) | {"choices": dict(self.choices or {})}
 
 
 TRAINING = ("loader", "model", "trainer", "callbacks")
@@ -56,12 +62,33 @@ class Task(Protocol):
 
 
 def run_job(
-    cfg: DictConfig, folder: Path, typed: Sequence[str], choices: Mapping[str, str]
+    cfg: DictConfig,
+    folder: Path,
+    typed: Sequence[str],
+    choices: Mapping[str, str],
+    of_file: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """`run_resolved`, of a composed configuration."""
+    """`run_resolved`, of a composed configuration. of_file: those of `typed` that a run folder has said, for
+    which nothing may be built that a file may not name.
+    """
     OmegaConf.update(cfg, "dir", str(folder))
     config = OmegaConf.to_container(cfg, resolve=True)
+    if of_file:
+        _judge_all(config, typed, of_file)  # type: ignore[arg-type]
     return run_resolved(config, folder, typed, choices)  # type: ignore[arg-type]
+
+
+def _judge_all(config: dict[str, Any], typed: Sequence[str], of_file: Sequence[str]) -> None:
+    """Raises ConfigError with all that `of_file` has put where it may not be."""
+    from diffexp.experiment.catalogue import judge
+
+    own = tuple(text.lstrip("+~").partition("=")[0] for text in typed if text not in of_file)
+    nodes = {
+        key: node for key, node in config.items() if isinstance(node, (Mapping, list)) and key != "hydra"
+    }
+    plugins = Job(config, Path()).plugins
+    found = [problem for key, node in nodes.items() for problem in judge(node, key, plugins)]
+    all_at_once([p for p in found if not any(f"{p.where}.".startswith(f"{key}.") for key in own)])
 
 
 def run_resolved(
@@ -103,11 +130,3 @@ def _needed(job: Job) -> dict[str, Any]:
     typed = {text.lstrip("+~").partition("=")[0] for text in job.typed}
     unused = [key for key in TRAINING if not any(text.startswith(f"{key}.") for text in typed)]
     return {key: node for key, node in job.config.items() if key not in unused}
-
-
-def _blotted(node: Any) -> Any:
-    if isinstance(node, Mapping):
-        return {
-            k: "***" if SECRET.search(str(k)) and isinstance(v, str) else _blotted(v) for k, v in node.items()
-        }
-    return [_blotted(v) for v in node] if isinstance(node, list) else node

@@ -20,7 +20,7 @@ from diffexp.experiment import cli
 from diffexp.experiment.board import Board
 from diffexp.experiment.build import build
 from diffexp.experiment.pool import Pool
-from diffexp.experiment.record import blotted
+from diffexp.experiment.redact import redact_typed
 from diffexp.experiment.store import alone, remove_if_empty, rows
 from diffexp.experiment.sweep import Cell, identity, left, varying, write_plan
 from diffexp.experiment.work import News
@@ -104,7 +104,7 @@ def _chosen(config: DictConfig) -> list[str]:
 
 
 def _command() -> str:
-    return shlex.join(["python", os.path.basename(sys.argv[0]), *blotted(sys.argv[1:])])
+    return shlex.join(["python", os.path.basename(sys.argv[0]), *redact_typed(sys.argv[1:])])
 
 
 def _cell(folder: Path, cfg: DictConfig, typed: list[str], choices: dict[str, Any]) -> Cell:

@@ -3,7 +3,6 @@
 import json
 import logging
 import platform
-import re
 import shlex
 import subprocess
 import sys
@@ -18,11 +17,11 @@ from typing import Any
 import yaml
 
 from diffexp.errors import ResourceError
+from diffexp.experiment.redact import redact_typed
 from diffexp.experiment.store import alone
 from diffexp.files import open_to_append, write
 from diffexp.training.tracker import first
 
-SECRET = re.compile(r"key|token|secret|password", re.IGNORECASE)
 PACKAGES = ("diffexp", "torch", "lightning", "hydra-core", "torchmetrics", "torch-fidelity", "numpy")
 
 
@@ -36,7 +35,7 @@ class Record:
     """
 
     def __init__(self, folder: Path, config: Mapping[str, Any], typed: Sequence[str]) -> None:
-        self.folder, self.config, self.typed = folder, config, blotted(typed)
+        self.folder, self.config, self.typed = folder, config, redact_typed(typed)
         self.results: dict[str, Any] = {}
         self.first = first()
         self._start = time.time()
@@ -76,7 +75,7 @@ class Record:
         import torch  # here, for the launcher of a sweep begins its processes before it loads torch
 
         told = {
-            "command": shlex.join(blotted(sys.argv)),
+            "command": shlex.join(redact_typed(sys.argv)),
             "state": ended or "running",
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._start)),
             "seconds": round(time.time() - self._start, 1),
@@ -89,12 +88,6 @@ class Record:
             "threads": torch.get_num_threads(),
         }
         write(self.folder / "run.json", json.dumps(told, indent=2, ensure_ascii=False) + "\n")
-
-
-def blotted(typed: Sequence[str]) -> list[str]:
-    """key=value without the values of secrets."""
-    parts = [(text, *text.partition("=")) for text in typed]
-    return [f"{key}=***" if equal and SECRET.search(key) else text for text, key, equal, _ in parts]
 
 
 def revision() -> str | None:

@@ -6,27 +6,31 @@ values of them that it does not set, are the training run's own.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor
 
 from diffexp.diffusion import Autoguidance, ClassifierGuidance, ClosedForm, Denoiser
-from diffexp.diffusion.denoiser import Precision, build_denoiser
+from diffexp.diffusion.denoiser import Precision, build_denoiser, build_network
 from diffexp.errors import ConfigError, DataError
 from diffexp.experiment.build import OURS, build
-from diffexp.experiment.check import check
+from diffexp.experiment.catalogue import check_kinds, judge
+from diffexp.experiment.check import all_at_once, check
+from diffexp.experiment.foreign_paths import settled
+from diffexp.experiment.guides import classifier_of, guide_of
 from diffexp.experiment.job import Job
 from diffexp.experiment.names import nearest
-from diffexp.experiment.stored import find, read, written
+from diffexp.experiment.stored import MODEL, Description, describe, find, read, written
+from diffexp.experiment.weights import check_size, holding_together, weights_of
 from diffexp.samplers import Model
-from diffexp.training.checkpoint import digest, read_checkpoint
+from diffexp.training.checkpoint import digest
 from diffexp.training.ema import EMA
 
 SAMPLING = ("sampler", "guidance", "clip", "metrics", "data")
-MODEL = ("network", "schedule", "prediction", "variance", "conditioning", "codec")
+MODEL_PLACES = {"schedule": "snr"}  # the rest of a model's nodes are named like their groups
 TRAINED = (
     "network", "schedule", "snr", "prediction", "variance", "objective", "weighting", "times", "terms",
     "conditioning", "codec", "optimizer", "lr", "ema", "loader", "model", "experiment", "callbacks",
@@ -56,45 +60,15 @@ def ready(job: Job, ckpt: str | None, ema: bool = True) -> tuple[Restored, dict[
         return restored, _with_measured(job, restored, nodes, lambda: name)
     plugins, precision = job.config["plugins"], precision_of(job)
     restored = _kept(ckpt, 0 if ema else None, plugins, precision)
-    nodes = sampling_config(job, restored.config)
+    nodes = sampling_config(job, restored.config, restored.path)
     guidance = build(nodes["guidance"], "guidance", job.allowed)
     if isinstance(guidance, Autoguidance):
-        guide = _guide(_kept(guidance.ckpt or ckpt, guidance.ema, plugins, precision).model, restored.model)
+        guide = guide_of(_kept(guidance.ckpt or ckpt, guidance.ema, plugins, precision).model, restored.model)
         restored = replace(restored, model=replace(restored.model, guide=guide.to(device_of(job))))
     if isinstance(guidance, ClassifierGuidance):
-        classify = _classifier(guidance, restored.model).to(device_of(job))
+        classify = classifier_of(guidance, restored.model).to(device_of(job))
         restored = replace(restored, model=replace(restored.model, classify=classify))
     return restored, _with_measured(job, restored, nodes, lambda: f"{digest(restored.path)} {ema}")
-
-
-def _guide(guide: Model, model: Model) -> Denoiser:
-    """The worse model of autoguidance. Raises ConfigError for one of other data or another schedule."""
-    same = (guide.shape, guide.classes) == (model.shape, model.classes)
-    a, b = guide.denoiser.schedule.angles, model.denoiser.schedule.angles
-    if not same or a.shape != b.shape or not torch.equal(a, b):
-        what = "the guide is of other images, classes or another schedule than the model"
-        raise ConfigError(what, "guidance.ckpt", "give a run of the same data and schedule")
-    return guide.denoiser
-
-
-def _classifier(guidance: ClassifierGuidance, model: Model) -> nn.Module:
-    """The network of a run of task=classifier. Raises ConfigError, DataError."""
-    if guidance.ckpt is None:
-        do = "type guidance.ckpt=RUN, a run of task=classifier"
-        raise ConfigError("guidance=classifier needs a classifier", "guidance.ckpt", do)
-    path = find(guidance.ckpt)
-    checkpoint = read_checkpoint(path)
-    told = checkpoint["diffexp"]
-    if told.get("kind") != "classifier":
-        raise ConfigError("this is no run of task=classifier", "guidance.ckpt", "train one: task=classifier")
-    check({"network": told["network"]}, OURS)
-    network: nn.Module = build(told["network"], "network", OURS)
-    fits = (told["network"]["in_channels"], told["network"]["image_size"], told["network"]["image_size"])
-    if fits != tuple(model.shape):
-        what = f"the classifier is of images of {fits}, the model makes {tuple(model.shape)}"
-        raise ConfigError(what, "guidance.ckpt", "train one with task.ckpt of this model's run")
-    network.load_state_dict(checkpoint["state_dict"])
-    return network.eval().requires_grad_(False)
 
 
 def _with_measured(
@@ -146,24 +120,48 @@ def restore(
     """
     found = find(path)
     checkpoint = read(found)
-    told = checkpoint["diffexp"]
-    if "config" not in told:
-        do = "give a run of task=train; this one is for guidance.ckpt"
-        raise DataError("the checkpoint holds no model of images", str(found), do)
-    config, allowed = told["config"], (*OURS, *plugins)
-    nodes = {key: config["model"][key] for key in MODEL}
-    check(nodes, allowed)
-    parts = {key: build(node, f"model.{key}", allowed) for key, node in nodes.items()}
+    told = describe(checkpoint, found)
+    weights = weights_of(checkpoint["state_dict"], average, found)
+    with holding_together(found):
+        return _built(told, weights, average, tuple(plugins), precision, found)
+
+
+def _built(
+    told: Description,
+    weights: Mapping[str, Tensor],
+    average: int | None,
+    plugins: tuple[str, ...],
+    precision: Precision | None,
+    path: Path,
+) -> Restored:
+    nodes = judged({key: told.config["model"][key] for key in MODEL}, plugins, MODEL_PLACES)
+    check(nodes, (*OURS, *plugins))
+    parts = {key: build(node, f"model.{key}", (*OURS, *plugins)) for key, node in nodes.items()}
+    check_kinds({MODEL_PLACES.get(key, key): made for key, made in parts.items()})
     codec, conditioning = parts.pop("codec"), parts["conditioning"]
-    shape, names = tuple(told["shape"]), told["classes"]
-    denoiser = build_denoiser(
-        shape, names and len(names), precision=precision or config["precision"], **parts
+    count = None if told.classes is None else len(told.classes)
+    if str(nodes["network"]["_target_"]).startswith("diffexp."):  # of a plug-in it may not be possible
+        make = partial(build_network, told.shape, count, parts["network"], parts["variance"], conditioning)
+        check_size(make, weights, path)
+    precision = cast(Precision, precision or told.config.get("precision", "fp32"))
+    denoiser = build_denoiser(told.shape, count, precision=precision, **parts)
+    _load(denoiser, weights, path)
+    classes, name = conditioning.classes(count), EMA(told.decays).name(average)
+    model = Model(
+        denoiser.eval().requires_grad_(False), conditioning, codec, told.shape, classes, weights=name
     )
-    _load(denoiser, checkpoint["state_dict"], average, found)
-    classes = conditioning.classes(names and len(names))
-    weights = EMA(tuple(config["model"]["ema"]["decays"])).name(average)
-    model = Model(denoiser.eval().requires_grad_(False), conditioning, codec, shape, classes, weights=weights)
-    return Restored(model, names and tuple(names), config, told["step"], found)
+    return Restored(model, told.classes, told.config, told.step, path)
+
+
+def judged(
+    nodes: dict[str, Any], plugins: Sequence[str], places: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Return the nodes of a file, by group or by the place that `places` gives them. Raises ConfigError with
+    all that a file may not name.
+    """
+    places = places or {}
+    all_at_once([p for key, node in nodes.items() for p in judge(node, places.get(key, key), plugins, key)])
+    return nodes
 
 
 def load(path: str | Path, ema: bool = True) -> Model:
@@ -171,12 +169,7 @@ def load(path: str | Path, ema: bool = True) -> Model:
     return restore(path, 0 if ema else None).model
 
 
-def _load(denoiser: Denoiser, state: Mapping[str, Any], average: int | None, path: Path) -> None:
-    prefix = "denoiser.network." if average is None else f"ema.networks.{average}."
-    weights = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-    if not weights:
-        do = "type task.ema=false (or guidance.ema=null) for the weights being trained"
-        raise DataError(f"the checkpoint holds no averaged weights of number {average}", str(path), do)
+def _load(denoiser: Denoiser, weights: Mapping[str, Tensor], path: Path) -> None:
     try:
         denoiser.network.load_state_dict(weights)
     except RuntimeError as error:
@@ -184,36 +177,45 @@ def _load(denoiser: Denoiser, state: Mapping[str, Any], average: int | None, pat
         raise DataError(what, str(path), "use the version of diffexp that wrote it") from error
 
 
-def sampling_config(job: Job, trained: Mapping[str, Any]) -> dict[str, Any]:
-    """The nodes of SAMPLING: of the job where it names an option, else of the training run.
+def sampling_config(job: Job, trained: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """The nodes of SAMPLING: of the job where it names an option, else of the training run, whose checkpoint
+    lies at `path`.
 
-    Raises ConfigError for what only training reads, and for values that the run's own option has not.
+    Raises ConfigError for what only training reads, for values that the run's own option has not, and for
+    what a file may not name.
     """
     typed = [t.lstrip("+~").split("=", 1)[0] for t in job.typed]
     for key in typed:
         if key.split(".")[0].split("@")[0] in TRAINED:
             do = "leave it away, or train with it"
             raise ConfigError(f"{key} is of the training run: the checkpoint holds it", key, do)
-    nodes = {}
-    for group in SAMPLING:
-        nodes[group] = job.config[group] if group in typed else trained[group]
-        if group not in typed:
-            for key in (k for k in typed if k.startswith(f"{group}.")):
-                nodes[group] = _with(nodes[group], job.config[group], key.split(".")[1:], key, trained)
-    return nodes
+    stored = {}
+    for group in (g for g in SAMPLING if g not in typed):
+        if not isinstance(trained.get(group), Mapping):
+            raise DataError(f"config.{group} of the checkpoint is missing", str(path), f"type {group}=...")
+        stored[group] = trained[group]
+        for key in (k for k in typed if k.startswith(f"{group}.")):
+            stored[group] = _with(stored[group], job.config[group], key.split(".")[1:], key, trained)
+    nodes = settled(judged(stored, job.plugins), typed, job.config["data_root"], path)
+    return {group: nodes.get(group, job.config[group]) for group in SAMPLING}
 
 
-def _with(
-    node: Any, composed: Any, keys: Sequence[str], path: str, trained: Mapping[str, Any]
-) -> dict[str, Any]:
+def _with(node: Any, composed: Any, keys: Sequence[str], path: str, trained: Mapping[str, Any]) -> Any:
     """`node` with the value of `composed` at `keys`."""
-    if not isinstance(node, Mapping) or keys[0] not in node:
+    if isinstance(node, list) and isinstance(composed, list) and keys[0].isdecimal():
+        i = int(keys[0])
+        if i < min(len(node), len(composed)):
+            value = composed[i] if len(keys) == 1 else _with(node[i], composed[i], keys[1:], path, trained)
+            return [*node[:i], value, *node[i + 1 :]]
+    if not isinstance(node, Mapping) or not isinstance(composed, Mapping) or keys[0] not in node:
         group = path.split(".")[0]
-        option = trained.get("choices", {}).get(group, group)
-        near = nearest(keys[0], [k for k in node if not k.startswith("_")])
+        choices = trained.get("choices")
+        option = choices.get(group, group) if isinstance(choices, Mapping) else group
+        known = node if isinstance(node, Mapping) else ()
+        near = nearest(keys[0], [k for k in known if not k.startswith("_")])
         do = f"type {group}.{near}=..." if near else f"name the option as well: {group}=... {path}=..."
         raise ConfigError(f"the {group} of this run, {option}, has no {keys[0]}", path, do)
-    value = composed[keys[0]]
+    value = composed.get(keys[0])
     return {
         **node,
         keys[0]: value if len(keys) == 1 else _with(node[keys[0]], value, keys[1:], path, trained),

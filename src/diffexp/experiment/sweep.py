@@ -14,7 +14,7 @@ from typing import Any
 
 from diffexp.experiment.build import ALLOWED, build
 from diffexp.experiment.names import path_of
-from diffexp.experiment.record import blotted
+from diffexp.experiment.redact import redact_typed
 from diffexp.experiment.store import PLAN, rows
 from diffexp.files import write
 
@@ -123,7 +123,7 @@ def write_plan(
         "cells": [
             {
                 "id": cell.id,
-                "typed": blotted(cell.typed),
+                "typed": redact_typed(cell.typed),
                 "values": {k: cell.value(k) for k in keys},
                 "folder": f"jobs/{cell.folder.name}",
             }

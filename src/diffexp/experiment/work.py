@@ -12,7 +12,7 @@ from typing import Any
 
 from diffexp.errors import DiffexpError
 from diffexp.experiment.names import override
-from diffexp.experiment.record import blotted
+from diffexp.experiment.redact import redact_typed
 from diffexp.experiment.store import append
 from diffexp.experiment.sweep import Cell
 from diffexp.training.tracker import first
@@ -66,7 +66,7 @@ def row(cell: Cell, since: float, state: str, **more: Any) -> dict[str, Any]:
     return {
         "id": cell.id,
         "state": state,
-        "typed": blotted(cell.typed),
+        "typed": redact_typed(cell.typed),
         "folder": f"jobs/{cell.folder.name}",
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(since)),
         "seconds": round(time.time() - since, 2),

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from diffexp.errors import DataError, ResourceError
+from diffexp.training.archive import DO, judge_archive, judge_content
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 
@@ -148,16 +149,15 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
         do = f"there are {', '.join(found)}" if found else "give a run folder or a .ckpt file"
         raise DataError(f"there is no checkpoint {path}", "task.ckpt", do)
     _verify(path)
+    judge_archive(path, whole=_beside(path).exists())
     import torch
 
     try:
         checkpoint = torch.load(path, map_location=map_location, weights_only=True)
     except Exception as error:
         why = " ".join((str(error) or type(error).__name__).split())
-        what = f"not a readable checkpoint: {why[:150]}"
-        raise DataError(
-            what, str(path), "use another checkpoint; files that hold code are refused"
-        ) from error
-    if not isinstance(checkpoint, dict) or "diffexp" not in checkpoint:
+        raise DataError(f"not a readable checkpoint: {why[:150]}", str(path), DO) from error
+    judge_content(checkpoint, path)
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("diffexp"), dict):
         raise DataError("not a checkpoint of diffexp", str(path), "give a .ckpt file written by task=train")
     return checkpoint

@@ -1,0 +1,231 @@
+"""What a file may name. A configuration that is read from a checkpoint, an exported folder or a run folder is
+a stranger's, and so it may name a class only in the place for which conf/ has an option that names it.
+
+A place is a group and the way from it: "sampler", "metrics.extractor", "metrics.metrics[]" for each of a
+list, "callbacks.*" for each of several. Packages that the person has typed with plugins= offer their own
+classes for a place where these are of its kind. The whole of a configuration is judged before anything in it
+is imported or called.
+"""
+
+import inspect
+import re
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import diffexp
+from diffexp.errors import ConfigError
+from diffexp.experiment.build import locate
+
+KINDS = {  # the type of what stands in a place; of protocols the methods count
+    "sampler": "diffexp.samplers.sampler:Sampler",
+    "guidance": "diffexp.diffusion.guidance:ClassifierFree",
+    "clip": "diffexp.diffusion.clip:Clip",
+    "metrics": "diffexp.metrics.metric_set:MetricSet",
+    "metrics.extractor": "diffexp.metrics.extractor:Extractor",
+    "metrics.metrics[]": "diffexp.metrics.metric:Metric",
+    "data": "diffexp.data.dataset:DataSet",
+    "network": "torch.nn:Module",
+    "schedule": "diffexp.diffusion.schedule:Schedule",
+    "snr": "diffexp.diffusion.schedule:Schedule",
+    "prediction": "diffexp.diffusion.prediction:Parameterization",
+    "variance": "diffexp.diffusion.variance:Variance",
+    "conditioning": "diffexp.diffusion.conditioning:Conditioning",
+    "codec": "diffexp.diffusion.codec:Codec",
+    "weighting": "diffexp.diffusion.weighting:Weighting",
+    "times": "diffexp.diffusion.times:Times",
+    "terms.*": "diffexp.diffusion.objective:Term",
+    "objective": "diffexp.diffusion.objective:Objective",
+    "optimizer": "torch.optim:Optimizer",
+    "lr": "diffexp.training.lr:LearningRate",
+    "ema": "diffexp.training.ema:EMA",
+    "callbacks.*": "lightning:Callback",
+    "logger": "diffexp.training.tracker:Tracker",
+    "task": "diffexp.experiment.job:Task",
+    "trainer": "lightning:Trainer",
+}
+MOVED = {"diffexp.data.DataModule": "diffexp.training.DataModule"}
+"""Where a class is now that older runs name elsewhere."""
+INSIDE = "(inside a plug-in)"  # a place in a node of the person's own class: it may hold any shipped part
+_PARTS = ("schedule", "prediction", "sampler", "guidance", "clip", "network", "codec", "conditioning")
+
+
+def conf_folder() -> Path:
+    """Return the folder of the shipped options: in the package, or beside src/ in a clone."""
+    inside = Path(diffexp.__file__).parent / "conf"
+    return inside if inside.is_dir() else Path(diffexp.__file__).parents[2] / "conf"
+
+
+def judge(node: Any, place: str, plugins: Sequence[str] = (), path: str = "") -> list[ConfigError]:
+    """Return what a file may not say in this place; [] for a configuration that may be built.
+
+    Nothing is called, and nothing imported but the person's own plug-ins.
+    """
+    return list(_judged(node, place, plugins, path or place))
+
+
+def _judged(node: Any, place: str, plugins: Sequence[str], path: str) -> Iterator[ConfigError]:
+    if isinstance(node, str) and "${" in node:
+        yield ConfigError(f"{path}={node[:60]} is an interpolation", path, "use a file that holds its values")
+    if isinstance(node, list):
+        for i, child in enumerate(node):
+            yield from _judged(child, f"{place}[]", plugins, f"{path}[{i}]")
+    if not isinstance(node, Mapping):
+        return
+    own = False
+    if "_target_" in node:
+        name = MOVED.get(str(node["_target_"]), node["_target_"])
+        own = isinstance(name, str) and _inside(name, plugins)
+        yield from _named(name, bool(node.get("_partial_")), place, plugins, path)
+    for key, child in node.items():
+        below = INSIDE if own or place == INSIDE else f"{place}.{key if '_target_' in node else '*'}"
+        if not str(key).startswith("_"):
+            yield from _judged(child, _aliases().get(below, below), plugins, f"{path}.{key}")
+
+
+def _named(name: Any, partial: bool, place: str, plugins: Sequence[str], path: str) -> Iterator[ConfigError]:
+    offered = _offered(place)
+    if isinstance(name, str) and _inside(name, plugins):
+        yield from _plugin(name, place, plugins, path)
+    elif not isinstance(name, str) or _shipped(name, offered) is None:
+        do = f"name one of {', '.join(sorted(offered))}" if offered else "use a file without it"
+        if isinstance(name, str) and "." in name and not name.startswith("diffexp."):
+            do = f"if the package is your own, type plugins=[{name.split('.')[0]}]; else {do}"
+        yield ConfigError(
+            f"{str(name)[:100]} may not be built from a file as {place}", f"{path}._target_", do
+        )
+    if partial and place != INSIDE and place not in _partials():
+        yield ConfigError(f"{place} is no class to be called later", f"{path}._partial_", "use another file")
+
+
+def _shipped(name: str, offered: frozenset[str]) -> str | None:
+    """The offered name that this is, by the name in conf/ or by that of the module that has the class."""
+    if name in offered:
+        return name
+    for other in offered:
+        if other.rpartition(".")[2] == name.rpartition(".")[2]:
+            found = locate(other)
+            if name == f"{found.__module__}.{found.__qualname__}":
+                return other
+    return None
+
+
+def _plugin(name: str, place: str, plugins: Sequence[str], path: str) -> Iterator[ConfigError]:
+    """What is wrong with a class or function of the person's own package in this place."""
+    where = f"{path}._target_"
+    if any(part.startswith("_") for part in name.split(".")):
+        yield ConfigError(f"{name} is private", where, "name a class that the package offers")
+        return
+    try:
+        found = locate(name, where, plugins)
+    except ConfigError as error:
+        yield error
+        return
+    kind = kind_of(place)
+    if kind is None or name in plugins:
+        return
+    if inspect.isclass(found):
+        if not _is_kind(found, kind):
+            yield ConfigError(f"{name} is no {kind.__name__}", where, f"name one for {place}")
+        return
+    made = _returned(found)
+    if not (inspect.isclass(made) and _is_kind(made, kind)):
+        do = f"write -> {kind.__name__} behind its arguments, or type plugins=[{','.join([*plugins, name])}]"
+        yield ConfigError(f"{name} does not say that it returns a {kind.__name__}", where, do)
+
+
+def _returned(function: Any) -> Any:
+    try:
+        return typing.get_type_hints(function).get("return")
+    except Exception:  # a type that only a type checker can read
+        return None
+
+
+def kind_of(place: str) -> Any:
+    """Return the type of what stands in a place, None where any will do."""
+    if place not in KINDS:
+        return None
+    module, _, name = KINDS[place].partition(":")
+    return getattr(import_module(module), name)
+
+
+def _is_kind(found: Any, kind: Any) -> bool:
+    if not getattr(kind, "_is_protocol", False):
+        return issubclass(found, kind)
+    wanted = [n for n in vars(kind) if not n.startswith("_") or n == "__call__"]
+    return all(hasattr(found, n) for n in wanted)
+
+
+def check_kinds(parts: Mapping[str, Any]) -> None:
+    """Raise ConfigError where what was built for a place is not of its kind; places are the keys."""
+    for place, made in parts.items():
+        kind, made = kind_of(place), getattr(made, "func", made)
+        if kind is None or (inspect.isroutine(made) and place == "network"):
+            continue
+        if not _is_kind(made if inspect.isclass(made) else type(made), kind):
+            what = f"{place} is {type(made).__name__}, and no {kind.__name__}"
+            raise ConfigError(what, place, "use a file of a run of diffexp")
+
+
+def _inside(name: str, packages: Sequence[str]) -> bool:
+    return any(name == p or name.startswith(f"{p}.") for p in packages)
+
+
+@lru_cache(maxsize=64)
+def _offered(place: str) -> frozenset[str]:
+    """The names that the shipped options give for a place."""
+    if place == INSIDE:
+        return frozenset().union(*(_offered(group) for group in _PARTS))
+    found = _root() if "." not in place and place in ("snr", "loader", "model", "evaluator") else None
+    group = re.split(r"[.\[]", place)[0]
+    nodes = [found[place]] if found else _group(group)
+    return frozenset(name for node in nodes for where, name, _ in _targets(node, group) if where == place)
+
+
+@lru_cache(maxsize=1)
+def _partials() -> frozenset[str]:
+    groups = ("network", "optimizer", "trainer")
+    found = {where for g in groups for node in _group(g) for where, _, later in _targets(node, g) if later}
+    return frozenset(found | {"model"})
+
+
+def _targets(node: Any, place: str) -> Iterator[tuple[str, str, bool]]:
+    if isinstance(node, list):
+        for child in node:
+            yield from _targets(child, f"{place}[]")
+    elif isinstance(node, Mapping):
+        if "_target_" in node:
+            yield place, node["_target_"], bool(node.get("_partial_"))
+        for key, child in node.items():
+            yield from _targets(child, f"{place}.{key if '_target_' in node else '*'}")
+
+
+@lru_cache(maxsize=64)
+def _group(group: str) -> list[Any]:
+    return [_yaml(path) for path in sorted(conf_folder().joinpath(group).glob("*.yaml"))]
+
+
+@lru_cache(maxsize=1)
+def _root() -> dict[str, Any]:
+    return _yaml(conf_folder() / "config.yaml")
+
+
+@lru_cache(maxsize=1)
+def _aliases() -> dict[str, str]:
+    """The places that config.yaml fills from a group: snr.schedule is a schedule, model.schedule an snr."""
+    return {
+        f"{key}.{name}": value[2:-1]
+        for key, node in _root().items()
+        if isinstance(node, dict) and "_target_" in node
+        for name, value in node.items()
+        if isinstance(value, str) and re.fullmatch(r"\$\{\w+\}", value)
+    } | {f"objective.{name}": name for name in ("weighting", "times", "terms")}
+
+
+def _yaml(path: Path) -> Any:
+    return yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}

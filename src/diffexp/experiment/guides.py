@@ -1,0 +1,58 @@
+"""The second network of a guidance: a worse model for autoguidance, a classifier for classifier guidance."""
+
+from collections.abc import Mapping
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from diffexp.diffusion import ClassifierGuidance, Denoiser
+from diffexp.errors import ConfigError, DataError
+from diffexp.experiment.build import OURS
+from diffexp.experiment.check import check
+from diffexp.experiment.stored import find
+from diffexp.experiment.weights import check_size, holding_together
+from diffexp.networks.noisy_classifier import NoisyClassifier
+from diffexp.samplers import Model
+from diffexp.training.archive import plain
+from diffexp.training.checkpoint import read_checkpoint
+
+CLASSIFIER = "diffexp.networks.noisy_classifier.NoisyClassifier"
+
+
+def guide_of(guide: Model, model: Model) -> Denoiser:
+    """The worse model of autoguidance. Raises ConfigError for one of other data or another schedule."""
+    same = (guide.shape, guide.classes) == (model.shape, model.classes)
+    a, b = guide.denoiser.schedule.angles, model.denoiser.schedule.angles
+    if not same or a.shape != b.shape or not torch.equal(a, b):
+        what = "the guide is of other images, classes or another schedule than the model"
+        raise ConfigError(what, "guidance.ckpt", "give a run of the same data and schedule")
+    return guide.denoiser
+
+
+def classifier_of(guidance: ClassifierGuidance, model: Model) -> nn.Module:
+    """The network of a run of task=classifier. Raises ConfigError, DataError."""
+    if guidance.ckpt is None:
+        do = "type guidance.ckpt=RUN, a run of task=classifier"
+        raise ConfigError("guidance=classifier needs a classifier", "guidance.ckpt", do)
+    path = find(guidance.ckpt)
+    checkpoint = read_checkpoint(path)
+    told = checkpoint["diffexp"]
+    if told.get("kind") != "classifier":
+        raise ConfigError("this is no run of task=classifier", "guidance.ckpt", "train one: task=classifier")
+    options, weights = plain(told.get("network"), "network", path), checkpoint.get("state_dict")
+    if not isinstance(options, dict) or options.pop("_target_", None) != CLASSIFIER:
+        raise DataError("its network is no classifier of diffexp", str(path), "train one: task=classifier")
+    if not isinstance(weights, Mapping) or not all(isinstance(w, Tensor) for w in weights.values()):
+        raise DataError("its weights are no tensors", str(path), "train one: task=classifier")
+    check({"network": {"_target_": CLASSIFIER, **options}}, OURS, construct=False)
+    make = partial(NoisyClassifier, **options)
+    check_size(make, weights, path)
+    fits = (options["in_channels"], options["image_size"], options["image_size"])
+    if fits != tuple(model.shape):
+        what = f"the classifier is of images of {fits}, the model makes {tuple(model.shape)}"
+        raise ConfigError(what, "guidance.ckpt", "train one with task.ckpt of this model's run")
+    with holding_together(path):
+        network = make()
+        network.load_state_dict(weights)
+    return network.eval().requires_grad_(False)
