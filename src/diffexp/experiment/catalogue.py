@@ -91,16 +91,19 @@ def _judged(node: Any, place: str, plugins: Sequence[str], path: str) -> Iterato
 def _named(name: Any, partial: bool, place: str, plugins: Sequence[str], path: str) -> Iterator[ConfigError]:
     offered = _offered(place)
     if isinstance(name, str) and _inside(name, plugins):
-        yield from _plugin(name, place, plugins, path)
-    elif not isinstance(name, str) or _shipped(name, offered) is None:
+        faults = list(_plugin(name, place, plugins, path))
+    elif isinstance(name, str) and _shipped(name, offered):
+        faults = []
+    else:
         do = f"name one of {', '.join(sorted(offered))}" if offered else "use a file without it"
         if isinstance(name, str) and "." in name and not name.startswith("diffexp."):
             do = f"if the package is your own, type plugins=[{name.split('.')[0]}]; else {do}"
-        yield ConfigError(
-            f"{str(name)[:100]} may not be built from a file as {place}", f"{path}._target_", do
-        )
-    if partial and place != INSIDE and place not in _partials():
-        yield ConfigError(f"{place} is no class to be called later", f"{path}._partial_", "use another file")
+        what = f"{str(name)[:100]} may not be built from a file as {place}"
+        faults = [ConfigError(what, f"{path}._target_", do)]
+    if not faults and place != INSIDE and partial != (place in _partials()):
+        what = f"_partial_ is {str(partial).lower()}, which it is not of {place}"
+        faults = [ConfigError(what, f"{path}._partial_", "use a file of a run of diffexp")]
+    yield from faults
 
 
 def _shipped(name: str, offered: frozenset[str]) -> str | None:
@@ -189,7 +192,7 @@ def _offered(place: str) -> frozenset[str]:
 
 @lru_cache(maxsize=1)
 def _partials() -> frozenset[str]:
-    groups = ("network", "optimizer", "trainer")
+    groups = ("network", "optimizer", "trainer")  # which conf/ leaves for others to call
     found = {where for g in groups for node in _group(g) for where, _, later in _targets(node, g) if later}
     return frozenset(found | {"model"})
 
@@ -207,7 +210,9 @@ def _targets(node: Any, place: str) -> Iterator[tuple[str, str, bool]]:
 
 @lru_cache(maxsize=64)
 def _group(group: str) -> list[Any]:
-    return [_yaml(path) for path in sorted(conf_folder().joinpath(group).glob("*.yaml"))]
+    nodes = [_yaml(path) for path in sorted(conf_folder().joinpath(group).glob("*.yaml"))]
+    # those of @package _global_ have it under the group's name
+    return [node if "_target_" in node else node.get(group, node) for node in nodes]
 
 
 @lru_cache(maxsize=1)
@@ -217,14 +222,16 @@ def _root() -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def _aliases() -> dict[str, str]:
-    """The places that config.yaml fills from a group: snr.schedule is a schedule, model.schedule an snr."""
+    """The places that conf/ fills from another: snr.schedule is a schedule, model.schedule an snr."""
+    groups = [path.name for path in conf_folder().iterdir() if path.is_dir() and path.name != "experiment"]
+    nodes = [(group, node) for group in groups for node in _group(group)]
     return {
         f"{key}.{name}": value[2:-1]
-        for key, node in _root().items()
+        for key, node in (*_root().items(), *nodes)
         if isinstance(node, dict) and "_target_" in node
         for name, value in node.items()
-        if isinstance(value, str) and re.fullmatch(r"\$\{\w+\}", value)
-    } | {f"objective.{name}": name for name in ("weighting", "times", "terms")}
+        if isinstance(value, str) and value[2:-1] in (*groups, "snr") and value == f"${{{value[2:-1]}}}"
+    }
 
 
 def _yaml(path: Path) -> Any:

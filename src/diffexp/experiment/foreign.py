@@ -83,7 +83,7 @@ def _parsed(text: str, path: Path) -> tuple[str, str]:
         first = (str(error) or type(error).__name__).splitlines()[0]
         do = "mend the line, or type dir=... in place of resume=..."
         raise DataError(f"{text[:80]!r} is no override: {first[:120]}", str(path), do) from error
-    if sweep or text.startswith("-"):
+    if sweep or text.startswith(("-", "=")):
         do = "type dir=... in place of resume=..."
         raise DataError(f"{text[:80]} is not taken from a run folder: it is not one value", str(path), do)
     return made.key_or_group.split("@")[0], text

@@ -82,13 +82,12 @@ def _judge_all(config: dict[str, Any], typed: Sequence[str], of_file: Sequence[s
     """Raises ConfigError with all that `of_file` has put where it may not be."""
     from diffexp.experiment.catalogue import judge
 
-    own = tuple(text.lstrip("+~").partition("=")[0] for text in typed if text not in of_file)
-    nodes = {
-        key: node for key, node in config.items() if isinstance(node, (Mapping, list)) and key != "hydra"
-    }
+    own = [text for text in typed if text not in of_file and "_target_" in text]
+    nodes = {key: node for key, node in config.items() if isinstance(node, (Mapping, list))}
     plugins = Job(config, Path()).plugins
     found = [problem for key, node in nodes.items() for problem in judge(node, key, plugins)]
-    all_at_once([p for p in found if not any(f"{p.where}.".startswith(f"{key}.") for key in own)])
+    # what the person names on this command line may stand where they put it
+    all_at_once([p for p in found if not any(p.what.partition(" ")[0] in text for text in own)])
 
 
 def run_resolved(

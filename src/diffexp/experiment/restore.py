@@ -140,6 +140,8 @@ def _built(
     check_kinds({MODEL_PLACES.get(key, key): made for key, made in parts.items()})
     codec, conditioning = parts.pop("codec"), parts["conditioning"]
     count = None if told.classes is None else len(told.classes)
+    if issubclass(getattr(parts["network"], "func", object), ClosedForm):
+        raise DataError("its network has no weights", str(path), "use a checkpoint of task=train")
     if str(nodes["network"]["_target_"]).startswith("diffexp."):  # of a plug-in it may not be possible
         make = partial(build_network, told.shape, count, parts["network"], parts["variance"], conditioning)
         check_size(make, weights, path)
