@@ -199,6 +199,7 @@ def sampling_config(job: Job, trained: Mapping[str, Any], path: Path) -> dict[st
         for key in (k for k in typed if k.startswith(f"{group}.")):
             stored[group] = _with(stored[group], job.config[group], key.split(".")[1:], key, trained)
     nodes = settled(judged(stored, job.plugins), typed, job.config["data_root"], path)
+    check(nodes, job.allowed)
     return {group: nodes.get(group, job.config[group]) for group in SAMPLING}
 
 
