@@ -14,7 +14,7 @@ from diffexp.experiment.record import Record
 from diffexp.experiment.restore import SAMPLING, restore
 from diffexp.experiment.screen import near, say
 from diffexp.experiment.stored import CONFIG, MODEL_FILE
-from diffexp.files import write
+from diffexp.files import replacing, write
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,8 @@ class Export:
     def run(self, job: Job, record: Record) -> None:
         found = restore(self.ckpt, 0 if self.ema else None, job.config["plugins"])
         network = found.model.denoiser.network
-        part = job.folder / f".{MODEL_FILE}.part"
-        save_file({k: v.contiguous() for k, v in network.state_dict().items()}, part)
-        part.replace(job.folder / MODEL_FILE)
+        with replacing(job.folder / MODEL_FILE) as part:
+            save_file({k: v.contiguous() for k, v in network.state_dict().items()}, part)
         told = {
             "format": 1,
             "shape": list(found.model.shape),

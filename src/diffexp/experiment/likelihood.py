@@ -3,6 +3,7 @@ by the probability flow.
 """
 
 import csv
+import io
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from diffexp.experiment.job import Job
 from diffexp.experiment.record import Record
 from diffexp.experiment.restore import Restored, device_of, ready
 from diffexp.experiment.screen import counting, near, say
+from diffexp.files import write
 from diffexp.randomness import Noise, key
 
 IMAGES = "likelihood_images.csv"
@@ -183,7 +185,7 @@ def _tell_bound(job: Job, record: Record, restored: Restored, bits: Bits) -> Non
     names |= {"fixed_small": "fixed small", "fixed_large": "fixed large"}
     lines = [Line(name, [(r["t"], [r[column]]) for r in rows]) for column, name in names.items()]
     picture = path.with_suffix(".html")
-    picture.write_text(page("where the bits go", [curves("bits/dim of a step", lines, "t", marks=False)]))
+    write(picture, page("where the bits go", [curves("bits/dim of a step", lines, "t", marks=False)]))
     record.results |= values | {"n": len(bits.total), "terms": len(bits.share), "csv": str(path)}
     record.results["curves"] = str(picture)
     n, split = len(bits.total), record.results["split"]
@@ -204,7 +206,7 @@ def _images(folder: Path) -> dict[int, float]:
     try:
         with path.open(newline="") as file:
             return {int(row["index"]): float(row["bits_per_dim"]) for row in csv.DictReader(file)}
-    except (OSError, KeyError, ValueError, TypeError) as error:
+    except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
         do = "give the folder of a run of task=likelihood"
         raise DataError(f"there are no bits of images here ({error})", str(path), do) from error
 
@@ -238,7 +240,8 @@ def _rows(bits: Bits, T: int) -> Iterator[dict[str, float]]:
 
 
 def _written(path: Path, rows: list[dict[str, float]]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows({name: f"{value:.8g}" for name, value in row.items()} for row in rows)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(rows[0]))
+    writer.writeheader()
+    writer.writerows({name: f"{value:.8g}" for name, value in row.items()} for row in rows)
+    write(path, text.getvalue())

@@ -16,7 +16,7 @@ from diffexp.experiment.job import Job
 from diffexp.experiment.record import Record
 from diffexp.experiment.restore import Restored, device_of, ready
 from diffexp.experiment.screen import counting, say
-from diffexp.files import write
+from diffexp.files import create, make_folder, replacing, write
 from diffexp.pictures import grid, save
 from diffexp.samplers import generate, labels_for
 
@@ -69,7 +69,7 @@ class Sample:
                 lambda done: progress(done, self.n),
             )
         folder = job.folder / "samples"
-        folder.mkdir(exist_ok=True)
+        make_folder(folder)
         picture = self._grid(images, labels, restored, folder / "grid.png")
         if self.files:
             _files(images, seed, folder, labels, restored.class_names)
@@ -90,11 +90,11 @@ class Sample:
 
 
 def _array(images: Tensor, labels: Tensor | None, path: Path) -> None:
-    pixels = images.permute(0, 2, 3, 1).numpy()
-    if labels is None:
-        np.savez_compressed(path, images=pixels)
-    else:
-        np.savez_compressed(path, images=pixels, labels=labels.numpy())
+    arrays = {"images": images.permute(0, 2, 3, 1).numpy()}
+    if labels is not None:
+        arrays["labels"] = labels.numpy()
+    with replacing(path) as part, create(part) as file:
+        np.savez_compressed(file, **arrays)  # pyright: ignore[reportArgumentType]
 
 
 def _files(
@@ -107,5 +107,6 @@ def _files(
         if labels is not None:
             row["label"] = names[labels[i]] if names else str(int(labels[i]))
         lines.append(json.dumps(row, ensure_ascii=False) + "\n")
-        Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(folder / row["file_name"])
+        picture = Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
+        save(picture, folder / row["file_name"])
     write(folder / "metadata.jsonl", "".join(lines))
