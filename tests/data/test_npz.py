@@ -64,7 +64,7 @@ def test_pickled_objects_are_refused_and_not_run(tmp_path, capsys):
     ("arrays", "what"),
     [
         ({"images": np.zeros((5, 4, 4, 3), np.float32)}, "float32, not uint8"),
-        ({"images": np.zeros((5, 3, 8, 8), np.uint8)}, "last axis is not 1 or 3"),
+        ({"images": np.zeros((5, 4, 8, 8), np.uint8)}, "last axis is not 1 or 3"),
         ({"images": np.zeros((5, 8), np.uint8)}, r"shape \(5, 8\)"),
         ({"images": np.zeros((0, 8, 8), np.uint8)}, r"shape \(0, 8, 8\)"),
         ({"images": np.zeros((2, 8, 8), np.uint8)}, "2 images are too few"),

@@ -1,6 +1,8 @@
 """Public data sets, where several processes want them at once."""
 
+import errno
 import multiprocessing
+import os
 import time
 from pathlib import Path
 
@@ -14,6 +16,8 @@ class Slow:
 
     def __init__(self, root, train, download):
         file = Path(root) / f"{train}.bin"
+        if not file.exists() and not download:
+            raise RuntimeError("Dataset not found. You can use download=True to download it")
         if not file.exists():
             Path(root).mkdir(exist_ok=True)
             for part in (b"a" * 50, b"b" * 50):
@@ -28,7 +32,7 @@ class Slow:
 
 
 def read(root):
-    train, test = read_public(Slow, root, "two files")
+    train, test = read_public(Slow, root, "two files", (1, 4, 4), 1)
     return len(train) + len(test)
 
 
@@ -42,8 +46,13 @@ def test_of_several_processes_one_downloads(tmp_path):
 def test_data_in_a_folder_that_is_only_read_is_read(tmp_path, monkeypatch):
     read(tmp_path)
 
-    def refused(*args, **kwargs):
-        raise PermissionError
+    real = os.open
 
-    monkeypatch.setattr(Path, "open", refused)
-    assert read(tmp_path) == 10
+    def refused(path, flags, *more, **options):
+        if flags & (os.O_CREAT | os.O_RDWR):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, flags, *more, **options)
+
+    monkeypatch.setattr(os, "open", refused)
+    before = sorted(tmp_path.iterdir())
+    assert read(tmp_path) == 10 and sorted(tmp_path.iterdir()) == before

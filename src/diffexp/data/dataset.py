@@ -4,6 +4,7 @@ Building one reads nothing; `check` or the first `split` does. Which images are 
 data set alone, by permutations that are functions of its name.
 """
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from functools import cached_property
@@ -21,6 +22,7 @@ from diffexp.errors import DataError
 from diffexp.randomness import keys
 
 Images = InMemory | Stream
+_log = logging.getLogger(__name__)
 SplitName = Literal["train", "val", "test"]
 
 
@@ -37,6 +39,15 @@ def held_out(name: str, count: int, *parts: int) -> list[Tensor]:
     order = keys(0, "split", name, index=torch.arange(count)).argsort(stable=True)
     pieces = order.split([*parts, count - sum(parts)])
     return [piece.sort().values for piece in (pieces[-1], *pieces[:-1])]
+
+
+def all_equal(images: Images) -> bool:
+    """Whether there are several images, and the first thousand of them are one and the same."""
+    if len(images) < 2:
+        return False
+    first, *some = torch.arange(min(len(images), 1000)).split(1)
+    image = images.batch(first).image
+    return all(torch.equal(image, images.batch(other).image) for other in some)
 
 
 class DataSet(ABC):
@@ -76,6 +87,8 @@ class DataSet(ABC):
         for name, part in zip(Splits._fields, self._splits, strict=True):
             if len(part) == 0:
                 raise DataError(f"the {name} split of {self.name} is empty", do="give more images")
+            if all_equal(part):
+                _log.warning("all images of the %s split of %s are one and the same", name, self.name)
 
     def counts(self, split: SplitName) -> dict[str, int]:
         """The number of images of each class; empty without classes."""
