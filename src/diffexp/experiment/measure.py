@@ -31,8 +31,8 @@ LABEL = "label"  # the column that task=sample writes
 
 @dataclass(frozen=True)
 class Measure:
-    """images: a folder (as data=folder has it) or a .npz (as data=npz has it), of the size, and with the classes,
-    of `data`.
+    """images: a folder (as data=folder has it) or a .npz (as data=npz has it), of the size, and with the
+    classes, of `data`.
 
     All are measured; metrics.n=1000, typed, takes 1000 at random, the same each time. label, text: the
     columns of metadata.jsonl that say what each image was to show, its class (without the column sub-folders
