@@ -35,9 +35,9 @@ def text(path: Path, most: int) -> str:
     """
     try:
         with opened(path) as file:
-            content = file.read(most + 1)
-        if len(content) > most:
-            raise DataError(f"this file has more than {most >> 20} MB", str(path), "make it shorter")
+            if os.fstat(file.fileno()).st_size > most:
+                raise DataError(f"this file has more than {most >> 20} MB", str(path), "make it shorter")
+            content = file.read(most)
         found = content.decode("utf-8-sig")
     except (OSError, UnicodeError) as error:
         raise DataError(f"this file cannot be read: {error}", str(path), "save it as UTF-8") from error
@@ -73,7 +73,8 @@ def walk(folder: Path, links: Links) -> Iterator[Path]:
             if links == "follow" and (there.st_dev, there.st_ino) in seen:
                 continue
             seen.add((there.st_dev, there.st_ino))
-            entries = sorted(os.scandir(here), key=lambda entry: entry.name)
+            with os.scandir(here) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
         except OSError as error:
             _log.warning("left out, for it cannot be read: %s (%s)", printable(here), error.strerror)
             continue
@@ -101,7 +102,9 @@ def typed_path(name: str, key: str) -> Path:
     """Return a path that was typed, with ~. Raises ConfigError for what can be none; key: where it stands."""
     try:
         found = Path(str(name)).expanduser()
-        found.exists()
+        os.stat(found)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return found
     except (ValueError, RuntimeError, OSError) as error:
         what = f"{str(name)[:200]!r} is no path: {error}"
         raise ConfigError(what[:500], key, f"give the path of a file or folder: {key}=...") from error
