@@ -149,18 +149,21 @@ def test_samples_as_other_programs_write_them(tmp_path):
         read_npz(tmp_path / "e.npz")
 
 
-def test_channels_may_come_first_where_there_is_no_doubt(tmp_path, caplog):
+def test_channels_may_come_first_where_there_is_no_doubt(tmp_path, caplog, capsys):
     images = write(tmp_path / "last.npz", 20)
     np.savez(tmp_path / "first.npz", images.transpose(0, 3, 1, 2))
     with caplog.at_level("WARNING"):
         assert torch.equal(read_npz(tmp_path / "first.npz").images, read_npz(tmp_path / "last.npz").images)
     assert caplog.messages == [f"{tmp_path / 'first.npz'}: (20, 3, 5, 6) is read as (N, C, H, W)"]
+    assert capsys.readouterr().err == f"warning: {caplog.messages[0]}\n"  # once, though read twice
+    read_npz(tmp_path / "first.npz")
+    assert capsys.readouterr().err == "" and len(caplog.messages) == 2
     for shape in ((20, 3, 5, 3), (20, 1, 1, 1), (20, 3, 5, 1), (20, 1, 5, 3)):  # as documented
         images = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
         np.savez(tmp_path / "doubt.npz", images)
         found = read_npz(tmp_path / "doubt.npz").images
         assert torch.equal(found, torch.from_numpy(images).permute(0, 3, 1, 2)), shape
-    assert len(caplog.messages) == 1
+    assert len(caplog.messages) == 2
 
 
 def test_an_archive_of_other_arrays_says_which(tmp_path):

@@ -244,7 +244,7 @@ def test_images_that_are_all_equal_are_said_to_be(tmp_path, caplog, stream):
         Image.new("L", (8, 8), 7).save(tmp_path / f"{i}.png")
     with caplog.at_level(logging.WARNING):
         Folder(str(tmp_path), 4, stream=stream).check()
-    assert f"all images of the train split of {tmp_path.name}-4 are one and the same" in caplog.text
+    assert f"all images of {tmp_path.name}-4 (train, val, test) are one and the same" in caplog.text
     caplog.clear()
     paint(tmp_path, [f"{i}.png" for i in range(40)])
     with caplog.at_level(logging.WARNING):

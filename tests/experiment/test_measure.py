@@ -144,7 +144,7 @@ def test_images_that_are_all_equal_are_said_to_be(job, tmp_path, capsys, kind):
         Image.new("L", (8, 8), 9).save(tmp_path / "x" / f"{i}.png")
     images = tmp_path / ("x" if kind == "folder" else "x.npz")
     found = told(job(*MEASURE, f"task.images={images}", "task.label=none"))
-    assert "warning: all 12 images are one and the same" in capsys.readouterr().out
+    assert f"warning: all 12 images of {images} are one and the same\n" in capsys.readouterr().err
     assert found["all_equal"] and found["cards"]["fid_digits64"]["note"].endswith("all images are equal")
 
 

@@ -4,7 +4,6 @@ Building one reads nothing; `check` or the first `split` does. Which images are 
 data set alone, by permutations that are functions of its name.
 """
 
-import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from functools import cached_property
@@ -16,13 +15,13 @@ from torch import Tensor
 from diffexp.data.batch import Batch
 from diffexp.data.loader import fetch
 from diffexp.data.memory import InMemory
+from diffexp.data.notice import warn
 from diffexp.data.order import in_turn
 from diffexp.data.stream import Stream
 from diffexp.errors import DataError
 from diffexp.randomness import keys
 
 Images = InMemory | Stream
-_log = logging.getLogger(__name__)
 SplitName = Literal["train", "val", "test"]
 
 
@@ -87,8 +86,10 @@ class DataSet(ABC):
         for name, part in zip(Splits._fields, self._splits, strict=True):
             if len(part) == 0:
                 raise DataError(f"the {name} split of {self.name} is empty", do="give more images")
-            if all_equal(part):
-                _log.warning("all images of the %s split of %s are one and the same", name, self.name)
+        if equal := [
+            name for name, part in zip(Splits._fields, self._splits, strict=True) if all_equal(part)
+        ]:
+            warn(f"all images of {self.name} ({', '.join(equal)}) are one and the same")
 
     def counts(self, split: SplitName) -> dict[str, int]:
         """The number of images of each class; empty without classes."""

@@ -3,7 +3,6 @@
 Or `arr_0` and `arr_1`, as guided-diffusion, DiT and their evaluation suite write samples.
 """
 
-import logging
 import zipfile
 from functools import cached_property
 from pathlib import Path
@@ -14,8 +13,9 @@ import torch
 
 from diffexp.data.dataset import DataSet, Splits, held_out
 from diffexp.data.memory import InMemory
+from diffexp.data.notice import warn
 from diffexp.data.regular import typed_path
-from diffexp.errors import DataError, printable
+from diffexp.errors import DataError
 
 NAMES = (("images", "labels"), ("arr_0", "arr_1"))  # the second as numpy names them, and guided-diffusion
 LAYOUT = (
@@ -23,7 +23,6 @@ LAYOUT = (
     "or with these as `arr_0` and `arr_1`"
 )
 CLASSES = 1000  # that a data set may have without names for them, or an image for each
-_log = logging.getLogger(__name__)
 Array = np.ndarray[Any, Any]
 
 
@@ -48,7 +47,7 @@ def read_npz(path: Path) -> InMemory:
     elif pixels.shape[3] in (1, 3):
         pixels = pixels.permute(0, 3, 1, 2)
     else:
-        _log.warning("%s: %s is read as (N, C, H, W)", printable(path), tuple(pixels.shape))
+        warn(f"{path}: {tuple(pixels.shape)} is read as (N, C, H, W)")
     return InMemory(pixels, None if labels is None else torch.from_numpy(labels.astype(np.int64)))
 
 

@@ -4,17 +4,17 @@ A link to a file inside of the folder is read. One that leads out of it is not, 
 the caption of an image could be a private file of whoever reads it.
 """
 
-import logging
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Literal
 
-from diffexp.errors import ConfigError, DataError, printable
+from diffexp.data.notice import warn
+from diffexp.errors import ConfigError, DataError
 
 Links = Literal["refuse", "follow"]
-_log = logging.getLogger(__name__)
 
 
 def opened(path: Path) -> IO[bytes]:
@@ -76,7 +76,7 @@ def walk(folder: Path, links: Links) -> Iterator[Path]:
             with os.scandir(here) as found:
                 entries = sorted(found, key=lambda entry: entry.name)
         except OSError as error:
-            _log.warning("left out, for it cannot be read: %s (%s)", printable(here), error.strerror)
+            warn(f"left out, for it cannot be read: {here} ({error.strerror})")
             continue
         for entry in entries:
             path = Path(here, entry.name)
@@ -87,8 +87,7 @@ def walk(folder: Path, links: Links) -> Iterator[Path]:
             elif links == "follow":
                 linked.append(path)
             elif goal := outside(path, folder):
-                where = printable(path), printable(goal)
-                _log.warning("left out: %s is a link to the folder %s; links=follow reads it", *where)
+                warn(f"left out: {path} is a link to the folder {goal}; links=follow reads it")
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -102,10 +101,9 @@ def typed_path(name: str, key: str) -> Path:
     """Return a path that was typed, with ~. Raises ConfigError for what can be none; key: where it stands."""
     try:
         found = Path(str(name)).expanduser()
-        os.stat(found)
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
-        return found
+        with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            os.stat(found)
     except (ValueError, RuntimeError, OSError) as error:
-        what = f"{str(name)[:200]!r} is no path: {error}"
-        raise ConfigError(what[:500], key, f"give the path of a file or folder: {key}=...") from error
+        what = f"{str(name)[:200]!r} is no path: {str(error)[:200]}"
+        raise ConfigError(what, key, f"give the path of a file or folder: {key}=...") from error
     return found

@@ -14,6 +14,7 @@ from torch import Tensor
 from diffexp.data import DataSet, Folder, InMemory, metadata
 from diffexp.data.dataset import Images
 from diffexp.data.images import picture
+from diffexp.data.notice import warn
 from diffexp.data.npz import read_npz
 from diffexp.data.regular import Links
 from diffexp.errors import ConfigError, DataError
@@ -68,7 +69,7 @@ class Measure:
         told = {"images": self.images, "images_sha256": images.fingerprint()[:12], "images_there": count}
         cards = {key: card | told for key, card in metrics.cards.items()}
         if equal:
-            say(f"warning: all {len(chosen):,} images are one and the same")
+            warn(f"all {len(chosen):,} images of {self.images} are one and the same")
             for card in cards.values():
                 card["note"] = "; ".join([*filter(None, [card.get("note")]), "all images are equal"])
         picture = self._picture(job, images, chosen, data)
