@@ -102,7 +102,7 @@ class Folder(DataSet):
         assert self._rows is not None
         if gone := sorted(set(self._rows) - set(found)):
             what = f"{metadata.source(self.path)} names it, and it is no image in the folder"
-            raise DataError(what, str(gone[0]), "mend the line, or remove it")
+            raise DataError(what, str(gone[0])[:1000], "mend the line, or remove it")
         if left := len(found) - len(self._rows):
             _log.warning("%d images left out, which %s does not name", left, metadata.source(self.path))
         return list(self._rows)

@@ -43,7 +43,7 @@ def read(folder: Path, links: Links = "refuse") -> Rows | None:
             what = f"{name[:200]} is outside of the folder"
             raise DataError(what, f"{file}:{number}", "name images in it")
         if path in found:
-            raise DataError(f"{name} is named twice", f"{file}:{number}", "keep one of the lines")
+            raise DataError(f"{name[:200]} is named twice", f"{file}:{number}", "keep one of the lines")
         found[path] = _words(row, f"{file}:{number}")
     if not found:
         raise DataError("this file names no image", str(file), "give it a line for each, or remove it")
@@ -104,10 +104,13 @@ def _lines(file: Path, content: str) -> Iterator[str]:
 def column(rows: Rows | None, name: str, files: Sequence[Path], folder: Path, key: str) -> list[str]:
     """What the rows say of each file under a name. Raises DataError; key: where the name was typed."""
     have = sorted({k for row in (rows or {}).values() for k in row})
+    some = ", ".join(k[:50] for k in have[:20])
     if name not in have:
         where = source(folder)
-        what = f"{where.name} has no {name}, but {', '.join(have)}" if where else f"no {FILES[0]} says {name}"
-        raise DataError(what, key, f"type {key}={have[0]}" if have else f"type {key}=none, or add the file")
+        what = f"{where.name} has no {name}, but {some}" if where else f"no {FILES[0]} says {name}"
+        raise DataError(
+            what, key, f"type {key}={have[0][:50]}" if have else f"type {key}=none, or add the file"
+        )
     assert rows is not None
     for file in files:
         if not rows.get(file, {}).get(name):

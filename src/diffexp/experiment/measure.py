@@ -74,7 +74,7 @@ class Measure:
                 card["note"] = "; ".join([*filter(None, [card.get("note")]), "all images are equal"])
         picture = self._picture(job, images, chosen, data)
         more = {"seconds": round(time.perf_counter() - start, 2), "picture": str(picture)}
-        record.results |= values | more | {"all_equal": equal, "cards": cards}
+        record.results |= values | more | {"cards": cards}
         Console().print(values_table([(key, value, cards[key]) for key, value in values.items()]))
         say(f"picture: {near(picture)}   everything: {near(job.folder)}/")
 
