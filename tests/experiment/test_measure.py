@@ -115,6 +115,66 @@ def test_images_that_do_not_fit_are_refused_before_anything_is_written(digits, j
     assert not (tmp_path / "no").exists()
 
 
+def test_samples_of_guided_diffusion_are_measured(digits, job, tmp_path):
+    """np.savez(path, images, labels); channels in either place; labels as typed."""
+    part = Digits().split("test")
+    images, labels = part.images.permute(0, 2, 3, 1).numpy(), part.labels.numpy()
+    want = told(job(*MEASURE, f"task.images={digits}"))
+    np.savez(tmp_path / "a.npz", images, labels)
+    np.savez(tmp_path / "b.npz", images.transpose(0, 3, 1, 2), labels)
+    for name in "ab":
+        found = told(job(*MEASURE, f"task.images={tmp_path / name}.npz", folder=name))
+        assert found["accuracy_svm"] == want["accuracy_svm"]
+        assert "equal" not in found["cards"]["fid_digits64"].get("note", "")
+        assert found["fid_digits64"] == pytest.approx(want["fid_digits64"], rel=1e-6)
+    bare = told(job(*MEASURE, f"task.images={tmp_path / 'a.npz'}", "task.label=none", folder="bare"))
+    assert "accuracy_svm" not in bare
+    np.savez(tmp_path / "c.npz", images, np.eye(10)[labels])
+    with pytest.raises(DataError, match=r"`arr_1` has shape .* as one-hot labels have"):
+        job(*MEASURE, f"task.images={tmp_path / 'c.npz'}", folder="no")
+    np.savez(tmp_path / "d.npz", images, np.full(180, 10))
+    with pytest.raises(DataError, match="labels up to 10, and digits has 10 classes"):
+        job(*MEASURE, f"task.images={tmp_path / 'd.npz'}", folder="no")
+
+
+@pytest.mark.parametrize("kind", ["folder", "npz"])
+def test_images_that_are_all_equal_are_said_to_be(job, tmp_path, capsys, kind):
+    np.savez(tmp_path / "x.npz", np.full((12, 8, 8), 9, np.uint8))
+    (tmp_path / "x").mkdir()
+    for i in range(12):
+        Image.new("L", (8, 8), 9).save(tmp_path / "x" / f"{i}.png")
+    images = tmp_path / ("x" if kind == "folder" else "x.npz")
+    found = told(job(*MEASURE, f"task.images={images}", "task.label=none"))
+    assert f"warning: all 12 images of {images} are one and the same\n" in capsys.readouterr().err
+    assert found["cards"]["fid_digits64"]["note"].endswith("all images are equal")
+
+
+def test_what_a_folder_of_a_stranger_holds_is_refused_with_the_keys_of_the_task(digits, job, tmp_path):
+    image = digits / "3" / "z.png"
+    image.symlink_to(next((digits / "4").iterdir()).rename(tmp_path / "away.png"))
+    with pytest.raises(DataError, match="this is a link out of the folder") as error:
+        job(*MEASURE, f"task.images={digits}", folder="no")
+    assert error.value.where == str(image) and "task.links=follow" in error.value.do
+    assert told(job(*MEASURE, f"task.images={digits}", "task.links=follow"))["accuracy_svm"] > 0.9
+    image.unlink()
+    os.mkfifo(image)
+    with pytest.raises(DataError, match="a pipe, a device or a folder"):
+        job(*MEASURE, f"task.images={digits}", folder="no")
+    image.unlink()
+    image.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n")
+    with pytest.raises(DataError, match="not an image of BMP") as error:  # of that size
+        job(*MEASURE, f"task.images={digits}", folder="no")
+    assert "data.broken" not in error.value.do
+    image.write_bytes(b"P5 40000 40000 255 ")
+    with pytest.raises(DataError, match="this image cannot be used: Image size"):
+        job(*MEASURE, f"task.images={digits}", folder="no")
+    image.unlink()
+    with pytest.raises(DataError, match=r"no metadata\.jsonl says kind") as error:
+        job(*MEASURE, f"task.images={digits}", "task.label=kind", folder="no")
+    assert error.value.where == "task.label" and error.value.do.startswith("type task.label=none")
+    assert not (tmp_path / "no").exists()
+
+
 def test_folders_are_swept_and_measured_again_when_they_change(digits, tmp_path):
     (digits.parent / "zero").mkdir()
     for i in range(12):

@@ -6,6 +6,7 @@ from diffexp.data.dataset import DataSet, Splits, held_out
 from diffexp.data.memory import InMemory
 from diffexp.data.npz import read_npz
 from diffexp.data.public import read_public
+from diffexp.data.regular import typed_path
 from diffexp.errors import DataError
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -21,12 +22,13 @@ class CIFAR10(DataSet):
     may be chosen by it whose test figure is then reported.
 
     root holds cifar10_train.npz and cifar10_test.npz (see Npz), or torchvision's cifar-10-batches-py.
+    download: false reads what is there, and writes nothing.
     """
 
     name = "cifar10"
 
-    def __init__(self, root: str) -> None:
-        self.root = Path(root).expanduser()
+    def __init__(self, root: str, download: bool = True) -> None:
+        self.root, self.download = typed_path(root, "data_root"), download
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -47,11 +49,14 @@ class CIFAR10(DataSet):
         from torchvision.datasets import CIFAR10 as Official
 
         layout = "cifar10_train.npz and cifar10_test.npz, or cifar-10-batches-py/"
-        return read_public(Official, self.root, layout)
+        return read_public(Official, self.root, layout, self.shape, len(CLASSES), self.download)
 
     def _checked(self, file: Path, count: int) -> InMemory:
         part = read_npz(file)
         if part.images.shape != (count, *self.shape) or part.labels is None:
             what = f"this is not CIFAR-10: {tuple(part.images.shape)}, labels: {part.labels is not None}"
             raise DataError(what, str(file), f"it needs {count} images of 32 x 32 x 3, and labels")
+        if int(part.labels.max()) >= len(CLASSES):
+            what = f"this is not CIFAR-10: labels up to {int(part.labels.max())}"
+            raise DataError(what, str(file), "its labels are 0 to 9")
         return part

@@ -15,6 +15,7 @@ from torch import Tensor
 from diffexp.data.batch import Batch
 from diffexp.data.loader import fetch
 from diffexp.data.memory import InMemory
+from diffexp.data.notice import warn
 from diffexp.data.order import in_turn
 from diffexp.data.stream import Stream
 from diffexp.errors import DataError
@@ -37,6 +38,15 @@ def held_out(name: str, count: int, *parts: int) -> list[Tensor]:
     order = keys(0, "split", name, index=torch.arange(count)).argsort(stable=True)
     pieces = order.split([*parts, count - sum(parts)])
     return [piece.sort().values for piece in (pieces[-1], *pieces[:-1])]
+
+
+def all_equal(images: Images) -> bool:
+    """Whether there are several images, and the first thousand of them are one and the same."""
+    if len(images) < 2:
+        return False
+    first, *some = torch.arange(min(len(images), 1000)).split(1)
+    image = images.batch(first).image
+    return all(torch.equal(image, images.batch(other).image) for other in some)
 
 
 class DataSet(ABC):
@@ -76,6 +86,10 @@ class DataSet(ABC):
         for name, part in zip(Splits._fields, self._splits, strict=True):
             if len(part) == 0:
                 raise DataError(f"the {name} split of {self.name} is empty", do="give more images")
+        if equal := [
+            name for name, part in zip(Splits._fields, self._splits, strict=True) if all_equal(part)
+        ]:
+            warn(f"all images of {self.name} ({', '.join(equal)}) are one and the same")
 
     def counts(self, split: SplitName) -> dict[str, int]:
         """The number of images of each class; empty without classes."""

@@ -15,6 +15,7 @@ from diffexp.data.batch import texts_of
 from diffexp.data.dataset import DataSet, Images, Splits, held_out
 from diffexp.data.images import SUFFIXES, Mode, load_image
 from diffexp.data.memory import InMemory
+from diffexp.data.regular import Links, check_link, typed_path, walk
 from diffexp.data.stream import Stream
 from diffexp.errors import ConfigError, DataError
 
@@ -34,6 +35,8 @@ class Folder(DataSet):
     stream: decode each batch anew (true) or everything once into memory (false); auto streams above 2 GiB.
     broken: "error" stops at an image that cannot be decoded, "skip" leaves it out and says so.
     max_pixels: larger pictures count as broken, for a small file may unpack to gigabytes.
+    links: "refuse" stops at a file that is a link out of the folder, and leaves out links to folders;
+    "follow" reads both, as a folder made of links needs it. Links to files inside are always read.
     Raises ConfigError, and DataError when read.
     """
 
@@ -49,6 +52,7 @@ class Folder(DataSet):
         stream: bool | Literal["auto"] = "auto",
         broken: Literal["error", "skip"] = "error",
         max_pixels: int = 80_000_000,
+        links: Links = "refuse",
     ) -> None:
         if size < 1:
             raise ConfigError(f"data.size={size} is no size", "data.size", "type pixels, as in data.size=64")
@@ -56,8 +60,9 @@ class Folder(DataSet):
             raise ConfigError(
                 f"val={val} and test={test} are no shares", "data.val", "type two whose sum is < 1"
             )
-        self.path, self.size, self.mode = Path(path).expanduser(), size, mode
+        self.path, self.size, self.mode = typed_path(path, "data.path"), size, mode
         self.label, self.text = label, text
+        self.links: Links = links
         self.val, self.test, self.stream, self.broken = val, test, stream, broken
         self.name = f"{self.path.resolve().name}-{size}"
         self._load = partial(load_image, size=size, mode=mode, max_pixels=max_pixels)
@@ -72,37 +77,42 @@ class Folder(DataSet):
 
     @cached_property
     def _rows(self) -> metadata.Rows | None:
-        return metadata.read(self.path)
+        return metadata.read(self.path, self.links)
 
     @cached_property
     def files(self) -> list[Path]:
         """All images of the folder, in the order of their names. Raises DataError where there is none."""
         found = [
-            Path(folder, name)
-            for folder, _, names in os.walk(self.path)
-            for name in names
-            if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
+            file
+            for file in (walk(self.path, self.links) if self.path.is_dir() else ())
+            if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
         ]
         if not found:
             what = "there is no image in this folder" if self.path.is_dir() else "there is no such folder"
             kinds = " ".join(sorted(SUFFIXES))
             do = f"type data.path=FOLDER, with images ({kinds}) in it or in one sub-folder for each class"
             raise DataError(what, str(self.path), do)
-        if self._rows is None:
-            return sorted(found)
+        named = self._named(found) if self._rows else found
+        for file in named:
+            check_link(file, self.path, self.links)
+        return sorted(named)
+
+    def _named(self, found: list[Path]) -> list[Path]:
+        """Those of the images that the rows name."""
+        assert self._rows is not None
         if gone := sorted(set(self._rows) - set(found)):
             what = f"{metadata.source(self.path)} names it, and it is no image in the folder"
-            raise DataError(what, str(gone[0]), "mend the line, or remove it")
+            raise DataError(what, str(gone[0])[:1000], "mend the line, or remove it")
         if left := len(found) - len(self._rows):
             _log.warning("%d images left out, which %s does not name", left, metadata.source(self.path))
-        return sorted(self._rows)
+        return list(self._rows)
 
     @cached_property
     def texts(self) -> list[str] | None:
         """The captions of all files, if they have some. Raises DataError for one without."""
         if self.text == "none":
             return None
-        return metadata.captions(self._rows, self.text, self.files, self.path)
+        return metadata.captions(self._rows, self.text, self.files, self.path, self.links)
 
     @cached_property
     def _groups(self) -> list[str]:
@@ -112,6 +122,9 @@ class Folder(DataSet):
         groups = [p[0] if len(p) > 1 else "" for p in parts]
         if self.label == "none" or len(set(groups)) < 2:
             return []
+        if strange := [name for name in groups if any("\ud800" <= letter <= "\udfff" for letter in name)]:
+            what = "the name of this folder, which would be a class, is no UTF-8"
+            raise DataError(what, str(self.path / strange[0]), "rename it, or type data.label=none")
         if "" in groups:
             stray = self.files[groups.index("")]
             raise DataError(

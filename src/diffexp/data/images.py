@@ -9,6 +9,8 @@
 Scaling is bicubic with antialiasing; an image of the right size keeps its pixels.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -17,9 +19,12 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from diffexp.data.regular import opened
 from diffexp.errors import DataError
 
 Mode = Literal["RGB", "L"]
+# No others, whatever a file is called: of PostScript, say, Pillow lets Ghostscript run the program in it.
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
 
@@ -42,20 +47,27 @@ def convert(image: Image.Image, mode: Mode) -> Image.Image:
     return image.convert(mode)
 
 
+@contextmanager
+def picture(path: Path) -> Iterator[Image.Image]:
+    """Open the picture of a file. Raises DataError naming it, also for what goes wrong in the body."""
+    do = "mend or remove it, or type data.broken=skip"
+    try:
+        with opened(path) as file, Image.open(file, formats=FORMATS) as image:
+            yield image
+    except DataError as error:
+        raise DataError(f"this image cannot be used: {error.what}", str(path), do) from error
+    except Exception as error:  # decoders raise OSError, ValueError, SyntaxError, struct.error, ...
+        unknown = isinstance(error, Image.UnidentifiedImageError)
+        reason = f"not an image of {', '.join(FORMATS)}" if unknown else str(error)
+        raise DataError(f"this image cannot be used: {reason}", str(path), do) from error
+
+
 def load_image(path: Path, size: int, mode: Mode, max_pixels: int) -> Tensor:
     """The image of a file: uint8 (C, size, size). Raises DataError naming the file."""
-    try:
-        with Image.open(path) as image:
-            if image.width * image.height > max_pixels:
-                raise ValueError(
-                    f"{image.width} x {image.height} pixels, more than data.max_pixels={max_pixels}"
-                )
-            picture = convert(ImageOps.exif_transpose(image), mode)
-        picture = ImageOps.fit(picture, (size, size), Image.Resampling.BICUBIC)
-    except Exception as error:  # decoders raise OSError, ValueError, SyntaxError, struct.error, ...
-        reason = "not an image" if isinstance(error, Image.UnidentifiedImageError) else str(error)
-        raise DataError(
-            f"this image cannot be used: {reason}", str(path), "mend or remove it, or type data.broken=skip"
-        ) from error
-    pixels = torch.from_numpy(np.array(picture))
+    with picture(path) as image:
+        if image.width * image.height > max_pixels:
+            raise ValueError(f"{image.width} x {image.height} pixels, more than data.max_pixels={max_pixels}")
+        whole = convert(ImageOps.exif_transpose(image), mode)
+        fitted = ImageOps.fit(whole, (size, size), Image.Resampling.BICUBIC)
+    pixels = torch.from_numpy(np.array(fitted))
     return pixels[None] if mode == "L" else pixels.permute(2, 0, 1).contiguous()

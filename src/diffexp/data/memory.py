@@ -39,5 +39,5 @@ class InMemory:
         digest.update(self.images.numpy().reshape(-1).data)
         if self.labels is not None:
             digest.update(self.labels.numpy().data)
-        digest.update("".join(f"\n{text}" for text in self.texts or ()).encode())
+        digest.update("".join(f"\n{text}" for text in self.texts or ()).encode(errors="surrogatepass"))
         return digest.hexdigest()

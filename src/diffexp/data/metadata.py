@@ -5,73 +5,112 @@
 import csv
 import io
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from diffexp.data.regular import Links, check_link, text
 from diffexp.errors import DataError
 
 FILES = ("metadata.jsonl", "metadata.csv")
 CAPTION = "text"  # the name that Hugging Face gives it
+FILE_BYTES = 1 << 30
+LINE_LETTERS = CAPTION_BYTES = 1 << 20
 Rows = dict[Path, dict[str, str]]
 """The row of each image, by its path."""
 
 
 def source(folder: Path) -> Path | None:
     """The file of the rows, if there is one."""
-    return next((folder / name for name in FILES if (folder / name).is_file()), None)
+    return next((folder / name for name in FILES if os.path.lexists(folder / name)), None)
 
 
-def read(folder: Path) -> Rows | None:
+def read(folder: Path, links: Links = "refuse") -> Rows | None:
     """The rows in their order; None where nothing is told. Raises DataError naming the line."""
     file = source(folder)
     if file is None:
         return None
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeError) as error:
-        raise DataError(f"this file cannot be read: {error}", str(file), "save it as UTF-8") from error
+    check_link(file, folder, links)
+    content = text(file, FILE_BYTES)
     found: Rows = {}
-    for number, row in _jsonl(file, text) if file.suffix == ".jsonl" else _csv(text):
-        if not isinstance(name := row.pop("file_name", None), str) or not name:
+    for number, row in (_jsonl if file.suffix == ".jsonl" else _csv)(file, content):
+        name = row.pop("file_name", None)
+        if not isinstance(name, str) or not name:
             raise DataError("this line has no file_name", f"{file}:{number}", "name the image of each line")
-        if (path := folder / name) in found:
-            raise DataError(f"{name} is named twice", f"{file}:{number}", "keep one of the lines")
-        if not path.resolve().is_relative_to(folder.resolve()):
-            raise DataError(f"{name} is outside of the folder", f"{file}:{number}", "name images in it")
-        found[path] = {str(k): str(v) for k, v in row.items() if v is not None}
+        path = _named(name, folder)
+        if path is None:
+            what = f"{name[:200]} is outside of the folder"
+            raise DataError(what, f"{file}:{number}", "name images in it")
+        if path in found:
+            raise DataError(f"{name[:200]} is named twice", f"{file}:{number}", "keep one of the lines")
+        found[path] = _words(row, f"{file}:{number}")
     if not found:
         raise DataError("this file names no image", str(file), "give it a line for each, or remove it")
     return found
 
 
-def _jsonl(file: Path, text: str) -> list[tuple[int, dict[str, Any]]]:
-    rows = []
-    for number, line in enumerate(text.split("\n"), 1):  # splitlines would break captions at U+2028
+def _named(name: str, folder: Path) -> Path | None:
+    """The path of an image, None outside of the folder. Told by the name alone: no file is looked at."""
+    root = os.path.normpath(folder)
+    path = Path(os.path.normpath(folder / name.replace("\0", "\ufffd")))  # Python 3.11.3 would cut it at \0
+    if not path.is_relative_to(root) or ".." in path.relative_to(root).parts:
+        return None
+    return folder / path.relative_to(root)
+
+
+def _words(row: dict[str, Any], where: str) -> dict[str, str]:
+    """The values as text. Raises DataError for what is none."""
+    try:
+        words = {k: str(v) for k, v in row.items() if v is not None}
+        "".join([*words, *words.values()]).encode()
+    except (ValueError, RecursionError) as error:  # numbers of 5,000 digits, half a pair of surrogates
+        raise DataError(f"this line holds what is no text: {error}", where, "mend it") from error
+    return words
+
+
+def _jsonl(file: Path, content: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in enumerate(_lines(file, content), 1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"this line is no JSON: {error}", f"{file}:{number}", "mend it") from error
         if not isinstance(row, dict):
             raise DataError("this line is no JSON object", f"{file}:{number}", 'as in {"file_name": ...}')
-        rows.append((number, row))
-    return rows
+        yield number, row
 
 
-def _csv(text: str) -> list[tuple[int, dict[str, Any]]]:
-    rows = csv.DictReader(io.StringIO(text, newline=""))
-    return [(rows.line_num, {k: v for k, v in row.items() if k is not None}) for row in rows]
+def _csv(file: Path, content: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    rows = csv.DictReader(_lines(file, content))
+    try:
+        for row in rows:
+            yield rows.line_num, {k: v for k, v in row.items() if k is not None}
+    except csv.Error as error:
+        where = f"{file}:{rows.line_num}"
+        raise DataError(f"this line is no CSV: {error}", where, "close its quotes") from error
+
+
+def _lines(file: Path, content: str) -> Iterator[str]:
+    """Lines end at a line feed alone: splitlines would break captions at U+0085 and U+2028."""
+    for number, line in enumerate(io.StringIO(content, newline="\n"), 1):
+        if len(line) > LINE_LETTERS:
+            what = f"this line has more than {LINE_LETTERS:,} letters"
+            raise DataError(what, f"{file}:{number}", "make it shorter")
+        yield line
 
 
 def column(rows: Rows | None, name: str, files: Sequence[Path], folder: Path, key: str) -> list[str]:
     """What the rows say of each file under a name. Raises DataError; key: where the name was typed."""
     have = sorted({k for row in (rows or {}).values() for k in row})
+    some = ", ".join(k[:50] for k in have[:20])
     if name not in have:
         where = source(folder)
-        what = f"{where.name} has no {name}, but {', '.join(have)}" if where else f"no {FILES[0]} says {name}"
-        raise DataError(what, key, f"type {key}={have[0]}" if have else f"type {key}=none, or add the file")
+        what = f"{where.name} has no {name}, but {some}" if where else f"no {FILES[0]} says {name}"
+        raise DataError(
+            what, key, f"type {key}={have[0][:50]}" if have else f"type {key}=none, or add the file"
+        )
     assert rows is not None
     for file in files:
         if not rows.get(file, {}).get(name):
@@ -79,7 +118,9 @@ def column(rows: Rows | None, name: str, files: Sequence[Path], folder: Path, ke
     return [rows[file][name] for file in files]
 
 
-def captions(rows: Rows | None, name: str, files: Sequence[Path], folder: Path) -> list[str] | None:
+def captions(
+    rows: Rows | None, name: str, files: Sequence[Path], folder: Path, links: Links
+) -> list[str] | None:
     """The caption of each file: of the column `name`, or of the .txt beside it; None where there are none.
 
     Raises DataError for an image without, where others have one, or a column of another name is not there.
@@ -94,7 +135,6 @@ def captions(rows: Rows | None, name: str, files: Sequence[Path], folder: Path) 
         file = files[there.index(False)]
         what = f"this image has no caption, and {sum(there):,} others have one in a .txt"
         raise DataError(what, str(file), "write one, or type data.text=none")
-    try:
-        return [path.read_text(encoding="utf-8-sig").strip() for path in beside]
-    except (OSError, UnicodeError) as error:
-        raise DataError(f"a caption cannot be read: {error}", str(folder), "save it as UTF-8") from error
+    for path in beside:
+        check_link(path, folder, links)
+    return [text(path, CAPTION_BYTES).strip(" \t\n") for path in beside]

@@ -1,63 +1,98 @@
-"""Images in numpy's .npz files: arrays `images`, uint8 (N, H, W, C) or (N, H, W), and optionally `labels`."""
+"""Images in numpy's .npz files: arrays `images`, uint8 (N, H, W, C) or (N, H, W), and optionally `labels`.
+
+Or `arr_0` and `arr_1`, as guided-diffusion, DiT and their evaluation suite write samples.
+"""
 
 import zipfile
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
 
 from diffexp.data.dataset import DataSet, Splits, held_out
 from diffexp.data.memory import InMemory
+from diffexp.data.notice import warn
+from diffexp.data.regular import typed_path
 from diffexp.errors import DataError
 
-LAYOUT = "give a .npz with `images`, uint8 (N, H, W, C) or (N, H, W), and optionally `labels`, integers (N,)"
+NAMES = (("images", "labels"), ("arr_0", "arr_1"))  # the second as numpy names them, and guided-diffusion
+LAYOUT = (
+    "give a .npz with `images`, uint8 (N, H, W, C) or (N, H, W), and optionally `labels`, integers (N,); "
+    "or with these as `arr_0` and `arr_1`"
+)
+CLASSES = 1000  # that a data set may have without names for them, or an image for each
+Array = np.ndarray[Any, Any]
 
 
 def read_npz(path: Path) -> InMemory:
-    """One file as a split. Never unpickles. Raises DataError naming the file and the expected layout."""
+    """One file as a split. Never unpickles. Raises DataError naming the file and the expected layout.
+
+    Images are (N, H, W, C) where the last axis is 1 or 3; where only the second one is, (N, C, H, W).
+    """
     if not path.is_file():
         raise DataError("there is no such file", str(path), LAYOUT)
-    if not zipfile.is_zipfile(path):
-        raise DataError("this is not a .npz file, or it is cut short", str(path), LAYOUT)
-    if fault := _bomb(path):
-        raise DataError(fault, str(path), LAYOUT)
     try:
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            images = file["images"]
-            labels = file["labels"] if "labels" in file.files else None
+        with path.open("rb") as file:
+            fault, names, images, labels = _arrays(file, path.stat().st_size)
+        fault = fault or _fault(names, images, labels)
     except Exception as error:  # BadZipFile, ValueError for pickled objects, KeyError, MemoryError, ...
         raise DataError(f"this file cannot be read: {error}", str(path), LAYOUT) from error
-    if fault := _fault(images, labels):
+    if fault:
         raise DataError(fault, str(path), LAYOUT)
     pixels = torch.from_numpy(images)
-    pixels = pixels[:, None] if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2)
+    if pixels.ndim == 3:
+        pixels = pixels[:, None]
+    elif pixels.shape[3] in (1, 3):
+        pixels = pixels.permute(0, 3, 1, 2)
+    else:
+        warn(f"{path}: {tuple(pixels.shape)} is read as (N, C, H, W)")
     return InMemory(pixels, None if labels is None else torch.from_numpy(labels.astype(np.int64)))
 
 
-def _bomb(path: Path) -> str:
-    """Whether a small file unpacks to gigabytes."""
-    with zipfile.ZipFile(path) as file:
-        unpacked = sum(part.file_size for part in file.infolist())
-    packed = path.stat().st_size
-    if unpacked > 1 << 30 and unpacked > 300 * packed:
-        return f"this file of {packed:,} bytes unpacks to {unpacked:,}"
-    return ""
+def _arrays(file: IO[bytes], size: int) -> tuple[str, tuple[str, str], Any, Any]:
+    """What is wrong, the names of the arrays, images, and labels or None."""
+    names = NAMES[0]
+    if not zipfile.is_zipfile(file):
+        return "this is not a .npz file, or it is cut short", names, None, None
+    with zipfile.ZipFile(file) as archive:
+        unpacked = sum(part.file_size for part in archive.infolist())
+    if unpacked > 1 << 30 and unpacked > 300 * size:
+        return f"this file of {size:,} bytes unpacks to {unpacked:,}", names, None, None
+    file.seek(0)
+    with np.load(file, allow_pickle=False) as archive:
+        names = next((pair for pair in NAMES if pair[0] in archive.files), None)
+        if names is None:
+            found = ", ".join(name[:100] for name in archive.files[:10])
+            return f"there are no `images` in it, but {found or 'nothing'}", NAMES[0], None, None
+        labels = archive[names[1]] if names[1] in archive.files else None
+        return "", names, archive[names[0]], labels
 
 
-def _fault(images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any] | None) -> str:
+def _fault(names: tuple[str, str], images: Array | None, labels: Array | None) -> str:
+    if not isinstance(images, np.ndarray):
+        return f"`{names[0]}` is no array"
     if images.dtype != np.uint8:
-        return f"`images` is {images.dtype}, not uint8"
+        return f"`{names[0]}` is {images.dtype}, not uint8"
     if images.ndim not in (3, 4) or 0 in images.shape:
-        return f"`images` has shape {images.shape}"
-    if images.ndim == 4 and images.shape[3] not in (1, 3):
-        return f"`images` has shape {images.shape}, whose last axis is not 1 or 3 channels"
-    if labels is None:
-        return ""
-    if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
-        return f"`labels` is {labels.dtype} {labels.shape}, not integers ({len(images)},)"
-    return "`labels` has negative numbers" if labels.min() < 0 else ""
+        return f"`{names[0]}` has shape {images.shape}"
+    if images.ndim == 4 and not {1, 3}.intersection((images.shape[1], images.shape[3])):
+        return f"`{names[0]}` has shape {images.shape}, whose last axis is not 1 or 3 channels"
+    return "" if labels is None else _label_fault(names[1], labels, len(images))
+
+
+def _label_fault(name: str, labels: Array, count: int) -> str:
+    if not isinstance(labels, np.ndarray):
+        return f"`{name}` is no array"
+    if labels.ndim == 2 and len(labels) == count and labels.shape[1] > 1:
+        return f"`{name}` has shape {labels.shape}, as one-hot labels have; its argmax(1) are integers"
+    if labels.shape != (count,) or labels.dtype.kind not in "iu":
+        return f"`{name}` is {labels.dtype} {labels.shape}, not integers ({count},)"
+    if labels.min() < 0:
+        return f"`{name}` has negative numbers"
+    most = int(labels.max())
+    return f"`{name}` has {most}, which is no class" if most > np.iinfo(np.int64).max else ""
 
 
 class Npz(DataSet):
@@ -66,14 +101,15 @@ class Npz(DataSet):
     path: the training images; test_path: the test images, if they have a file of their own.
     Splits, by a fixed permutation: with test_path all of `path` is train, all of `test_path` is test, and a
     fifth of that val; without it `path` is 90 % train, 5 % val, 5 % test.
-    classes: the names of the labels 0, 1, ...; by default their numbers. Raises DataError when read.
+    classes: the names of the labels 0, 1, ...; by default their numbers, of which there may be a thousand, or
+    as many as images. Raises DataError when read.
     """
 
     def __init__(
         self, path: str, test_path: str | None = None, classes: tuple[str, ...] | None = None
     ) -> None:
-        self.path = Path(path).expanduser()
-        self.test_path = None if test_path is None else Path(test_path).expanduser()
+        self.path = typed_path(path, "data.path")
+        self.test_path = None if test_path is None else typed_path(test_path, "data.test_path")
         self.name = self.path.stem
         self._names = None if classes is None else tuple(classes)
 
@@ -84,14 +120,20 @@ class Npz(DataSet):
 
     @property
     def classes(self) -> tuple[str, ...] | None:
-        labels = [part.labels for part in self._files if part.labels is not None]
-        if not labels:
-            return None
-        count = 1 + max(int(part.max()) for part in labels)
+        count = self._labels(self._files)
+        return (self._names or tuple(str(c) for c in range(count))) if count else None
+
+    def _labels(self, files: list[InMemory]) -> int:
+        """The largest label and one; 0 without labels. Raises DataError where there are too many classes."""
+        count = 1 + max((int(part.labels.max()) for part in files if part.labels is not None), default=-1)
         if self._names is not None and len(self._names) < count:
             do = f"give {count} names, or data.classes=null"
             raise DataError(f"labels up to {count - 1}, but {len(self._names)} names", "data.classes", do)
-        return self._names or tuple(str(c) for c in range(count))
+        images = sum(map(len, files))
+        if self._names is None and count > max(images, CLASSES):
+            what = f"labels up to {count - 1:,}, and {images:,} images: that many classes there cannot be"
+            raise DataError(what, str(self.path), "number them 0, 1, ..., or name them all by data.classes")
+        return count
 
     @cached_property
     def _files(self) -> list[InMemory]:
@@ -100,6 +142,7 @@ class Npz(DataSet):
             raise DataError("training and test images differ in size", str(self.test_path))
         if len(files) == 2 and (files[0].labels is None) != (files[1].labels is None):
             raise DataError("only one of the two files has labels", str(self.test_path), LAYOUT)
+        self._labels(files)
         return files
 
     def read(self) -> Splits:

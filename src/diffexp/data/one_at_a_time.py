@@ -1,7 +1,7 @@
 """Processes that want the same file made: one makes it, the others wait."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from diffexp.errors import DiffexpError
@@ -19,5 +19,10 @@ def one_at_a_time(lock: Path) -> Iterator[None]:
             pass
         else:
             # before it is given free: those who wait have it open, and will find what was made
-            held.callback(lock.unlink, missing_ok=True)
+            held.callback(_remove, lock)
         yield
+
+
+def _remove(lock: Path) -> None:
+    with suppress(OSError):  # left in a folder that cannot be written to any more, it hinders nobody
+        lock.unlink()

@@ -62,9 +62,13 @@ class Stream:
         """sha256 of the files' paths, sizes and times, their labels, captions and the transform."""
         digest = hashlib.sha256(self.transform.encode())
         for file in self.files:
-            stat = file.stat()
-            digest.update(f"\n{file}\0{stat.st_size}\0{stat.st_mtime_ns}".encode())
+            try:
+                stat = file.stat()
+                told = f"{stat.st_size}\0{stat.st_mtime_ns}"
+            except OSError:  # whoever asks for the image is told
+                told = "gone"
+            digest.update(f"\n{file}\0{told}".encode(errors="surrogateescape"))
         if self.labels is not None:
             digest.update(self.labels.numpy().data)
-        digest.update("".join(f"\n{text}" for text in self.texts or ()).encode())
+        digest.update("".join(f"\n{text}" for text in self.texts or ()).encode(errors="surrogatepass"))
         return digest.hexdigest()

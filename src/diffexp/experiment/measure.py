@@ -1,17 +1,22 @@
 """task=measure: the metrics of images that lie in a folder or a .npz, whoever has made them."""
 
+import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from PIL import Image
 from rich.console import Console
+from torch import Tensor
 
 from diffexp.data import DataSet, Folder, InMemory, metadata
 from diffexp.data.dataset import Images
+from diffexp.data.images import picture
+from diffexp.data.notice import warn
 from diffexp.data.npz import read_npz
+from diffexp.data.regular import Links
 from diffexp.errors import ConfigError, DataError
 from diffexp.experiment.build import build
 from diffexp.experiment.job import Job
@@ -27,49 +32,58 @@ LABEL = "label"  # the column that task=sample writes
 
 @dataclass(frozen=True)
 class Measure:
-    """images: a folder (as data=folder has it) or a .npz, of the size, and with the classes, of `data`.
+    """images: a folder (as data=folder has it) or a .npz (as data=npz has it), of the size, and with the
+    classes, of `data`.
 
     All are measured; metrics.n=1000, typed, takes 1000 at random, the same each time. label, text: the
     columns of metadata.jsonl that say what each image was to show, its class (without the column sub-folders
-    do) and its caption. resize: images of another size, to that of the data.
+    do) and its caption; label=none for no classes. resize: images of another size, to that of the data.
+    links: as those of data=folder.
     """
 
     images: str
     label: str | None = None
     text: str = metadata.CAPTION
     resize: bool = False
+    links: Links = "refuse"
 
     def check(self, job: Job) -> None:
         device_of(job)
         data = job.build("data")
         data.check()
-        _, count = self._images(data)
+        with _keys_of_the_task():
+            _, count = self._images(data)
         self._metrics(job, count).check(data)
 
     def run(self, job: Job, record: Record) -> None:
         data: DataSet = job.build("data")
-        images, count = self._images(data)
-        metrics, size = self._metrics(job, count), job.config["evaluator"]["batch_size"]
+        with _keys_of_the_task():
+            images, count = self._images(data)
+        metrics = self._metrics(job, count)
         metrics.prepare(data, device_of(job))
         start = time.perf_counter()
         chosen = torch.randperm(count, generator=generator(0, "measure"))[: metrics.n].sort().values
-        with counting("measuring") as progress:
-            for index in chosen.split(size):
-                batch = images.batch(index)
-                metrics.update(batch.image, batch.label, batch.text)
-                progress(int((chosen <= index[-1]).sum()), len(chosen))
+        with _keys_of_the_task():
+            equal = _update(metrics, images, chosen, job.config["evaluator"]["batch_size"])
         values = metrics.compute()
         told = {"images": self.images, "images_sha256": images.fingerprint()[:12], "images_there": count}
         cards = {key: card | told for key, card in metrics.cards.items()}
-        pictures = min(job.config["evaluator"]["pictures"], len(chosen))
-        shown = images.batch(chosen[torch.linspace(0, len(chosen) - 1, pictures).long()])
-        title = f"{len(shown.image)} of {len(chosen):,} images of {near(Path(self.images))}"
-        drawn = Evaluation({}, {}, shown.image, shown.label, 0, 0.0)
-        picture = drawn.draw(data.classes, title, job.folder / "samples" / "grid.png")
+        if equal:
+            warn(f"all {len(chosen):,} images of {self.images} are one and the same")
+            for card in cards.values():
+                card["note"] = "; ".join([*filter(None, [card.get("note")]), "all images are equal"])
+        picture = self._picture(job, images, chosen, data)
         more = {"seconds": round(time.perf_counter() - start, 2), "picture": str(picture)}
         record.results |= values | more | {"cards": cards}
         Console().print(values_table([(key, value, cards[key]) for key, value in values.items()]))
         say(f"picture: {near(picture)}   everything: {near(job.folder)}/")
+
+    def _picture(self, job: Job, images: Images, chosen: Tensor, data: DataSet) -> Path:
+        count = min(job.config["evaluator"]["pictures"], len(chosen))
+        shown = images.batch(chosen[torch.linspace(0, len(chosen) - 1, count).long()])
+        title = f"{len(shown.image)} of {len(chosen):,} images of {near(Path(self.images))}"
+        drawn = Evaluation({}, {}, shown.image, shown.label, 0, 0.0)
+        return drawn.draw(data.classes, title, job.folder / "samples" / "grid.png")
 
     def _metrics(self, job: Job, count: int) -> MetricSet:
         node = dict(job.config["metrics"])
@@ -86,6 +100,8 @@ class Measure:
         if not path.is_dir() and path.suffix != ".npz":
             raise DataError("there is no such folder", str(path), "type task.images=FOLDER, or a .npz")
         found = read_npz(path) if path.suffix == ".npz" else self._folder(path, data)
+        if data.classes is None or self.label == "none":
+            found.labels = None
         names = data.classes or ()
         if isinstance(found, InMemory) and tuple(found.images.shape[1:]) != data.shape:
             what = f"the images are {tuple(found.images.shape[1:])}, those of {data.name} {data.shape}"
@@ -99,11 +115,11 @@ class Measure:
         channels, height, width = data.shape
         if height != width:
             raise ConfigError(f"{data.name} is not square", "task.images", "give a .npz")
-        rows = metadata.read(path) or {}
+        rows = metadata.read(path, self.links) or {}
         there = any(LABEL in row for row in rows.values())
         label = self.label or (LABEL if there else "folder")
         mode = "L" if channels == 1 else "RGB"
-        made = Folder(str(path), height, mode, label, self.text, stream=True)
+        made = Folder(str(path), height, mode, label, self.text, stream=True, links=self.links)
         if not self.resize:
             _same_size(made.files, height, data.name)
         images = made.everything()
@@ -120,14 +136,34 @@ class Measure:
         return images
 
 
+@contextmanager
+def _keys_of_the_task() -> Iterator[None]:
+    """A DataError of the folder of images tells the keys as this task has them."""
+    try:
+        yield
+    except DataError as error:
+        where = re.sub(r"^data\.(label|text)$", r"task.\1", error.where)
+        do = re.sub(r"\bdata\.(label|text|links)=", r"task.\1=", error.do)
+        raise DataError(error.what, where, do.replace(", or type data.broken=skip", "")) from error
+
+
+def _update(metrics: MetricSet, images: Images, chosen: Tensor, size: int) -> bool:
+    """Take the chosen images into the metrics, `size` at a time; return whether all are equal."""
+    equal, first = True, images.batch(chosen[:1]).image
+    with counting("measuring") as progress:
+        for index in chosen.split(size):
+            batch = images.batch(index)
+            equal = equal and bool((batch.image == first).all())
+            metrics.update(batch.image, batch.label, batch.text)
+            progress(int((chosen <= index[-1]).sum()), len(chosen))
+    return equal
+
+
 def _same_size(files: Sequence[Path], size: int, name: str) -> None:
     """Raises DataError at the first image that is not size x size: scaled, it would measure otherwise."""
     for file in files:
-        try:
-            with Image.open(file) as image:
-                found = image.size
-        except OSError as error:
-            raise DataError(f"this image cannot be read: {error}", str(file), "mend or remove it") from error
+        with picture(file) as image:
+            found = image.size
         if found != (size, size):
             what = f"this image is {found[0]}x{found[1]}, those of {name} are {size}x{size}"
             raise DataError(what, str(file), "name their data set: data=..., or type task.resize=true")

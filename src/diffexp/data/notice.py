@@ -1,0 +1,20 @@
+"""What a person is to know of the data, although it is no error: a line on the screen and in the log."""
+
+import logging
+import os
+import sys
+
+from diffexp.errors import printable
+
+_log = logging.getLogger(__name__)
+_said: set[str] = set()
+
+
+def warn(text: str) -> None:
+    """Say a line on stderr, once in a process and on the first rank alone; stdout is for results."""
+    text = printable(text)
+    _log.warning("%s", text)
+    first = all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK"))
+    if first and text not in _said:
+        print(f"warning: {text}", file=sys.stderr, flush=True)
+    _said.add(text)
