@@ -22,8 +22,8 @@ from diffexp.training.checkpoint import read_checkpoint
 VALUES = [
     None, True, False, 0, 1, -1, 2, 3.5, -0.0, 10**6, 10**12, 10**40, -(10**12), math.nan, math.inf, 1e308,
     "", "x", "0", "null", "x" * 300, "\x00", "\ud800", "\u2028", "../..", "/etc/hostname", "~",
-    "${seed}", "???", [], [1], [[]], ["a", 1], [0.5, 0.5], {}, {"a": 1}, {"_target_": "os.system"}, {"_target_": 3},
-    {1: 2}, {"": ""}, {"_target_": "diffexp.samplers.DDIM"}, (1, 2), b"bytes", {1, 2}, 1j,
+    "${seed}", "???", [], [1], [[]], ["a", 1], [0.5, 0.5], {}, {"a": 1}, {"_target_": "os.system"},
+    {"_target_": 3}, {1: 2}, {"": ""}, {"_target_": "diffexp.samplers.DDIM"}, (1, 2), b"bytes", {1, 2}, 1j,
 ]  # fmt: skip
 
 
