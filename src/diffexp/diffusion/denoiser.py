@@ -106,25 +106,6 @@ class Denoiser(nn.Module):
         return Prediction(torch.mul(x, float(c.c_skip)).add(out, alpha=float(c.c_out)), x, level, frac)
 
 
-def build_network(
-    shape: tuple[int, int, int],
-    classes: int | None,
-    network: Callable[..., nn.Module],
-    variance: Variance,
-    conditioning: Conditioning,
-) -> nn.Module:
-    """The network of images of that shape, (C, H, W), with the number of classes of the data.
-
-    network: called with image_size, in_channels, out_channels, num_classes. Raises ConfigError.
-    """
-    return network(
-        image_size=shape[1],
-        in_channels=shape[0],
-        out_channels=shape[0] * variance.outputs,
-        num_classes=conditioning.classes(classes),
-    )
-
-
 def build_denoiser(
     shape: tuple[int, int, int],
     classes: int | None,
@@ -135,8 +116,16 @@ def build_denoiser(
     conditioning: Conditioning,
     precision: Precision = "fp32",
 ) -> Denoiser:
-    """The denoiser of such a network. Raises ConfigError."""
-    built = build_network(shape, classes, network, variance, conditioning)
+    """The denoiser of images of that shape, (C, H, W), with the number of classes of the data.
+
+    network: called with image_size, in_channels, out_channels, num_classes. Raises ConfigError.
+    """
+    built = network(
+        image_size=shape[1],
+        in_channels=shape[0],
+        out_channels=shape[0] * variance.outputs,
+        num_classes=conditioning.classes(classes),
+    )
     return Denoiser(built, schedule, prediction, variance, _AUTOCAST[precision])
 
 

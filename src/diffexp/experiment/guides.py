@@ -1,7 +1,6 @@
 """The second network of a guidance: a worse model for autoguidance, a classifier for classifier guidance."""
 
 from collections.abc import Mapping
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +10,7 @@ from diffexp.errors import ConfigError, DataError
 from diffexp.experiment.build import OURS
 from diffexp.experiment.check import check
 from diffexp.experiment.stored import find
-from diffexp.experiment.weights import check_size, holding_together
+from diffexp.experiment.weights import holding_together, load_weights, no_larger_than
 from diffexp.networks.noisy_classifier import NoisyClassifier
 from diffexp.samplers import Model
 from diffexp.training.archive import plain
@@ -46,13 +45,11 @@ def classifier_of(guidance: ClassifierGuidance, model: Model) -> nn.Module:
     if not isinstance(weights, Mapping) or not all(isinstance(w, Tensor) for w in weights.values()):
         raise DataError("its weights are no tensors", str(path), "train one: task=classifier")
     check({"network": {"_target_": CLASSIFIER, **options}}, OURS, construct=False)
-    make = partial(NoisyClassifier, **options)
-    check_size(make, weights, path)
     fits = (options["in_channels"], options["image_size"], options["image_size"])
     if fits != tuple(model.shape):
         what = f"the classifier is of images of {fits}, the model makes {tuple(model.shape)}"
         raise ConfigError(what, "guidance.ckpt", "train one with task.ckpt of this model's run")
-    with holding_together(path):
-        network = make()
-        network.load_state_dict(weights)
+    with holding_together(path), no_larger_than(weights, path):
+        network = NoisyClassifier(**options)
+    load_weights(network, weights, path)
     return network.eval().requires_grad_(False)

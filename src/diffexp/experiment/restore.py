@@ -5,16 +5,17 @@ values of them that it does not set, are the training run's own.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from diffexp.diffusion import Autoguidance, ClassifierGuidance, ClosedForm, Denoiser
-from diffexp.diffusion.denoiser import Precision, build_denoiser, build_network
+from diffexp.diffusion import Autoguidance, ClassifierGuidance, ClosedForm
+from diffexp.diffusion.denoiser import Precision, build_denoiser
 from diffexp.errors import ConfigError, DataError
 from diffexp.experiment.build import OURS, build
 from diffexp.experiment.catalogue import check_kinds, judge
@@ -24,7 +25,7 @@ from diffexp.experiment.guides import classifier_of, guide_of
 from diffexp.experiment.job import Job
 from diffexp.experiment.names import nearest
 from diffexp.experiment.stored import MODEL, Description, describe, find, read, written
-from diffexp.experiment.weights import check_size, holding_together, weights_of
+from diffexp.experiment.weights import holding_together, load_weights, no_larger_than, weights_of
 from diffexp.samplers import Model
 from diffexp.training.checkpoint import digest
 from diffexp.training.ema import EMA
@@ -142,16 +143,14 @@ def _built(
     count = None if told.classes is None else len(told.classes)
     if issubclass(getattr(parts["network"], "func", object), ClosedForm):
         raise DataError("its network has no weights", str(path), "use a checkpoint of task=train")
-    if str(nodes["network"]["_target_"]).startswith("diffexp."):  # of a plug-in it may not be possible
-        make = partial(build_network, told.shape, count, parts["network"], parts["variance"], conditioning)
-        check_size(make, weights, path)
     precision = cast(Precision, precision or told.config.get("precision", "fp32"))
-    denoiser = build_denoiser(told.shape, count, precision=precision, **parts)
-    _load(denoiser, weights, path)
+    ours = str(nodes["network"]["_target_"]).startswith("diffexp.")  # another may build more than it keeps
+    with no_larger_than(weights, path) if ours else nullcontext():
+        denoiser = build_denoiser(told.shape, count, precision=precision, **parts)
+    load_weights(denoiser.network, weights, path)
+    denoiser.eval().requires_grad_(False)
     classes, name = conditioning.classes(count), EMA(told.decays).name(average)
-    model = Model(
-        denoiser.eval().requires_grad_(False), conditioning, codec, told.shape, classes, weights=name
-    )
+    model = Model(denoiser, conditioning, codec, told.shape, classes, weights=name)
     return Restored(model, told.classes, told.config, told.step, path)
 
 
@@ -169,14 +168,6 @@ def judged(
 def load(path: str | Path, ema: bool = True) -> Model:
     """The model of a checkpoint or run folder, for diffexp.sample. Raises DataError."""
     return restore(path, 0 if ema else None).model
-
-
-def _load(denoiser: Denoiser, weights: Mapping[str, Tensor], path: Path) -> None:
-    try:
-        denoiser.network.load_state_dict(weights)
-    except RuntimeError as error:
-        what = f"the weights do not fit the network: {' '.join(str(error).split())[:200]}"
-        raise DataError(what, str(path), "use the version of diffexp that wrote it") from error
 
 
 def sampling_config(job: Job, trained: Mapping[str, Any], path: Path) -> dict[str, Any]:

@@ -1,11 +1,10 @@
 """The weights of a checkpoint, and whether the network that it describes is of their size."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
@@ -29,31 +28,30 @@ def weights_of(state: Mapping[str, Any], average: int | None, path: Path) -> dic
     return found
 
 
-def check_size(build: Callable[[], nn.Module], weights: Mapping[str, Tensor], path: Path) -> None:
-    """Raise DataError unless the network has just these weights, in these shapes. It is built without memory,
-    and no further than the weights reach: a small file may describe a network of any size.
-    """
-    with holding_together(path), _at_most(len(weights), path), torch.device("meta"):
-        wanted = build().state_dict()
-    missing, left = sorted(set(wanted) - set(weights)), sorted(set(weights) - set(wanted))
-    other = [name for name in wanted if name in weights and wanted[name].shape != weights[name].shape]
-    parts = [f"no {missing[0]} in it"] if missing else []
-    parts += [f"{left[0]} is not in the network"] if left else []
-    parts += [f"{n} has {tuple(weights[n].shape)}, not {tuple(wanted[n].shape)}" for n in other[:1]]
-    if parts:
-        raise DataError(f"the weights do not fit the network: {', '.join(parts)}", str(path), DO)
+def load_weights(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Put the weights into the network. Raises DataError where they are not just those that it has."""
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        what = f"the weights do not fit the network: {' '.join(str(error).split())[:200]}"
+        raise DataError(what, str(path), DO) from error
 
 
 @contextmanager
-def _at_most(count: int, path: Path) -> Iterator[None]:
-    """Raises DataError as soon as modules with more than `count` parameters are made."""
-    made = 0
+def no_larger_than(weights: Mapping[str, Tensor], path: Path) -> Iterator[None]:
+    """Raise DataError as soon as modules are made with more parameters, or more numbers in them, than the
+    weights have: a small file may describe a network of any size.
+
+    A parameter is registered before it is filled, so what is refused has taken no memory yet.
+    """
+    count, numbers = len(weights), sum(value.numel() for value in weights.values())
 
     def heard(module: nn.Module, name: str, parameter: Any) -> None:
-        nonlocal made
-        made += parameter is not None
-        if made > count:
-            what = f"the weights do not fit the network: it has more than the {count} in the file"
+        nonlocal count, numbers
+        if parameter is not None:
+            count, numbers = count - 1, numbers - parameter.numel()
+        if count < 0 or numbers < 0:
+            what = "the weights do not fit the network: it is larger than what the file holds"
             raise DataError(what, str(path), DO)
 
     hook = register_module_parameter_registration_hook(heard)
