@@ -33,7 +33,7 @@ def judge_archive(path: Path, whole: bool) -> None:
     try:
         with zipfile.ZipFile(path) as file:
             fault = _fault(file, path.stat().st_size) or ("" if whole else _damage(file))
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
+    except Exception as error:  # the ways in which an archive can be damaged have no common type
         raise DataError(f"not a readable checkpoint: {error}", str(path), DO) from error
     if fault:
         raise DataError(f"not a readable checkpoint: {fault}", str(path), DO)
