@@ -86,9 +86,8 @@ def _kept(name: str, what: str, make: Callable[[], Any]) -> Any:
     except FileNotFoundError:
         pass
     except (OSError, DataError) as error:
-        print(
-            f"measured again, for this file cannot be read: {file} ({str(error).splitlines()[0]})", flush=True
-        )
+        why = str(error).splitlines()[0]
+        print(f"measured again, for this file cannot be read: {file} ({why})", flush=True)
     found = make()
     if not torch.tensor(found).isfinite().all():
         do = "look at the loss of its training, and at its samples"

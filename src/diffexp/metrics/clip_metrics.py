@@ -108,9 +108,7 @@ class CLIPScore:
         if not n:
             return {}
         key, mean = f"clip_score_{self._clip.name}", total / n
-        variance = max(
-            square / n - mean**2, 0.0
-        )  # in this order NaN stays NaN, and MetricSet raises an error
+        variance = max(square / n - mean**2, 0.0)  # in this order NaN stays NaN, which MetricSet refuses
         self._card["standard_errors"] = {key: (variance / n) ** 0.5}
         return {key: mean}
 
