@@ -3,9 +3,12 @@
 import logging
 import subprocess
 import sys
+import zipfile
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from diffexp.data import Batch, Digits, InMemory
 from diffexp.data.dataset import DataSet, Splits
@@ -167,12 +170,6 @@ def test_features_that_are_not_finite_stop_it():
 
 def test_statistics_of_a_file_are_those_of_the_split(tmp_path):
     """As pytorch-fid and EDM write them: numpy's mean and covariance."""
-    import numpy as np
-
-    from diffexp.errors import DataError
-    from diffexp.metrics import extract
-    from diffexp.metrics.reference import read_statistics
-
     data, net = Digits(), SmallClassifier("digits")
     batches = list(data.batches("train", 500))
     features = torch.cat([extract(net, batch.image) for batch in batches]).double().numpy()
@@ -189,10 +186,10 @@ def test_statistics_of_a_file_are_those_of_the_split(tmp_path):
     assert found[str(path)] == pytest.approx(found[None], rel=1e-7)
     np.savez(path, mu=features.mean(0)[:10], sigma=np.eye(10))
     with pytest.raises(DataError, match=r"shape \(10,\), and the extractor 64"):
-        read_statistics(str(path), 64)
+        real.read_statistics(str(path), 64)
     np.savez(path, mu=np.array([{"a": 1}], dtype=object), sigma=np.eye(64))
     with pytest.raises(DataError, match=r"cannot be read[\s\S]*real\.npz"):
-        read_statistics(str(path), 64)
+        real.read_statistics(str(path), 64)
 
 
 def test_standard_error_is_the_spread_over_other_images():
@@ -259,3 +256,182 @@ def test_statistics_are_made_once_by_processes_that_want_them_together(tmp_path)
     told = {process.communicate(timeout=60)[0] for process in running}
     assert len(told) == 1 and len(list(tmp_path.glob("made_by_*"))) == 1
     assert [p.name for p in (tmp_path / "cache").iterdir()] == ["key.safetensors"]
+
+
+def plain(dim=6):
+    """mu and sigma of something, whose variances go from 0.1 to 1."""
+    draw = np.random.default_rng(0)
+    turn, _ = np.linalg.qr(draw.normal(size=(dim, dim)))
+    return draw.normal(size=dim), turn @ np.diag(np.linspace(0.1, 1, dim)) @ turn.T
+
+
+def changed(array, at, value):
+    array = array.copy()
+    array[at] = value
+    return array
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda m, s: {"mu": changed(m, 2, np.nan)}, "1 of 6 numbers in mu are not finite"),
+        (lambda m, s: {"sigma": s * np.nan}, "36 of 36 numbers in sigma are not finite"),
+        (lambda m, s: {"sigma": changed(s, (0, 1), np.inf)}, "1 of 36 numbers in sigma are not finite"),
+        (lambda m, s: {"mu": m * 1e200}, "mu has numbers up to"),
+        (lambda m, s: {"sigma": changed(s, (0, 1), 9.0)}, "sigma is not symmetric"),
+        (lambda m, s: {"sigma": -s}, "sigma has a direction of negative variance"),
+        (lambda m, s: {"sigma": s - 0.11 * np.eye(6)}, "sigma has a direction of negative variance"),
+        (lambda m, s: {"sigma": s[:5, :5]}, r"sigma has shape (5, 5), and the extractor 6 features"),
+        (lambda m, s: {"mu": m[:, None]}, r"mu has shape (6, 1), and the extractor 6 features"),
+        (lambda m, s: {"mu": m.astype(complex)}, "mu is complex128, which are no real numbers"),
+        (lambda m, s: {"mu": m.astype(str)}, "which are no real numbers"),
+        (lambda m, s: {"sigma": s.astype(object)}, "sigma is object, which are no real numbers"),
+        (lambda m, s: {"n": np.nan}, "n=nan is no number of images"),
+        (lambda m, s: {"n": -5}, "n=-5 is no number of images"),
+        (lambda m, s: {"n": 1}, "n=1 is no number of images"),
+        (lambda m, s: {"n": np.array("many")}, "which are no real numbers"),
+        (lambda m, s: {"n": np.zeros(3)}, "n has shape (3,)"),
+        (lambda m, s: {"mu": np.zeros(10**7)}, "mu has 80,000,128 bytes, too many for shape (6,)"),
+    ],
+)
+def test_statistics_are_judged_before_they_are_used(tmp_path, change, told):
+    """NaN was FID 0.0 before: a perfect score."""
+    file, (mu, sigma) = tmp_path / "of.npz", plain()
+    np.savez_compressed(file, **{"mu": mu, "sigma": sigma} | change(mu, sigma))
+    with pytest.raises(DataError) as refused:
+        real.read_statistics(str(file), 6)
+    assert told in refused.value.what and refused.value.where == str(file)
+
+
+def test_statistics_of_other_programs_are_read(tmp_path):
+    mu, sigma = plain()
+    file, want = tmp_path / "of.npz", None
+    rough = sigma * (1 + 1e-7 * np.random.default_rng(1).normal(size=sigma.shape))
+    poor = sigma - np.linalg.eigvalsh(sigma)[0] * (1 + 1e-6) * np.eye(6)  # of few images, rounded
+    for more in ({}, {"n": 500}, {"n": np.array([500.0])}, {"arr_0": np.zeros((50, 8, 8, 3), np.uint8)}):
+        np.savez(file, mu=mu, sigma=sigma, **more)
+        found = real.read_statistics(str(file), 6)
+        np.testing.assert_allclose(found.covariance, sigma, rtol=1e-6, atol=1e-9)
+        assert float(found.n) == (500 if "n" in more else 1e6)
+        want = found
+    for other in (sigma.astype(np.float32), rough, np.asfortranarray(sigma)):
+        np.savez(file, mu=mu.astype(np.float32), sigma=other)
+        assert frechet_distance(real.read_statistics(str(file), 6), want) < 1e-6
+    np.savez(file, mu=np.arange(6), sigma=poor)
+    assert real.read_statistics(str(file), 6).mean.tolist() == pytest.approx(list(range(6)))
+
+
+def test_damaged_statistics_are_data_errors(tmp_path):
+    """Cut, with flipped bytes, with a header that promises gigabytes, links to nowhere, folders."""
+    file, (mu, sigma) = tmp_path / "of.npz", plain()
+    np.savez_compressed(file, mu=mu, sigma=sigma, n=100)
+    whole, draw = file.read_bytes(), generator(0, "fuzz")
+    for _ in range(300):
+        at, bit = (int(torch.randint(n, (1,), generator=draw)) for n in (len(whole), 8))
+        damaged = bytearray(whole)
+        damaged[at] ^= 1 << bit
+        for content in (bytes(damaged), whole[:at]):
+            file.write_bytes(content)
+            try:
+                assert real.read_statistics(str(file), 6).covariance.isfinite().all()
+            except DataError as refused:
+                assert refused.where == str(file)
+    header = b"\x93NUMPY\x02\x00" + (2**31).to_bytes(4, "little") + b" " * 2**27
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as made:
+        made.writestr("mu.npy", header)
+    assert file.stat().st_size < 1 << 20
+    with pytest.raises(DataError, match="too many for shape"):
+        real.read_statistics(str(file), 6)
+    for path in (tmp_path, tmp_path / "none.npz", tmp_path / ("a" * 300)):
+        with pytest.raises(DataError, match="cannot be read"):
+            real.read_statistics(str(path), 6)
+
+
+def test_a_distance_that_is_not_finite_is_none():
+    good, bad, one = Statistics(3), Statistics(3), Statistics(3)
+    good.update(torch.randn(50, 3))
+    one.update(torch.zeros(1, 3))
+    bad.update(torch.randn(50, 3))
+    bad.outer[1, 1] = torch.nan
+    for other, n in ((bad, 50), (one, 1)):
+        for pair in ((good, other), (other, good)):
+            with pytest.raises(DataError, match=rf"mean and covariance of {n} images are not finite"):
+                frechet_distance(*pair)
+
+
+def made(seen):
+    def make():
+        seen.append(1)
+        return {"a": torch.arange(5.0), "n": torch.tensor(3.0, dtype=torch.float64)}
+
+    return make
+
+
+def without(tensors, name):
+    return {key: value for key, value in tensors.items() if key != name}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda t: t | {"a": t["a"] + 1e-3},
+        lambda t: without(t, "n"),
+        lambda t: t | {"b": torch.zeros(1)},
+        lambda t: t | {"a": t["a"][:3].clone()},
+        lambda t: t | {"a": t["a"].double()},
+        lambda t: t | {"a": t["a"].view(torch.int32)},
+        lambda t: t | {"a": t["a"][None]},
+        lambda t: {"n": t["a"], "a": t["n"]},
+    ],
+    ids=["value", "missing", "more", "short", "dtype", "bits", "shape", "swapped"],
+)
+def test_a_cached_file_that_is_not_as_it_was_written_is_made_again(tmp_path, caplog, change):
+    """Also one without a digest, as earlier versions wrote them."""
+    seen, file = [], tmp_path / "key.safetensors"
+    want = real.cached(str(tmp_path), "key", made(seen))
+    digest = told_by(file)
+    for metadata in ({"sha256": digest}, None, {"sha256": ""}):
+        content = load_file(file)
+        assert real.cached(str(tmp_path), "key", made(seen)).keys() == want.keys()
+        count = len(seen)
+        save_file(change({key: value.clone() for key, value in content.items()}), file, metadata)
+        caplog.clear()
+        found = real.cached(str(tmp_path), "key", made(seen))
+        assert len(seen) == count + 1 and all(torch.equal(found[key], want[key]) for key in want)
+        assert caplog.text.count("made again, for the file is damaged") == 1
+        assert told_by(file) == digest
+
+
+def told_by(file):
+    from safetensors import safe_open
+
+    with safe_open(file, "pt") as opened:
+        return opened.metadata()["sha256"]
+
+
+def test_one_flipped_bit_anywhere_changes_no_number(tmp_path):
+    """It turned a FID of 6.15 into 14.24."""
+    seen, file = [], tmp_path / "key.safetensors"
+    want = real.cached(str(tmp_path), "key", made(seen))
+    whole = file.read_bytes()
+    for at in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[at] ^= 1 << at % 8
+        file.write_bytes(damaged)
+        found = real.cached(str(tmp_path), "key", made(seen))
+        assert found.keys() == want.keys() and all(torch.equal(found[key], want[key]) for key in want), at
+    (tmp_path / "other.safetensors").write_bytes(whole)
+    count = len(seen)
+    real.cached(str(tmp_path), "other", made(seen))
+    assert len(seen) == count + 1  # a whole file, of something else
+
+
+def test_a_cached_file_is_not_written_through_a_link(tmp_path):
+    (tmp_path / "mine").write_text("a thesis")
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "key.safetensors").symlink_to(tmp_path / "mine")
+    seen = []
+    for _ in range(2):
+        assert float(real.cached(str(tmp_path / "cache"), "key", made(seen))["n"]) == 3
+    assert len(seen) == 1 and (tmp_path / "mine").read_text() == "a thesis"
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["key.safetensors"]

@@ -5,9 +5,32 @@ from typing import get_args
 import pytest
 import torch
 
-from diffexp.diffusion import Schedule, cosine, linear, with_snr
+from diffexp.diffusion import (
+    Denoiser,
+    FixedSmall,
+    Pixels,
+    Schedule,
+    Unconditional,
+    V,
+    cosine,
+    linear,
+    with_snr,
+)
 from diffexp.errors import ConfigError
-from diffexp.samplers import DDIM, PNDM, Adaptive, DPMSolver, Heun, Midpoint, Spacing, grid, with_calls
+from diffexp.samplers import (
+    DDIM,
+    PNDM,
+    Adaptive,
+    DPMSolver,
+    Heun,
+    Midpoint,
+    Model,
+    Spacing,
+    grid,
+    sample,
+    with_calls,
+)
+from diffexp.samplers.sampler import check_start
 
 LINEAR = linear()
 SPACINGS = get_args(Spacing)
@@ -72,13 +95,96 @@ def test_positions_typed_by_hand():
     times = grid(LINEAR, 3, (1000, 321.5, 7))
     assert (times * 1000).tolist() == pytest.approx([1000, 321.5, 7, 0])
     assert DDIM(spacing=(900, 40)).steps == 2
-    for wrong in ((1001.0, 3.0), (4.0, 0.0), ()):
+    for wrong in ((1001.0, 3.0), (400.0, 0.0), (400.0, 0.9), (400.0, -3.0)):
         with pytest.raises(
-            ConfigError, match=r"sampler\.(spacing|steps)[\s\S]*(from 1000 down to 1|1 or more)"
+            ConfigError, match=r"leaves the chain, whose positions are 1 to 1000[\s\S]*from 1000 down to 1"
         ):
             DDIM(spacing=wrong).grid(LINEAR)
-    with pytest.raises(ConfigError, match="do not fall on different steps"):
-        grid(LINEAR, 2, (40.0, 900.0))
+    # what optimal.py makes is rounded to six digits, or not at all
+    assert (grid(LINEAR, 2, (1000.0000004, 0.9999998))[:-1] * 1000).tolist() == pytest.approx([1000, 1])
+
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ((), "spacing=[] has no position"),
+        ((40.0, 900.0), "spacing goes from 40 to 900, which is no decrease"),
+        ((900.0, 900.0, 1.0), "spacing goes from 900 to 900"),
+        ((1000.0, NAN, 1.0), "'nan' in spacing is not a finite number"),
+        ((INF, 1.0), "'inf' in spacing is not a finite number"),
+        ((1000.0, -INF), "'-inf' in spacing"),
+        ((1000, "40"), "'40' in spacing is not a finite number"),
+        ((True, 0.5), "'True' in spacing is not a finite number"),
+        ((1000, None), "'None' in spacing"),
+        ((1000, (40, 3)), "'(40, 3)' in spacing"),
+        ((10**400, 3), "000' in spacing is not a finite number"),
+        (7, "spacing=7 is neither a name nor a list of positions"),
+        (None, "spacing=None is neither a name"),
+        ({1000: 1}, "is neither a name"),
+    ],
+)
+@pytest.mark.parametrize("make", [lambda s: DDIM(spacing=s), lambda s: grid(LINEAR, 2, s)])
+def test_positions_are_finite_numbers_that_decrease(make, wrong, told):
+    with pytest.raises(ConfigError) as refused:
+        make(wrong)
+    assert told in str(refused.value) and refused.value.where == "sampler.spacing"
+    assert "sampler.spacing=[1000,700,300]" in refused.value.do
+
+
+@pytest.mark.parametrize("sections", [(1.5, 2), ("2",), (True,), ()])
+def test_sections_are_whole_numbers(sections):
+    with pytest.raises(ConfigError, match=r"is not a list of whole numbers"):
+        grid(LINEAR, 0, "trailing", sections=sections)
+
+
+@pytest.mark.parametrize(
+    ("times", "meant"),
+    [
+        ((1.0, 0.7, 0.3), "[1000, 700, 300]"),
+        ((1, 0.7, 0.001), "[1000, 700, 1]"),
+        ((0.999, 0.0001), "[999, 1]"),
+        ((1,), "[1000]"),
+        (tuple(1 - k / 20 for k in range(20)), "[1000, 950, 900, ..., 50]"),
+    ],
+)
+def test_times_typed_as_positions_are_refused_and_told_as_positions(times, meant):
+    """Before, they were positions below the first step, and a sample was noise that was called image."""
+    with pytest.raises(ConfigError) as refused:
+        check_start(LINEAR, DDIM(spacing=times))
+    assert f"as times t = position/T they would be positions {meant}: type that" in refused.value.do
+    assert "positions are 1 to 1000" in refused.value.what or "is at position 1 of 1000" in refused.value.what
+
+
+def test_a_sample_begins_where_x_is_more_noise_than_image():
+    for schedule in (LINEAR, cosine(), linear(T=4000)):
+        T = schedule.T
+        for spacing in SPACINGS:
+            for steps in (2, 5, 25):
+                check_start(schedule, DDIM(steps=steps, spacing=spacing))
+        for far in ((T / 4, T / 8), (1,)):  # [1000, 500] of another program in a chain of 4,000
+            with pytest.raises(ConfigError, match=r"x is more image than noise \(σ/α = 0\.\d+\)"):
+                check_start(schedule, DDIM(spacing=far))
+    check_start(LINEAR, DDIM(spacing=(500, 40)))  # σ/α = 3.4
+    for sampler in (DDIM(steps=1, spacing="leading"), DDIM(steps=1, spacing="quad"), DDIM(sections=(1,))):
+        with pytest.raises(ConfigError, match=r"at position 1 of 1000[\s\S]*give more sampler\.steps"):
+            check_start(cosine(), sampler)
+    low = Schedule(torch.linspace(0, 0.5, 101, dtype=torch.float64))  # σ/α = 0.55 at the end
+    for spacing in ("trailing", "leading", (100, 3), (60,)):
+        check_start(low, DDIM(steps=10, spacing=spacing))
+    with pytest.raises(ConfigError, match="position 40 of 100"):
+        check_start(low, DDIM(spacing=(40, 3)))
+
+
+def test_no_image_is_made_of_times_typed_as_positions():
+    denoiser = Denoiser(torch.nn.Conv2d(1, 1, 1), LINEAR, V(), FixedSmall())
+    model = Model(denoiser, Unconditional(), Pixels(), (1, 8, 8))
+    with pytest.raises(ConfigError, match=r"positions \[1000, 500\]: type that"):
+        sample(model, 1, DDIM(spacing=(1.0, 0.5)))
+    with pytest.raises(ConfigError, match=r"positions \[1000\]: type that"):
+        sample(model, 1, DDIM(spacing=(1.0,)))
 
 
 def test_sections_are_those_of_improved_diffusion():

@@ -5,9 +5,12 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
+from commands import QUICK
+from wandb_file import records
 
 from diffexp.training import Jsonl, NoTracker, Wandb
 from diffexp.training.tracker import first
@@ -107,3 +110,120 @@ def test_a_run_in_a_relative_folder_lies_there_also_with_a_service_from_elsewher
     )
     assert done.returncode == 0, done.stderr
     assert len(list(tmp_path.glob("there/here/*/wandb/offline-run-*/*.wandb"))) == 2
+
+
+OPEN = """
+import pathlib, sys
+from diffexp.training import Wandb
+tracker = Wandb()
+command = {"command": sys.argv[2:]} if sys.argv[2:] else {}
+run = tracker.open(pathlib.Path(sys.argv[1]), "digits", "train", [], {"seed": 3}, **command)
+print("opened", run and run.id)
+tracker.close()
+"""
+
+
+def opened(folder, *command, code=OPEN):
+    """What a process prints that opens a run in the folder and closes it."""
+    folder.mkdir(exist_ok=True)
+    env = {k: v for k, v in os.environ.items() if not k.startswith("WANDB")}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder), *command],
+        capture_output=True,
+        text=True,
+        env=env,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_run_keeps_its_id(tmp_path):
+    assert [opened(tmp_path / "run") for _ in range(2)] == [
+        f"opened {(tmp_path / 'run' / 'wandb' / 'id').read_text()}\n"
+    ] * 2
+
+
+def linked(file):
+    (file.parent / "elsewhere").write_text("abcd1234")
+    file.symlink_to("elsewhere")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *(
+            (lambda file, content=content: file.write_bytes(content))
+            for content in (b"", b"a" * 300, b"../../x", b"\xff\xfe1", b"a b", b"a\x1b[2Jb")
+        ),
+        linked,
+        lambda file: file.symlink_to("/nowhere"),
+        lambda file: os.mkfifo(file),
+    ],
+    ids=["empty", "long", "path", "not UTF-8", "space", "escape", "link", "broken link", "pipe"],
+)
+def test_a_damaged_id_is_replaced(tmp_path, damage):
+    (tmp_path / "run" / "wandb").mkdir(parents=True)
+    file = tmp_path / "run" / "wandb" / "id"
+    damage(file)
+    told, made = opened(tmp_path / "run"), file.read_text()
+    assert told == f"{file} holds no id of a run: W&B has this as a new run\nopened {made}\n"
+    assert not file.is_symlink() and len(made) == 8 and int(made, 16) >= 0
+
+
+def test_a_tracker_that_fails_costs_the_tracker(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "wandb").write_text("in the way")
+    (tmp_path / "b" / "wandb" / "id").mkdir(parents=True)
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "wandb").symlink_to(tmp_path)
+    full = (  # no file can have a byte more, as on a full disk
+        "import resource, signal\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
+    )
+    for name, code in (("a", OPEN), ("b", OPEN), ("c", OPEN), ("d", full + OPEN)):
+        first, last = opened(tmp_path / name, code=code).splitlines()
+        assert first.startswith("without W&B, which failed (") and "metrics.jsonl has the values" in first
+        assert last == "opened None"
+    broken = "import sys, types; sys.modules['wandb'] = types.ModuleType('wandb')\n" + OPEN
+    assert "without W&B, which failed (" in opened(tmp_path / "e", code=broken)
+    assert {path.name for path in tmp_path.iterdir()} == set("abcde")
+
+
+def recorded(folder):
+    """All that W&B has in a folder: the bytes of each file, the name and the records of each."""
+    files = [path for path in (folder / "wandb").rglob("*") if path.is_file()]
+    (log,) = [path for path in files if path.suffix == ".wandb" and not path.is_symlink()]
+    parts = [str(record) for record in records(log)]
+    return [*(path.read_bytes().decode("utf-8", "replace") for path in files), *map(str, files), *parts]
+
+
+def test_a_secret_that_is_typed_is_not_in_what_wandb_records(tmp_path):
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b"]
+    for args in (
+        ["init", "-q"],
+        ["remote", "add", "origin", "https://remote-hush:x-oauth-basic@example.com/x.git"],
+        ["commit", "-q", "--allow-empty", "-m", "x"],
+    ):
+        subprocess.run([*git, *args], cwd=tmp_path, check=True)
+    quick = [a for a in QUICK if a != "logger=none"]
+    env = {k: v for k, v in os.environ.items() if not k.startswith("WANDB")} | {"MY_TOKEN": "env-hush"}
+    run = Path(__file__).parents[2] / "run.py"
+    command = [sys.executable, str(run), *quick, "dir=run", "metrics=none", "+extra.api_key=hush-hush"]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = recorded(tmp_path / "run")
+    assert any("CPython" in text and "environment" in text for text in found)  # that it has its metadata
+    assert any("network.channels" in text or "channels" in text for text in found)
+    for hush in ("hush-hush", "env-hush", "remote-hush"):
+        assert [text for text in found if hush in text] == []
+    head = subprocess.run([*git, "rev-parse", "HEAD"], cwd=tmp_path, capture_output=True, text=True)
+    assert any(head.stdout.strip() in text for text in found)
+
+
+def test_wandb_records_the_command_that_it_is_given_and_no_other(tmp_path):
+    opened(tmp_path / "run", "seed=3", "extra.api_key=***")
+    (line,) = [text for text in recorded(tmp_path / "run") if "environment {" in text and "args:" in text]
+    assert 'args: "seed=3"\n' in line and 'args: "extra.api_key=***"\n' in line
+    assert line.count("args:") == 2

@@ -10,10 +10,11 @@ from typing import Any
 
 import torch
 
+from diffexp.errors import DataError, ResourceError
 from diffexp.experiment.build import build
 from diffexp.experiment.job import Job
 from diffexp.experiment.screen import counting
-from diffexp.files import write
+from diffexp.files import read_json, write
 from diffexp.randomness import Noise, key
 from diffexp.samplers import Model, labels_for
 from diffexp.samplers.optimal import fine, local_errors, second_moments, shortest
@@ -21,7 +22,7 @@ from diffexp.samplers.optimal import fine, local_errors, second_moments, shortes
 CACHE = "~/.cache/diffexp/measured"
 IMAGES = 64
 POINTS = 100
-VERSION = 1
+VERSION = 2
 
 
 def filled(
@@ -71,12 +72,33 @@ def _gammas(job: Job, model: Model, data: Any, device: Any) -> list[float]:
 
 
 def _kept(name: str, what: str, make: Callable[[], Any]) -> Any:
+    """Return what `make` does, from the file that has it or made and written; said where that was damaged.
+
+    Raises DataError for numbers that are not finite.
+    """
     told = f"{VERSION} {name} {what} {IMAGES} {POINTS}"
     file = Path(CACHE).expanduser() / f"{hashlib.sha256(told.encode()).hexdigest()[:32]}.json"
     try:
-        return json.loads(file.read_text())
-    except (OSError, ValueError):
-        found = make()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write(file, json.dumps(found))
+        row = read_json(file)
+        if row.get("sha256") == _digest(told, row.get("value")):
+            return row["value"]
+        print(f"measured again, for this file is not as it was written: {file}", flush=True)
+    except FileNotFoundError:
+        pass
+    except (OSError, DataError) as error:
+        why = str(error).splitlines()[0]
+        print(f"measured again, for this file cannot be read: {file} ({why})", flush=True)
+    found = make()
+    if not torch.tensor(found).isfinite().all():
+        do = "look at the loss of its training, and at its samples"
+        raise DataError(f"the {what} of this checkpoint are not finite", "task.ckpt", do)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write(file, json.dumps({"sha256": _digest(told, found), "value": found}))
+    except (OSError, ResourceError) as error:  # it costs time, and not the run
+        print(f"not kept for the next run: {file} ({str(error).splitlines()[0]})", flush=True)
     return found
+
+
+def _digest(told: str, value: Any) -> str:
+    return hashlib.sha256(f"{told}\n{json.dumps(value)}".encode()).hexdigest()

@@ -1,16 +1,18 @@
 """task=stats: mean and covariance of the features of real images, for pytorch-fid and EDM."""
 
+import io
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
 
 from diffexp.data import DataSet
-from diffexp.errors import ConfigError
+from diffexp.errors import ConfigError, DataError
 from diffexp.experiment.job import Job
 from diffexp.experiment.record import Record
 from diffexp.experiment.restore import device_of
 from diffexp.experiment.screen import near, say
+from diffexp.files import write
 from diffexp.metrics import MetricSet, reference
 
 
@@ -37,7 +39,12 @@ class Stats:
         found = reference.whole(data, self.split, extractor, reference.CACHE)
         path = job.folder / f"{data.name}_{self.split}_{extractor.name}.npz"
         mean, covariance = found.mean.cpu().numpy(), found.covariance.cpu().numpy()
-        np.savez(path, mu=mean, sigma=covariance, n=int(found.n))
+        if found.n < 2 or not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
+            what = f"{int(found.n)} images of the {self.split} split have no finite covariance of features"
+            raise DataError(what, "task.split", "give another split, or more images")
+        content = io.BytesIO()
+        np.savez(content, mu=mean, sigma=covariance, n=int(found.n))
+        write(path, content.getvalue())
         record.results |= {
             "file": str(path),
             "n": int(found.n),

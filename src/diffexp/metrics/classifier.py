@@ -12,11 +12,12 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from diffexp.errors import ConfigError, DataError
 from diffexp.metrics.extractor import Extractor, sha256_of
+from diffexp.metrics.weights import at, check_floats, is_file, reason, text, whole
 
 DIM = 64
 SHIPPED = Path(__file__).parent / "weights"
@@ -50,14 +51,18 @@ class SmallClassifier(Extractor):
     def __init__(self, weights: str = "digits") -> None:
         super().__init__()
         shipped = SHIPPED / f"{weights}.safetensors"
-        self.file = shipped if shipped.is_file() else Path(weights).expanduser()
+        self.file = shipped if is_file(shipped) else at(weights)
         about, state = _read(self.file)
-        self.data, self.shape, self.classes = str(about["data"]), tuple(about["shape"]), int(about["classes"])
+        self.data, self.shape, self.classes = about
         self.name = f"{self.data.removesuffix('_mnist')}{DIM}"
         self.sha256 = sha256_of(self.file)
         with torch.device("meta"):  # draws no random weights
             self.body, self.head = network(self.classes)
-        self.load_state_dict(state, assign=True)
+        try:
+            self.load_state_dict(state, assign=True)
+        except RuntimeError as error:  # other names, other shapes
+            lines = str(error).splitlines()
+            raise _broken(self.file, lines[-1].strip()) from error
         self.requires_grad_(False).eval()
 
     def check(self, shape: tuple[int, int, int]) -> None:
@@ -87,16 +92,33 @@ class SmallClassifier(Extractor):
         return self.classify(self(images))
 
 
-def _read(file: Path) -> tuple[dict, dict[str, Tensor]]:
-    """What the file says about itself, and its weights in float32."""
-    try:
-        with safe_open(file, "pt") as opened:
-            about = json.loads((opened.metadata() or {})["about"])
-            return about, {key: opened.get_tensor(key).float() for key in opened.keys()}  # noqa: SIM118
-    except FileNotFoundError as error:
+def _read(file: Path) -> tuple[tuple[str, tuple[int, int, int], int], dict[str, Tensor]]:
+    """What the file says about itself, (data, shape, classes), and its weights in float32."""
+    if not is_file(file):
         names = ", ".join(sorted(path.stem for path in SHIPPED.glob("*.safetensors")))
         do = f"type one of {names}, or the path of a file; or metrics=none"
-        raise DataError("there is no such weights file", str(file), do) from error
-    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
-        do = "write one by python -m diffexp.metrics.train_classifier"
-        raise DataError(f"this is not a weights file of a classifier ({error})", str(file), do) from error
+        raise DataError("there is no such weights file", str(file), do)
+    try:
+        with safe_open(file, "pt") as opened:
+            about = _about((opened.metadata() or {})["about"])
+            state = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
+        check_floats(state)
+    except Exception as error:  # the ways in which a foreign file can be wrong have no common type
+        raise _broken(file, reason(error)) from error
+    return about, {key: value.float() for key, value in state.items()}
+
+
+def _about(told: str) -> tuple[str, tuple[int, int, int], int]:
+    about = json.loads(told)
+    if not isinstance(about, dict):
+        raise ValueError("it tells nothing of itself")
+    shape = about.get("shape")
+    if not isinstance(shape, list) or len(shape) != 3 or shape[0] != 1:
+        raise ValueError(f"shape is {shape!r:.60}, not that of a grey image")
+    height, width = (whole({"shape": side}, "shape", 4096) for side in shape[1:])
+    return text(about, "data"), (1, height, width), whole(about, "classes", 100_000)
+
+
+def _broken(file: Path, why: str) -> DataError:
+    do = "write one by python -m diffexp.metrics.train_classifier"
+    return DataError(f"this is not a weights file of a classifier ({why})", str(file), do)

@@ -108,7 +108,8 @@ class CLIPScore:
         if not n:
             return {}
         key, mean = f"clip_score_{self._clip.name}", total / n
-        self._card["standard_errors"] = {key: (max(0.0, square / n - mean**2) / n) ** 0.5}
+        variance = max(square / n - mean**2, 0.0)  # in this order NaN stays NaN, which MetricSet refuses
+        self._card["standard_errors"] = {key: (variance / n) ** 0.5}
         return {key: mean}
 
     def card(self) -> Card:

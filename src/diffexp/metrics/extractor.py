@@ -6,6 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from diffexp.errors import DataError
+
 CHUNK = 64  # images at a time: the Inception fills 6 MB with each
 
 
@@ -37,10 +39,18 @@ class Extractor(nn.Module):
 
 
 def extract(extractor: Extractor, images: Tensor) -> Tensor:
-    """The features of uint8 images, on the extractor's device, in float32 whatever autocast is around it."""
+    """The features of uint8 images, on the extractor's device, in float32 whatever autocast is around it.
+
+    Raises DataError where they are not finite: a comparison with NaN is false, and would make a score of it.
+    """
     with torch.no_grad(), torch.autocast(extractor.device.type, enabled=False):
         parts = [extractor.eval()(part.to(extractor.device)) for part in images.split(CHUNK)]
-    return torch.cat(parts)
+    features = torch.cat(parts)
+    if bad := int((~features.isfinite()).any(1).sum()):
+        what = f"the features of {bad} of {len(features)} images are not finite"
+        do = "check its weights file, or type another metrics.extractor.feature"
+        raise DataError(what, "metrics.extractor", do)
+    return features
 
 
 def sha256_of(file: Path) -> str:

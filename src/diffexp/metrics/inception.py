@@ -16,6 +16,7 @@ from torch import Tensor
 
 from diffexp.errors import ConfigError, DataError
 from diffexp.metrics.extractor import Extractor, sha256_of
+from diffexp.metrics.weights import at, is_file, reason, state_dict
 
 OFFICIAL = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 FILE = "weights-inception-2015-12-05-6726825d.pth"
@@ -77,8 +78,8 @@ class Inception(Extractor):
 
 def _found(weights: str | None) -> Path:
     """The weights file, downloaded if it is the official one and not here."""
-    file = Path(weights).expanduser() if weights else Path(torch.hub.get_dir(), "checkpoints", FILE)
-    if file.is_file():
+    file = at(weights) if weights else Path(torch.hub.get_dir(), "checkpoints", FILE)
+    if is_file(file):
         return file
     if weights:
         do = f"give the path of {FILE} by metrics.extractor.weights=PATH; or {ELSE}"
@@ -98,9 +99,8 @@ def _loaded(file: Path, feature: int) -> Any:
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
         tensors = io.BytesIO()
-        torch.save({key: value for key, value in state.items() if isinstance(value, Tensor)}, tensors)
+        torch.save(state_dict(file), tensors)
         tensors.seek(0)
         # The constructor unpickles what it is given, code included: it gets bytes of ours, of tensors only.
         # It also draws random weights first, and must not move the generator that initialises the network.
@@ -110,8 +110,7 @@ def _loaded(file: Path, feature: int) -> Any:
                 "inception", [str(feature)], feature_extractor_weights_path=tensors
             )
     except Exception as error:  # the ways in which a foreign file can be wrong have no common type
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        what = f"this is not a weights file of the FID Inception ({reason})"
+        what = f"this is not a weights file of the FID Inception ({reason(error)})"
         raise DataError(
             what, str(file), f"give the path of {FILE} by metrics.extractor.weights=PATH"
         ) from error

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffexp.errors import ConfigError, DataError
+from diffexp.metrics.weights import at, check_floats, is_file, reason, state_dict
 
 FILES = {
     "vgg": "vgg16-397923af.pth",
@@ -62,8 +63,8 @@ class LPIPS:
 
 
 def _found(name: str, weights: str | None) -> Path:
-    file = Path(weights).expanduser() if weights else Path(torch.hub.get_dir(), "checkpoints", name)
-    if not file.is_file():
+    file = at(weights) if weights else Path(torch.hub.get_dir(), "checkpoints", name)
+    if not is_file(file):
         do = f"get {name} from torchvision's models, and type terms.lpips.weights=PATH; or terms=none"
         raise ConfigError(f"there is no {file}", "terms.lpips.weights", do)
     if file.name == name:  # torchvision's names end in the beginning of the digest
@@ -80,11 +81,9 @@ def _loaded(net: str, file: Path) -> Any:
 
     trunk = _LPIPS(net=net, pnet_rand=True)  # type: ignore[arg-type]
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise DataError(
-            f"these are no weights ({str(error).splitlines()[0]})", str(file), "get it again"
-        ) from error
+        state = state_dict(file)
+    except Exception as error:  # the ways in which a foreign file can be wrong have no common type
+        raise DataError(f"these are no weights ({reason(error)})", str(file), "get it again") from error
     kept = {name.removeprefix("features."): value for name, value in state.items()}
     wanted = trunk.net.state_dict()
     # slices.2.5.squeeze.weight and slice2.5.weight are features.5...: the number of the slice goes
@@ -92,5 +91,11 @@ def _loaded(net: str, file: Path) -> Any:
     missing = sorted({short for short in own.values() if short not in kept})
     if missing:
         raise DataError(f"no {missing[0]} in it: it is not of {net}", str(file), f"give {FILES[net]}")
-    trunk.net.load_state_dict({name: kept[short] for name, short in own.items()})
+    wanted = {name: kept[short] for name, short in own.items()}
+    try:
+        check_floats(wanted)
+        trunk.net.load_state_dict(wanted)
+    except (ValueError, RuntimeError) as error:
+        what = f"it is not of {net} ({str(error).splitlines()[-1].strip()})"
+        raise DataError(what, str(file), f"give {FILES[net]}") from error
     return trunk.requires_grad_(False)

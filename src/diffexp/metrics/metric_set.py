@@ -1,13 +1,20 @@
 """The metrics of a run: each generated batch goes once through the extractor, and to all of them."""
 
+import logging
+import math
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
 from diffexp.data.batch import Batch
 from diffexp.data.dataset import DataSet
-from diffexp.errors import ConfigError
+from diffexp.errors import ConfigError, DataError
+from diffexp.metrics.alike import Alike, all_alike
 from diffexp.metrics.extractor import Extractor, extract
 from diffexp.metrics.metric import Card, Metric
+
+_log = logging.getLogger(__name__)
 
 
 class MetricSet:
@@ -22,7 +29,7 @@ class MetricSet:
         self.n, self.extractor, self.metrics = n, extractor, list(metrics or [])
         if self.metrics and n < 2:
             raise ConfigError(f"n={n} images are too few to measure", "metrics.n", "type metrics.n=1000")
-        self.seen = 0
+        self.seen, self._alike, self._notes = 0, Alike(), list[str]()
 
     def check(self, data: DataSet) -> None:
         """Before training: weights are here, and fit the data. Raises ConfigError, DataError."""
@@ -38,6 +45,14 @@ class MetricSet:
             self.extractor.to(device)
         for metric in self.metrics:
             metric.prepare(data, self.extractor, self.n)
+        splits = {metric.reference for metric in self.metrics if hasattr(metric, "reference")}  # type: ignore
+        self._notes = [
+            f"all images of the {split} split of {data.name} are the same"
+            for split in sorted(splits)
+            if all_alike(data.split(split))
+        ]
+        for note in self._notes:
+            _log.warning("%s", note)
 
     def update(self, images: Tensor, labels: Tensor | None = None, texts: list[str] | None = None) -> None:
         """Generated images uint8 (B, C, H, W), and what was asked for: classes, int (B,), or B captions."""
@@ -48,25 +63,46 @@ class MetricSet:
         texts = None if texts is None else texts[: len(images)]
         batch = Batch(images, labels, texts, self.seen + torch.arange(len(images)))
         self.seen += len(images)
+        self._alike.see(images)
         features = None if self.extractor is None else extract(self.extractor, images)
         for metric in self.metrics:
             metric.update(batch, features)
 
     def compute(self) -> dict[str, float]:
-        """All numbers by key; a collective call. `cards` tells how each was made."""
+        """All numbers by key; a collective call. `cards` tells how each was made.
+
+        Raises DataError for a number that is not finite, whatever it is that says it.
+        """
         self.cards: dict[str, Card] = {}
         values: dict[str, float] = {}
+        notes = [*self._notes, *(["all generated images are the same"] if self._alike.over_ranks() else [])]
         for metric in self.metrics:
             found = metric.compute()
-            values |= found
             card = metric.card()
             errors = card.pop("standard_errors", {})
+            check_finite(found)
+            check_finite({f"the standard error of {key}": error for key, error in errors.items()})
+            for key in found:
+                check_finite({f"{name} of {key}": value for name, value in card.items()})
+            values |= found
             told = {key: {"standard_error": errors[key]} if key in errors else {} for key in found}
+            if texts := [*filter(None, [card.get("note")]), *notes]:
+                card["note"] = "; ".join(texts)
             self.cards |= {key: card | told[key] for key in found}
+        if values and len(notes) > len(self._notes):
+            _log.warning("%s: %s", notes[-1], ", ".join(values))
         return values
 
     def reset(self) -> None:
         """Forgets the generated images."""
-        self.seen = 0
+        self.seen, self._alike = 0, Alike()
         for metric in self.metrics:
             metric.reset()
+
+
+def check_finite(values: Mapping[str, object]) -> None:
+    """Raises DataError for a number among the values that is NaN or infinite."""
+    for key, value in values.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            do = "look at the generated images, at metrics.extractor's weights, and at the data"
+            raise DataError(f"{key} is {value}, which measures nothing", "metrics", do)

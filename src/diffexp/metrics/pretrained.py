@@ -6,6 +6,8 @@ levels.
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from torch import Tensor
 
 from diffexp.errors import ConfigError, DataError
 from diffexp.metrics.extractor import Extractor, sha256_of
+from diffexp.metrics.weights import at, check_folder, check_stored, is_file, reason
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _WANTED = ["*.json", "*.txt", *WEIGHTS]
@@ -45,7 +48,8 @@ class Pretrained(Extractor):
             raise ConfigError(what, "metrics", "type metrics=none")
         if self.net is None:
             self.folder = folder_of(self.model)
-            file = next((self.folder / name for name in WEIGHTS if (self.folder / name).is_file()), None)
+            check_folder(self.folder)
+            file = next((self.folder / name for name in WEIGHTS if is_file(self.folder / name)), None)
             if file is None:
                 do = f"put {WEIGHTS[0]} there"
                 raise DataError("there are no weights in this folder", str(self.folder), do)
@@ -53,19 +57,25 @@ class Pretrained(Extractor):
             if self._expected not in (None, self.sha256):
                 what = f"the sha256 of this file is {self.sha256[:16]}..., not {self._expected[:16]}..."
                 raise DataError(what, str(file), "delete the file, and get it again")
-            self.net = self._loaded().eval().requires_grad_(False)
-        if not self(torch.zeros(1, *shape, dtype=torch.uint8, device=self.device)).isfinite().all():
+            with self._foreign(), torch.random.fork_rng(devices=[]):
+                check_stored(file)
+                self.net = self._model().eval().requires_grad_(False)
+        with self._foreign():
+            found = self(torch.zeros(1, *shape, dtype=torch.uint8, device=self.device))
+        if not found.isfinite().all():
             raise DataError(
                 "these weights give features that are not numbers", str(self.folder), "get it again"
             )
 
-    def _loaded(self) -> Any:
+    @contextmanager
+    def _foreign(self) -> Iterator[None]:
+        """Raises DataError for what a foreign folder does wrong, which has no common type."""
         try:
-            with torch.random.fork_rng(devices=[]):
-                return self._model()
-        except Exception as error:  # the ways in which a foreign folder can be wrong have no common type
-            reason = (str(error) or type(error).__name__).splitlines()[0]
-            what = f"this is not a folder of {type(self).__name__} ({reason})"
+            yield
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            what = f"this is not a folder of {type(self).__name__} ({reason(error)})"
             raise DataError(what, str(self.folder), "give another by metrics.extractor.model=PATH") from error
 
     def _model(self) -> Any:
@@ -138,7 +148,11 @@ def whole(kind: Any, folder: Path) -> Any:
     logging.set_verbosity(50)  # it prints a table of what is missing
     logging.disable_progress_bar()
     try:
-        net, told = kind.from_pretrained(folder, local_files_only=True, output_loading_info=True)
+        # the file whose digest is shown: a folder can have others
+        plain = is_file(folder / WEIGHTS[0])
+        net, told = kind.from_pretrained(
+            folder, local_files_only=True, output_loading_info=True, use_safetensors=plain, weights_only=True
+        )
     finally:
         logging.set_verbosity(before)
         if bars:
@@ -150,7 +164,7 @@ def whole(kind: Any, folder: Path) -> Any:
 
 def folder_of(model: str) -> Path:
     """The folder of a model, downloaded if it is a name. Raises ConfigError, DataError."""
-    folder = Path(model).expanduser()
+    folder = at(model)
     try:
         import transformers  # noqa: F401
         from huggingface_hub import snapshot_download
@@ -166,6 +180,6 @@ def folder_of(model: str) -> Path:
     try:
         return Path(snapshot_download(model, allow_patterns=_WANTED))
     except Exception as error:  # of requests, of the hub, of names: no common type
-        reason = (str(error) or type(error).__name__).splitlines()[0]
         do = "give a folder with config.json and model.safetensors by metrics.extractor.model=PATH"
-        raise DataError(f"{model} is no folder, and cannot be downloaded ({reason})", model, do) from error
+        what = f"{model} is no folder, and cannot be downloaded ({reason(error)})"
+        raise DataError(what, model, do) from error

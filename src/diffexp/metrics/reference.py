@@ -2,17 +2,14 @@
 
 A file's name is the sha256 of all that its contents depend on: the images (fingerprint), split, extractor,
 its weights, and the version of this code. So a stale file is never read, and any file may be deleted.
+What is damaged is found by its digest (cache.py).
 """
 
 import hashlib
 import logging
-import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
-import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import (
@@ -25,20 +22,18 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.text import Text
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from diffexp.data.batch import Batch
 from diffexp.data.dataset import DataSet
-from diffexp.data.one_at_a_time import one_at_a_time
-from diffexp.errors import DataError
+from diffexp.metrics.cache import cached as cached
 from diffexp.metrics.extractor import Extractor, extract
 from diffexp.metrics.statistics import Statistics
+from diffexp.metrics.statistics_file import read_statistics as read_statistics
 from diffexp.randomness import generator
 
 CACHE = "~/.cache/diffexp/stats"
-VERSION = 1  # of what the files hold; raise it when the same name would mean other numbers
+VERSION = 2  # of what the files hold; raise it when the same name would mean other numbers
 BATCH = 128
 Split = Literal["train", "val", "test"]
 _log = logging.getLogger(__name__)
@@ -61,47 +56,6 @@ def part(data: DataSet, split: Split, extractor: Extractor, n: int) -> Statistic
     chosen = torch.randperm(len(images), generator=generator(0, "floor"))[:n].sort().values
     batches = (images.batch(index) for index in chosen.split(BATCH))
     return _statistics(batches, n, f"{n} of {data.name} {split}", extractor)
-
-
-def read_statistics(path: str, dim: int) -> Statistics:
-    """From a .npz with mu, (dim,), and sigma, (dim, dim). Raises DataError."""
-    file, do = Path(path).expanduser(), "give a .npz with mu and sigma, of the features of the same extractor"
-    try:
-        with np.load(file, allow_pickle=False) as told:
-            mean, covariance = (torch.from_numpy(told[name]).double() for name in ("mu", "sigma"))
-            n = torch.tensor(float(told["n"]) if "n" in told.files else 1e6, dtype=torch.float64)
-    except Exception as error:  # OSError, KeyError, ValueError for pickles, BadZipFile, ...
-        raise DataError(f"these statistics cannot be read: {error}", str(file), do) from error
-    if mean.shape != (dim,) or covariance.shape != (dim, dim):
-        what = f"mu has shape {tuple(mean.shape)}, and the extractor {dim} features"
-        raise DataError(what, str(file), do)
-    return Statistics.of(n, n * mean, (n - 1) * covariance + n * torch.outer(mean, mean))
-
-
-def cached(folder: str | None, key: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """The tensors of `make`, from the file that has them or made and written. No folder: made each time.
-
-    Of several processes that want them one makes them, and the others wait.
-    """
-    if folder is None:
-        return make()
-    file = Path(folder).expanduser() / f"{key}.safetensors"
-    with one_at_a_time(file.with_suffix(".lock")):
-        try:
-            if file.is_file():
-                return load_file(file)
-        except (SafetensorError, OSError) as error:
-            _log.warning("made again, for the file is damaged: %s (%s)", file, error)
-        tensors = {name: tensor.cpu() for name, tensor in make().items()}
-        partial = file.with_suffix(f".{os.getpid()}.tmp")
-        try:
-            save_file(tensors, partial)
-            partial.replace(file)
-        except (OSError, SafetensorError) as error:  # a cache that cannot be written costs time, no run
-            with suppress(OSError):
-                partial.unlink()
-            _log.warning("not kept for the next run: %s (%s)", file, error)
-        return tensors
 
 
 def key(data: DataSet, split: Split, extractor: Extractor, *more: object) -> str:

@@ -67,11 +67,19 @@ class Statistics:
 
 
 def frechet_distance(a: Statistics, b: Statistics) -> float:
-    """d² of the Gaussians with these means and covariances, never below 0. Both need n >= 2."""
+    """d² of the Gaussians with these means and covariances, never below 0. Both need n >= 2.
+
+    Raises DataError where those are not finite.
+    """
+    for name, part in (("first", a), ("second", b)):
+        if not (part.mean.isfinite().all() and part.covariance.isfinite().all()):
+            what = f"the {name} mean and covariance of {float(part.n):g} images are not finite"
+            raise DataError(what, "metrics", "give finite statistics, and metrics.n=1000")
     roots = _root(a).T @ _root(b)
     cross = torch.linalg.svdvals(roots).sum() if roots.numel() else roots.sum()
     spread = a.covariance.trace() + b.covariance.trace()
-    return max(0.0, float((a.mean - b.mean).square().sum() + spread - 2 * cross))
+    # in this order NaN stays NaN: max(0.0, nan) is 0.0, a perfect score
+    return max(float((a.mean - b.mean).square().sum() + spread - 2 * cross), 0.0)
 
 
 def _root(s: Statistics) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from diffexp.diffusion.schedule import Schedule
 from diffexp.errors import ConfigError
+from diffexp.samplers.positions import typed
 
 START = 80.0  # where Karras et al. 2022 begin: a start of unit noise is right to 1/80 there
 RATIO_MAX = 200.0  # above, x/α has next to no signal, and its error is too much magnified
@@ -160,10 +161,7 @@ def grid(
     if sections is not None:
         at, whole = _in_sections(T, sections), True
     elif not isinstance(spacing, str):
-        at, whole = torch.tensor(spacing, dtype=torch.float64), False
-        if not len(at) or at[0] > T or at[-1] <= 0:
-            what = f"spacing={list(spacing)} leaves the chain"
-            raise ConfigError(what, "sampler.spacing", f"type positions from {T} down to 1")
+        at, whole = typed(schedule, spacing), False
     else:
         at, whole = _spaced(schedule, steps, spacing, rho)
         if end == "first" and steps > 1 and at[-1] > 1 + 1e-6:
@@ -202,6 +200,9 @@ def between(spacing: Spacing, high: float, low: float, n: int, rho: float = 7.0)
 
 def _in_sections(T: int, sections: Sequence[int]) -> Tensor:
     """Decreasing positions."""
+    if not len(sections) or not all(type(count) is int for count in sections):
+        what = f"sections={list(sections)} is not a list of whole numbers"
+        raise ConfigError(what, "sampler.sections", "type sampler.sections=[10,20]")
     sizes = [T // len(sections) + (i < T % len(sections)) for i in range(len(sections))]
     for size, count in zip(sizes, sections, strict=True):
         if not 1 <= count <= size:

@@ -14,7 +14,7 @@ from diffexp.diffusion.denoiser import Denoise, Denoiser
 from diffexp.diffusion.guidance import Autoguidance, ClassifierFree, Guided
 from diffexp.diffusion.schedule import Schedule
 from diffexp.errors import ConfigError
-from diffexp.samplers.sampler import GridSampler, Sampler
+from diffexp.samplers.sampler import GridSampler, Sampler, check_start
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Model:
 
     def check(self, sampler: Sampler, guidance: ClassifierFree) -> None:
         """Raises ConfigError for a grid or a guidance that this model cannot do."""
-        sampler.grid(self.denoiser.schedule)
+        check_start(self.denoiser.schedule, sampler)
         if guidance.scale == 1:
             return
         if isinstance(guidance, Autoguidance):

@@ -19,6 +19,7 @@ from torch import Tensor
 from diffexp.diffusion.denoiser import Denoise, Prediction
 from diffexp.diffusion.schedule import Schedule
 from diffexp.errors import ConfigError
+from diffexp.samplers import positions
 from diffexp.samplers.grid import Times, grid
 
 Noise = Callable[[int], Tensor]
@@ -64,7 +65,8 @@ class Sampler(ABC):
 @dataclass(frozen=True, kw_only=True)
 class GridSampler(Sampler):
     """steps: of the grid; spacing, snap, end, sections: which times (grid.py). A spacing typed by hand, and
-    sections, have the steps that they have. Raises ConfigError for steps < 1.
+    sections, have the steps that they have. Raises ConfigError for steps < 1, and for positions that are not
+    finite numbers that decrease.
     """
 
     steps: int = 50
@@ -77,7 +79,7 @@ class GridSampler(Sampler):
         if self.sections is not None:
             object.__setattr__(self, "steps", sum(self.sections))
         elif not isinstance(self.spacing, str):
-            object.__setattr__(self, "steps", len(self.spacing))
+            object.__setattr__(self, "steps", len(positions.numbers(self.spacing)))
         if self.steps < 1:
             raise ConfigError(f"sampler.steps={self.steps} is no step", "sampler.steps", "give 1 or more")
 
@@ -87,3 +89,9 @@ class GridSampler(Sampler):
     def pairs(self, schedule: Schedule) -> Iterator[tuple[int, Tensor, Tensor]]:
         """(k, t, s) for the k-th step, t → s, from k = 1."""
         return ((k, t, s) for k, (t, s) in enumerate(pairwise(self.grid(schedule)), 1))
+
+
+def check_start(schedule: Schedule, sampler: Sampler) -> None:
+    """Raises ConfigError for a grid that does not fit the schedule, or begins far from noise."""
+    by_hand = isinstance(sampler, GridSampler) and not isinstance(sampler.spacing, str)
+    positions.check_start(schedule, sampler.grid(schedule), by_hand)

@@ -1,11 +1,19 @@
 """Weights & Biases beside metrics.jsonl, if wanted. It needs no Lightning, for not every run trains."""
 
 import os
+import re
 import secrets
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
+
+from diffexp.errors import Interrupted, printable
+from diffexp.files import make_folder, write
+
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 def first() -> bool:
@@ -15,10 +23,20 @@ def first() -> bool:
 
 
 class Tracker(Protocol):
-    """Opened when a run begins, closed when it ends, also by an error. `open` gives W&B's run, or None."""
+    """Opened when a run begins, closed when it ends, also by an error. `open` gives W&B's run, or None where
+    there is to be none, or none could be had: what tracks a run never ends it.
+
+    command: what was typed, without secrets, to be recorded.
+    """
 
     def open(
-        self, folder: Path, name: str, kind: str, tags: Sequence[str], config: Mapping[str, Any]
+        self,
+        folder: Path,
+        name: str,
+        kind: str,
+        tags: Sequence[str],
+        config: Mapping[str, Any],
+        command: Sequence[str] = (),
     ) -> Any: ...
 
     def close(self, failed: bool = False) -> None: ...
@@ -29,21 +47,18 @@ class NoTracker:
     """metrics.jsonl alone."""
 
     def open(
-        self, folder: Path, name: str, kind: str, tags: Sequence[str], config: Mapping[str, Any]
+        self,
+        folder: Path,
+        name: str,
+        kind: str,
+        tags: Sequence[str],
+        config: Mapping[str, Any],
+        command: Sequence[str] = (),
     ) -> None:
         return None
 
     def close(self, failed: bool = False) -> None:
         return None
-
-
-def _id(folder: Path) -> str:
-    """The same for a run that goes on in its folder."""
-    file = folder / "wandb" / "id"
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(secrets.token_hex(4))
-    return file.read_text().strip()
 
 
 @dataclass(frozen=True)
@@ -58,14 +73,35 @@ class Wandb:
     entity: str | None = None
     group: str | None = None
 
-    def open(self, folder: Path, name: str, kind: str, tags: Sequence[str], config: Mapping[str, Any]) -> Any:
-        """The run; None in all processes but the first. Offline when there is no key or no network, and it
-        says so. Never asks.
+    def open(
+        self,
+        folder: Path,
+        name: str,
+        kind: str,
+        tags: Sequence[str],
+        config: Mapping[str, Any],
+        command: Sequence[str] = (),
+    ) -> Any:
+        """Return the run; None in all processes but the first, and where W&B fails, which it says. Offline
+        when there is no key or no network, and it says so. Never asks.
         """
-        import wandb
-
         if not first():
             return None
+        try:
+            with _typed(command):
+                return self._opened(folder, name, kind, tags, config)
+        except Interrupted:
+            raise
+        except Exception as error:  # a full disk, a link, a service that does not start: no common type
+            print(f"without W&B, which failed ({_line(error)}): metrics.jsonl has the values", flush=True)
+            _stop()
+            return None
+
+    def _opened(
+        self, folder: Path, name: str, kind: str, tags: Sequence[str], config: Mapping[str, Any]
+    ) -> Any:
+        import wandb
+
         told: dict[str, Any] = {
             "dir": str(folder.resolve()),  # W&B's service may have been begun in another folder
             "id": _id(folder),
@@ -77,7 +113,8 @@ class Wandb:
             "job_type": kind,
             "tags": list(tags),
             "config": dict(config),
-            "settings": wandb.Settings(silent=True, console="off", init_timeout=8),
+            # the address of a git remote may hold a token as its user, which W&B records: it gets no address
+            "settings": wandb.Settings(silent=True, console="off", init_timeout=8, git_remote=""),
         }
         if self.mode == "online":
             os.environ.setdefault("WANDB_HTTP_TIMEOUT", "5")  # seconds, to hear whether the key is good
@@ -86,14 +123,62 @@ class Wandb:
                     raise ConnectionError("no API key: see wandb login")
                 return wandb.init(mode="online", **told)
             except Exception as error:
-                print(
-                    f"W&B is out of reach ({str(error).splitlines()[0]}): offline, to be sent by wandb sync"
-                )
+                print(f"W&B is out of reach ({_line(error)}): offline, to be sent by wandb sync")
                 wandb.teardown()
         return wandb.init(mode="offline", **told)
 
     def close(self, failed: bool = False) -> None:
-        """Ends the run, also after an error: the next one would be added to it."""
-        import wandb
+        """End the run, also after an error: the next one would be added to it. Say what fails."""
+        if (wandb := sys.modules.get("wandb")) is None:
+            return
+        try:
+            wandb.finish(exit_code=int(failed))
+        except Interrupted:
+            raise
+        except Exception as error:
+            print(f"W&B's run was not ended ({_line(error)})", flush=True)
+            _stop()
 
-        wandb.finish(exit_code=int(failed))
+
+def _id(folder: Path) -> str:
+    """Return the same for a run that goes on in its folder; a new one, and say so, where that is damaged."""
+    file = folder / "wandb" / "id"
+    make_folder(file.parent)
+    there = file.is_symlink() or file.exists()
+    if there and _ID.fullmatch(found := _content(file)):
+        return found
+    write(file, made := secrets.token_hex(4))
+    if there:
+        print(f"{file} holds no id of a run: W&B has this as a new run", flush=True)
+    return made
+
+
+def _content(file: Path) -> str:
+    """The first hundred bytes of a regular file, that nothing outside the run folder is taken for an id."""
+    if file.is_symlink() or not file.is_file():
+        return ""
+    with file.open("rb") as opened:
+        return opened.read(100).decode("ascii", "replace").strip()
+
+
+@contextmanager
+def _typed(command: Sequence[str]) -> Iterator[None]:
+    """What was typed, as W&B sees it while it begins a run: it records sys.argv, in which secrets stand."""
+    before, sys.argv = sys.argv, [*sys.argv[:1], *command]
+    try:
+        yield
+    finally:
+        sys.argv = before
+
+
+def _line(error: Exception) -> str:
+    return printable(str(error) or type(error).__name__).splitlines()[0]
+
+
+def _stop() -> None:
+    """Ends W&B's service, so that neither the exit nor the next run waits for it."""
+    if (wandb := sys.modules.get("wandb")) is not None:
+        try:
+            wandb.teardown()
+        except Exception as error:
+            print(f"W&B's service was not ended ({_line(error)})", flush=True)

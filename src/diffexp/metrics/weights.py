@@ -1,0 +1,131 @@
+"""Files of weights that a stranger may have written: what they hold is judged before it is used."""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diffexp.errors import DataError
+from diffexp.files import read_json
+
+_ZIP = b"PK"
+_CODE = {"auto_map", "trust_remote_code", "custom_pipelines", "use_kernels", "kernel_config"}
+_MOST_LAYERS = 10_000
+
+
+def at(path: str) -> Path:
+    """Return the path that was typed, ~ for the home folder where there is one."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # no such user
+        return Path(path)
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a regular file; False as well for a name that no file can have."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def reason(error: Exception) -> str:
+    """Return the first line of an error, or its kind where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def state_dict(file: Path) -> dict[str, Tensor]:
+    """Return the tensors by name of a file of torch.save; runs nothing of it, and needs no more memory than
+    the file has bytes. Raises ValueError, or whatever torch does, for anything else: no common type.
+    """
+    check_stored(file)
+    found = torch.load(file, map_location="cpu", weights_only=True)
+    if not isinstance(found, dict):
+        raise ValueError(f"it holds a {type(found).__name__} and no tensors by name")
+    tensors = {name: value for name, value in found.items() if isinstance(value, Tensor)}
+    for name, value in tensors.items():
+        if not isinstance(name, str):
+            raise ValueError(f"a tensor has the name {name!r:.60}")
+        if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized:
+            raise ValueError(f"{name:.60} is no plain tensor")
+        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise ValueError(f"{name:.60} promises more numbers than it has")
+    if not tensors:
+        raise ValueError("it holds no tensors")
+    return tensors
+
+
+def check_stored(file: Path) -> None:
+    """Raises ValueError for a zip file whose parts are packed, or have more bytes than it: torch.save never
+    packs, and reading them could take any amount of memory.
+    """
+    with file.open("rb") as opened:
+        if opened.read(2) != _ZIP:
+            return
+    with zipfile.ZipFile(file) as opened:
+        parts = opened.infolist()
+    for part in parts:
+        if part.compress_type != zipfile.ZIP_STORED or part.compress_size != part.file_size:
+            raise ValueError(f"{part.filename:.60} in it is packed, which torch.save does not do")
+    if sum(part.file_size for part in parts) > file.stat().st_size:
+        raise ValueError("it promises more bytes than it has")
+
+
+def check_floats(tensors: dict[str, Tensor]) -> None:
+    """Raises ValueError for tensors of other numbers than finite floats."""
+    for name, value in tensors.items():
+        if not value.is_floating_point():
+            raise ValueError(f"{name:.60} is {value.dtype}")
+        if not value.float().isfinite().all():
+            raise ValueError(f"{name:.60} has numbers that are not finite")
+
+
+def text(about: dict[str, Any], key: str) -> str:
+    """Return a name that may stand in a key and in a path. Raises ValueError."""
+    found = about.get(key)
+    if not isinstance(found, str) or not found.isprintable() or not 0 < len(found) <= 100 or "/" in found:
+        raise ValueError(f"{key} is {found!r:.60}, which is no name")
+    return found
+
+
+def whole(about: dict[str, Any], key: str, most: int) -> int:
+    """Return a whole number from 1. Raises ValueError."""
+    found = about.get(key)
+    if type(found) is not int or not 1 <= found <= most:
+        raise ValueError(f"{key} is {found!r:.60}, no whole number from 1 to {most}")
+    return found
+
+
+def check_folder(folder: Path) -> None:
+    """Raises DataError for a folder of transformers whose files name code to be run, or models to be fetched.
+
+    Such keys are not obeyed anyway; a folder that has them is not what it is taken for.
+    """
+    if (folder / "adapter_config.json").exists():
+        what = "this changes another model, which transformers would fetch"
+        raise DataError(what, str(folder / "adapter_config.json"), "give a folder with the whole model")
+    for file in sorted(folder.glob("*config.json")):
+        if not is_file(file):
+            raise DataError("this is no file", str(file), "give another folder")
+        for key, value in _items(read_json(file)):
+            code = key in _CODE or (key.endswith("attn_implementation") and "/" in str(value))
+            if code and value not in (None, False):
+                do = "give a model that transformers itself knows, whose config.json names no code"
+                raise DataError(f"{key}={value!s:.80} names code that is not run", str(file), do)
+            if key.startswith("num_") and isinstance(value, int) and value > _MOST_LAYERS:
+                raise DataError(f"{key}={value} is more than {_MOST_LAYERS}", str(file), "give another model")
+
+
+def _items(config: Any) -> list[tuple[str, Any]]:
+    """Return all keys and values, those of the parts as well."""
+    todo, found = [config], list[tuple[str, Any]]()
+    while todo:
+        part = todo.pop()
+        if isinstance(part, dict):
+            found += part.items()
+            todo += part.values()
+        elif isinstance(part, list):
+            todo += part
+    return found
