@@ -147,14 +147,23 @@ def latest(folder: Path) -> Path | None:
 
 
 def _renew_note(path: Path) -> None:
-    """Where the power has cut a note short, the checkpoint is good if the sums of its archive are right."""
+    """Where the power has cut a note short, the checkpoint is good if the sums of its archive are right.
+
+    Raises DataError where they are not, or the note cannot be written.
+    """
     note = _beside(path)
-    if not note.exists() or _told(path) is not None or not _whole(path):
+    if not note.exists() or _told(path) is not None:
         return
+    do = "use another checkpoint of the run, or delete the note to load this one unverified"
+    damaged = DataError("the note of the checkpoint is damaged", str(note), do)
+    if not _whole(path):
+        raise damaged
     told = {"sha256": digest(path), "before": None, "bytes": path.stat().st_size, "step": None}
-    with suppress(ResourceError):  # a folder that may only be read: as damaged as before
+    try:
         write_file(note, json.dumps(told))
-        print(f"the note of the checkpoint was damaged, and the checkpoint is whole: {path}", flush=True)
+    except ResourceError as error:
+        raise damaged from error
+    print(f"the note of the checkpoint was damaged, and the checkpoint is whole: {path}", flush=True)
 
 
 def _whole(path: Path) -> bool:
