@@ -299,8 +299,7 @@ def test_the_ranks_together_draw_what_one_rank_draws():
     from diffexp.data.batch import Batch
 
     made = module(conditioning=ClassLabel(0.5))
-    batch = next(iter(loader(batch_size=8).train_dataloader()))
-    assert len(batch.label.unique()) > 4
+    batch = next(iter(loader(batch_size=32).train_dataloader()))
     seen, output = [], made.denoiser.output
 
     def watched(x, t, cond):
@@ -312,9 +311,11 @@ def test_the_ranks_together_draw_what_one_rank_draws():
     for ranks in (1, 2, 4):
         for rank in range(ranks):
             made._trainer = SimpleNamespace(global_step=5, world_size=ranks, global_rank=rank)
-            mine = slice(rank * 8 // ranks, (rank + 1) * 8 // ranks)
+            mine = slice(rank * 32 // ranks, (rank + 1) * 32 // ranks)
             made.training_step(Batch(*(None if v is None else v[mine] for v in batch)), 3)
         found[ranks] = [torch.cat(parts) for parts in zip(*seen, strict=True) if parts[0] is not None]
         seen.clear()
+    dropped = found[1][2] == made.null
+    assert not torch.equal(dropped[:16], dropped[16:]) and not torch.equal(dropped[:8], dropped[8:16])
     for ranks in (2, 4):
         assert all(torch.equal(a, b) for a, b in zip(found[ranks], found[1], strict=True))

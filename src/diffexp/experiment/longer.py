@@ -16,7 +16,7 @@ def rate_change(
 
     config: of the run that goes on; lr: its factor. A damaged checkpoint is None too: others tell of it.
     """
-    with suppress(KeyError, IndexError, TypeError, AttributeError):
+    with suppress(KeyError, IndexError, TypeError, ValueError, AttributeError):
         schedule = checkpoint["lr_schedulers"][0]
         before = float(checkpoint["optimizer_states"][0]["param_groups"][0]["lr"])
         now = float(schedule["base_lrs"][0]) * lr(schedule["last_epoch"])
