@@ -22,6 +22,7 @@ from diffexp.errors import DataError, ResourceError
 from diffexp.experiment.store import alone
 from diffexp.files import open_to_append, read_json, write
 from diffexp.training.place import Moved, Place
+from diffexp.training.signals import deaf
 from diffexp.training.tracker import first
 
 SECRET = re.compile(r"key|token|secret|password", re.IGNORECASE)
@@ -83,8 +84,13 @@ class Record:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self.first:
-            return
+        if self.first:
+            with deaf():
+                self._end(kind, error, trace)
+
+    def _end(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if error is not None:
             logging.getLogger("diffexp").error("%s", error, exc_info=(kind, error, trace))  # type: ignore
         if self._log is not None:

@@ -29,6 +29,7 @@ from diffexp.training.logger import Jsonl
 from diffexp.training.module import DiffusionModule
 from diffexp.training.quiet import quiet
 from diffexp.training.saving import AtomicCheckpointIO, Checkpoint
+from diffexp.training.signals import deaf
 from diffexp.training.tracker import Tracker
 
 
@@ -66,7 +67,8 @@ class Train:
         try:
             self._run(job, record, tracker)
         except BaseException as error:
-            tracker.close(failed=not isinstance(error, Interrupted))
+            with deaf():
+                tracker.close(failed=not isinstance(error, Interrupted))
             raise
         tracker.close()
         tell_sync(job.folder)
