@@ -84,6 +84,12 @@ def test_a_longer_run_may_have_another_shape_of_its_learning_rate(run, capsys):
     assert "learning rate" not in capsys.readouterr().out
 
 
+def test_a_run_that_is_lengthened_before_its_end_may_fall_as_before(tmp_path, capsys):
+    go(tmp_path / "run", "trainer.max_steps=4", "lr.steps=6")
+    go(tmp_path / "run", "trainer.max_steps=8")
+    assert "add lr.steps=6 (it falls as before), or lr=constant" in capsys.readouterr().out
+
+
 def test_a_constant_learning_rate_needs_no_words(tmp_path, capsys):
     go(tmp_path / "run", "lr=constant")
     go(tmp_path / "run", "lr=constant", "trainer.max_steps=8")
@@ -391,3 +397,11 @@ def test_a_disk_that_is_full_at_the_end_is_told_once(tmp_path):
     assert done.stderr.count("the log cannot be written: File too large") == 1
     assert "Logging error" not in done.stderr
     assert json.loads((tmp_path / "run" / "run.json").read_text())["state"] == "running"
+
+
+def test_a_folder_that_is_numbered_anew_has_not_moved(tmp_path, monkeypatch):
+    """As some file systems of users' programs do."""
+    with Record(tmp_path / "run", {}, []) as record:
+        monkeypatch.setattr(os.path, "samestat", lambda a, b: False)
+        record.check()
+    assert told(tmp_path / "run")["state"] == "done"

@@ -35,8 +35,8 @@ def words(change: Mapping[str, Any], lr: LearningRate) -> str:
     text = f"the learning rate at step {change['at']} goes from {before:.3g} to {now:.3g}"
     if lr.shape == "constant":
         return text
+    kept = f"it stays at {before:.3g}" if change["at"] >= steps else "it falls as before"
     return (
         f"{text}: it falls until step {lr.steps} now, and fell until step {steps} before\n"
-        f"  if you want another, stop, and add lr.steps={steps} (it stays at {before:.3g}), or lr=constant "
-        "(it stays at its peak)"
+        f"  if you want another, stop, and add lr.steps={steps} ({kept}), or lr=constant (at its peak)"
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 from diffexp.errors import ConfigError, DataError, DiffexpError, DivergedError, Interrupted, ResourceError
 from diffexp.experiment.job import Job
-from diffexp.experiment.same import check_same, steps_before
+from diffexp.experiment.same import check_same, steps_before, steps_of
 from diffexp.files import lines, open_to_append, read_json, write
 from diffexp.training.checkpoint import latest, read_checkpoint
 
@@ -48,7 +48,7 @@ def finished(job: Job) -> dict[str, Any] | None:
     told = _told(path)
     if told.get("state") != "done" or not isinstance(told.get("results"), dict):
         return None
-    return told["results"] if steps_before(job.folder) == job.config["trainer"]["max_steps"] else None
+    return told["results"] if steps_before(job.folder) == steps_of(job.config) else None
 
 
 def told_divergence(job: Job, error: DivergedError, rank: tuple[int, int] = (0, 1)) -> Path:

@@ -49,7 +49,7 @@ def steps_before(folder: Path) -> Any:
     config = _of_file(folder)
     if config is None and (ckpt := latest(folder / "checkpoints")) is not None:
         config = _of_checkpoint(ckpt)
-    return _steps(config or {})
+    return steps_of(config or {})
 
 
 def _of_file(folder: Path) -> Mapping[str, Any] | None:
@@ -71,7 +71,7 @@ def _changed(job: Job, config: Mapping[str, Any]) -> list[str]:
     before, now = dict(_flat(config)), dict(_flat(job.public()))
     before = {key: MOVED.get(str(value), value) for key, value in before.items()}
     typed = tuple(f"{text.lstrip('+~').partition('=')[0]}." for text in job.typed)
-    longer = _steps(config) != _steps(job.config)
+    longer = steps_of(config) != steps_of(job.config)
     return [
         f"{key} {before.get(key)} -> {now.get(key)}"
         for key in sorted({*before, *now})
@@ -88,7 +88,8 @@ def _may_change(key: str, longer: bool) -> bool:
     return key.startswith(COPIED) or any(key == k or key.startswith(f"{k}.") for k in may)
 
 
-def _steps(config: Mapping[str, Any]) -> Any:
+def steps_of(config: Mapping[str, Any]) -> Any:
+    """Return trainer.max_steps, None where there is none."""
     trainer = config.get("trainer")
     return trainer.get("max_steps") if isinstance(trainer, Mapping) else None
 

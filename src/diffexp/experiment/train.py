@@ -90,17 +90,17 @@ class Train:
         if not trainer.is_global_zero:
             evaluator.prepare(loader.data, trainer.strategy.root_device)
         try:
-            going_on(job, trainer, module, record, ckpt := start(job))
+            ckpt = start(job)
+            going_on(job, trainer, module, record, ckpt)
             fit(trainer, module, loader, ckpt)
         except DivergedError as error:
             record.check()
             # raises it again, unless there is a way back
             ckpt = told_divergence(job, error, (trainer.global_rank, trainer.world_size))
             tracker.close()
-            module = _module(job, loader)
-            trainer = _trainer(job, evaluator, tracker, record)
+            module, trainer = _module(job, loader), _trainer(job, evaluator, tracker, record)
+            going_on(job, trainer, module, record, ckpt)
             try:
-                going_on(job, trainer, module, record, ckpt)
                 fit(trainer, module, loader, ckpt)
             except DivergedError as again:
                 told_divergence(job, again)

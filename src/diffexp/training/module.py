@@ -136,7 +136,8 @@ class DiffusionModule(LightningModule):
             schedule = config.scheduler
             if isinstance(schedule, LambdaLR):  # with more steps than before, the rate is that of its step
                 for group, base in zip(schedule.optimizer.param_groups, schedule.base_lrs, strict=True):
-                    group["lr"] = base * self.lr(schedule.last_epoch)
+                    rate = base * self.lr(schedule.last_epoch)
+                    group["lr"] = group["lr"].fill_(rate) if isinstance(group["lr"], Tensor) else rate
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         self.tell()

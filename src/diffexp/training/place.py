@@ -1,6 +1,7 @@
 """A run folder, known by more than its path, so that one that is moved away is not made again."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -20,14 +21,21 @@ class Place:
 
     def check(self) -> None:
         """Raise Moved where something else, or nothing, is at the path now."""
+        where = "an unknown place"
+        with suppress(OSError):
+            where = os.readlink(self.now())
         try:
-            same = os.path.samestat(os.stat(self.path), os.fstat(self._number))
-        except FileNotFoundError:
-            same = False
-        if not same:
-            what = f"the run folder was moved while the run was at work, to {os.readlink(self.now())}"
-            do = "move it back and type the same command again, or resume=FOLDER with its new place"
-            raise Moved(what, str(self.path), do)
+            if os.path.samestat(os.stat(self.path), os.fstat(self._number)):
+                return
+            if where == os.path.realpath(self.path):  # some file systems number a folder anew
+                return
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        except OSError:  # out of reach for a moment: what is written next tells of it, if it is for longer
+            return
+        what = f"the run folder was moved while the run was at work, to {where}"
+        do = "move it back and type the same command again, or resume=FOLDER with its new place"
+        raise Moved(what, str(self.path), do)
 
     def now(self) -> Path:
         """Return a path that leads to the folder wherever it is."""
