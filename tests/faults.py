@@ -56,8 +56,8 @@ def reached(moment: str, folder: Path, draw: random.Random) -> Callable[[], bool
     if moment == "step":
         return lambda: last_step(folder) >= away
     if moment == "save":
-        part = folder / "checkpoints" / ".last.ckpt.part"
-        return lambda: last_step(folder) >= start + 12 and part.exists()
+        there = folder / "checkpoints"
+        return lambda: last_step(folder) >= start + 12 and any(there.glob(".last.ckpt.*.part"))
     if moment == "evaluation":  # at the end of every other epoch; then nothing is logged for a while
         return lambda: last_step(folder) > start + 12 and last_step(folder) % (2 * EPOCH) == 0
     return lambda: last_step(folder) >= start + 12 and size(folder) > before + 2000

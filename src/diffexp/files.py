@@ -18,7 +18,7 @@ from typing import IO, Any
 
 from diffexp.errors import DataError, ResourceError
 
-_NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF, errno.EACCES}
+_NO_SYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF, errno.EACCES}
 _JSON_BYTES = 64 << 20
 
 
@@ -57,6 +57,7 @@ def write(path: Path, content: str | bytes) -> None:
     try:
         with replacing(path) as part, create(part) as file:
             file.write(data)
+            flush(file)
     except OSError as error:
         do = "free some disk, or make the folder writable"
         raise ResourceError(f"cannot be written: {error.strerror or error}", str(path), do) from error
@@ -97,17 +98,32 @@ def make_folder(path: Path) -> None:
     path.mkdir(parents=True, exist_ok=True)
 
 
-def sync_folder(path: Path) -> None:
-    """Have what was moved into a folder survive a power failure, where the file system can do that."""
+def flush(file: IO[bytes]) -> bool:
+    """Have what was written survive a power failure; return False where the file system cannot do that."""
+    file.flush()
+    return _synced(file.fileno())
+
+
+def sync_folder(path: Path) -> bool:
+    """Have what was moved into a folder survive a power failure; return False where that cannot be done."""
     try:
         number = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(number)
-        finally:
-            os.close(number)
+    except PermissionError:  # a folder that may be written to, and not listed
+        return False
+    try:
+        return _synced(number)
+    finally:
+        os.close(number)
+
+
+def _synced(number: int) -> bool:
+    try:
+        os.fsync(number)
     except OSError as error:
-        if error.errno not in _NO_FOLDER_SYNC:
+        if error.errno not in _NO_SYNC:
             raise
+        return False
+    return True
 
 
 def lines(path: Path) -> list[str]:

@@ -5,19 +5,22 @@ lost.
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from commands import QUICK, composed
-from test_resume_run import LONG, finish, start, told, wait_for, weights
+from test_resume_run import LONG, RUN, finish, reached, start, told, wait_for, weights
 
 from diffexp.errors import DivergedError, ResourceError
 from diffexp.experiment.job import run_job
+from diffexp.training import LearningRate
 
 TIMES = ["times=uniform", "schedule.T=1000"]
 BAD = '''
@@ -102,6 +105,39 @@ def test_a_divergence_is_gone_back_from_once(bad, tmp_path, capsys):
     assert rates[30] == pytest.approx(before[30]) and rates[60] == pytest.approx(before[60] / 2)
 
 
+def test_a_run_that_is_killed_after_its_way_back_keeps_half_the_rate(bad, tmp_path):
+    """Before its first checkpoint of that rate; then once more, when checkpoints have it."""
+    typed = ["network._target_=gone_bad.Net", "+network.at=71", "plugins=[gone_bad]", "dir=run"]
+    args = [*LONG, "evaluator.every=0", "on_divergence=rollback", *TIMES, *typed]
+    path = f"{tmp_path / 'lib'}:{os.environ.get('PYTHONPATH', '')}"
+    run = partial(
+        subprocess.Popen,
+        [sys.executable, "-u", str(RUN), *(a for a in args if not a.startswith("times."))],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": path}, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    file, last = tmp_path / "run" / "divergence.json", tmp_path / "run" / "checkpoints" / "last.ckpt.json"
+
+    def killed(when):
+        process = run()
+        while process.poll() is None and not when():
+            time.sleep(0.0005)
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+
+    killed(file.exists)
+    assert json.loads(file.read_text())["back_to"] == 30 == json.loads(last.read_text())["step"]
+    killed(lambda: reached(tmp_path / "run") >= 55)
+    process = run()
+    out, _ = process.communicate()
+    assert process.returncode == 0 and "going on from step 50" in out, out
+    rates = dict(told(tmp_path / "run", "train/lr"))
+    rate = LearningRate(steps=80, warmup=100, shape="cosine")
+    factors = {step: rates[step] / 1e-3 / rate(step) for step in range(5, 80, 5)}
+    assert factors == pytest.approx({step: 1 if step <= 30 else 0.5 for step in factors})
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["results"]["rolled_back"]["step"] == 36
+
+
 def test_what_diverges_again_stops(bad, tmp_path):
     net = [
         "network._target_=gone_bad.Net",
@@ -142,6 +178,93 @@ def test_a_full_disk_is_told_and_the_checkpoint_before_stays(tmp_path):
     assert process.stdout.count("writing a checkpoint failed at step") == 2
     assert "failed 3 times in a row" in process.stderr and "free space" in process.stderr
     assert list((tmp_path / "run" / "checkpoints").iterdir()) == []
+
+
+LIMIT = 2_000_000  # bytes a file may have: more than a checkpoint of this network
+
+
+def limited(*args, cwd):
+    """The process of a run whose files may not grow beyond LIMIT."""
+    return subprocess.Popen(
+        [sys.executable, "-u", str(Path(__file__).parents[2] / "run.py"), *args],
+        cwd=cwd, env=os.environ | {"OMP_NUM_THREADS": "1"}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT, LIMIT)),
+    )  # fmt: skip
+
+
+def filled(folder, name):
+    """The file up to the limit: the lines of metrics.jsonl stay lines."""
+    if name == "log":
+        os.truncate(folder / name, LIMIT)
+        return
+    with (folder / name).open("a") as file:
+        while file.tell() < LIMIT - 100:
+            file.write('{"step": 1, "pad": "' + "x" * min(10_000, LIMIT - 60 - file.tell()) + '"}\n')
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory):
+    """A run that was stopped at step 10 of 80."""
+    cwd = tmp_path_factory.mktemp("short")
+    code, out = finish(*LONG, "dir=run", "evaluator.every=0", "trainer.max_steps=10", "lr.steps=80", cwd=cwd)
+    assert code == 0, out
+    return cwd / "run"
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_disk_that_fills_under_the_metrics_ends_the_run_with_5(short, tmp_path, asked):
+    """Also where it was asked to stop at the same time; the same command goes on when there is room."""
+    shutil.copytree(short, tmp_path / "run")
+    filled(tmp_path / "run", "metrics.jsonl")
+    args = [*LONG, "dir=run", "evaluator.every=0"]
+    process = limited(*args, cwd=tmp_path)
+    if asked:
+        for line in process.stdout:
+            if "telling a logger failed" in line:
+                process.send_signal(signal.SIGTERM)
+                break
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == (75 if asked else 5), said
+    assert "Traceback" not in said and "Logging error" not in said
+    assert asked or (said.count("error: ") == 1 and "a line cannot be written: File too large" in said)
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["state"] != "running"
+    code, out = finish(*args, cwd=tmp_path)
+    assert code == 0 and "going on from step" in out, out
+    assert [step for step, _ in told(tmp_path / "run")][-1] == 80
+
+
+def test_a_log_that_cannot_be_written_costs_its_lines(short, tmp_path):
+    shutil.copytree(short, tmp_path / "run")
+    filled(tmp_path / "run", "log")
+    process = limited(*LONG, "dir=run", "evaluator.every=0", "trainer.max_steps=20", cwd=tmp_path)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 0 and "Traceback" not in said, said
+    assert said.count("the log cannot be written: File too large") == 1
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["state"] == "done"
+
+
+STOPPED = """
+import os, pathlib, signal
+from diffexp.errors import ResourceError
+from diffexp.experiment.record import Record
+kept = Record._json
+
+def asked(self, ended):
+    if ended:
+        os.kill(os.getpid(), signal.SIGTERM)
+    kept(self, ended)
+
+Record._json = asked
+with Record(pathlib.Path("run"), {}, []):
+    raise ResourceError("the disk is full")
+"""
+
+
+def test_a_signal_while_a_run_ends_does_not_cost_its_last_words(tmp_path):
+    done = subprocess.run([sys.executable, "-c", STOPPED], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1 and "ResourceError: the disk is full" in done.stderr
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["state"].startswith("ResourceError")
 
 
 @pytest.mark.parametrize(

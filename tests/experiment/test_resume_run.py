@@ -14,6 +14,7 @@ import pytest
 import torch
 import yaml
 from commands import QUICK
+from PIL import Image
 
 from diffexp.errors import ConfigError, DataError
 from diffexp.experiment.restore import restore
@@ -110,6 +111,39 @@ def test_a_run_that_is_killed_again_and_again_comes_to_the_same_end(unbroken, tm
     code, out = finish(*LONG, "dir=run", cwd=tmp_path)
     assert code == 0 and "going on from step" in out
     assert equal(weights(tmp_path / "run"), weights(unbroken)) and told(tmp_path / "run") == told(unbroken)
+
+
+def test_a_killed_run_leaves_no_lock_with_the_workers_of_its_loader(tmp_path):
+    """Here they are stopped, as if they slept in a read, and are there yet when the run goes on."""
+    (tmp_path / "images").mkdir()
+    for i in range(200):
+        Image.new("L", (8, 8), i).save(tmp_path / "images" / f"{i}.png")
+    args = [
+        *(a for a in QUICK if not a.startswith("metrics.")), "metrics=none", "conditioning=none",
+        "guidance.scale=1", "data=folder", "data.path=images", "data.size=8", "data.mode=L",
+        "data.stream=true", "loader.batch_size=4", "loader.workers=1", "trainer.max_steps=40",
+        "callbacks.checkpoint.every=5", "trainer.log_every_n_steps=1", "dir=run",
+    ]  # fmt: skip
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # which the system sends to the stopped when
+    process = start(*args, cwd=tmp_path)  # their parent dies
+    signal.signal(signal.SIGHUP, before)
+    while process.poll() is None and reached(tmp_path / "run") < 7:
+        time.sleep(0.001)
+    children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout
+    process.kill()
+    process.wait()
+    workers = [int(number) for number in children.split()]
+    for number in workers:
+        os.kill(number, signal.SIGSTOP)
+    try:
+        code, out = finish(*args, cwd=tmp_path)
+        there = [Path(f"/proc/{number}").exists() for number in workers]
+    finally:
+        for number in workers:
+            os.kill(number, signal.SIGKILL)
+    process.communicate()
+    assert code == 0 and "going on from step" in out, out
+    assert there and all(there)
 
 
 def test_a_run_that_has_ended_says_so(unbroken, tmp_path):

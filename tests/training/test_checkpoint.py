@@ -1,9 +1,11 @@
 """Checkpoints are whole or not there, and damaged ones are not loaded."""
 
+import errno
 import json
 import os
 import pickle
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -15,7 +17,7 @@ from commands import QUICK, composed
 from diffexp.errors import DataError, ResourceError
 from diffexp.experiment.job import run_job
 from diffexp.training import AtomicCheckpointIO, read_checkpoint
-from diffexp.training.checkpoint import write
+from diffexp.training.checkpoint import latest, write
 
 GOOD = {"diffexp": {"step": 3}, "global_step": 3, "state_dict": {"w": torch.arange(1000.0)}}
 
@@ -155,3 +157,87 @@ def test_a_run_saved_in_the_background_is_the_same(tmp_path):
         assert read_checkpoint(folder / "checkpoints" / "previous.ckpt")["global_step"] == 4
     one, other = found
     assert list(one) == list(other) and all(torch.equal(one[k], other[k]) for k in one)
+
+
+def refused(code, only_folders=False):
+    """A call of the system as a file system answers it that does not have it."""
+
+    def call(*args):
+        if only_folders and not stat.S_ISDIR(os.fstat(args[0]).st_mode):
+            return None
+        raise OSError(code, os.strerror(code))
+
+    return call
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.EXDEV])
+def test_without_hard_links_the_checkpoint_before_is_copied(tmp_path, monkeypatch, capsys, code):
+    monkeypatch.setattr(os, "link", refused(code))
+    monkeypatch.setattr("diffexp.training.checkpoint._said", set())
+    path = tmp_path / "last.ckpt"
+    for step in (3, 4, 5):
+        write(path, GOOD | {"global_step": step})
+    assert capsys.readouterr().out.count("this file system has no hard links") == 1
+    assert [read_checkpoint(tmp_path / f"{n}.ckpt")["global_step"] for n in ("last", "previous")] == [5, 4]
+    assert os.stat(tmp_path / "previous.ckpt").st_ino != os.stat(path).st_ino
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOTSUP, errno.ENOSYS])
+def test_a_file_system_that_flushes_no_folder_is_told_once(tmp_path, monkeypatch, capsys, code):
+    monkeypatch.setattr(os, "fsync", refused(code, only_folders=True))
+    monkeypatch.setattr("diffexp.training.checkpoint._said", set())
+    for step in (3, 4):
+        write(tmp_path / "last.ckpt", GOOD | {"global_step": step})
+    assert capsys.readouterr().out.count("cannot flush a folder") == 1
+    assert read_checkpoint(tmp_path / "last.ckpt")["global_step"] == 4
+
+
+NAMES = [
+    ".last.ckpt.part", ".last.ckpt.json.part", ".previous.ckpt.part", ".previous.ckpt.json.part",
+    "last.ckpt.json", "previous.ckpt", "previous.ckpt.json",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_is_written_through_a_link(tmp_path, name):
+    folder, victim = tmp_path / "checkpoints", tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    write(folder / "last.ckpt", GOOD)
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to(victim)
+    for step in (4, 5):
+        write(folder / "last.ckpt", GOOD | {"global_step": step})
+    assert victim.read_bytes() == b"precious"
+    assert read_checkpoint(folder / "last.ckpt")["global_step"] == 5
+    assert not any(p.is_symlink() for p in folder.iterdir())
+
+
+def test_a_folder_that_is_a_link_is_refused(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "checkpoints").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DataError, match=r"this is a link[\s\S]*checkpoints"):
+        write(tmp_path / "checkpoints" / "last.ckpt", GOOD)
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_what_killed_writers_have_left_is_removed(tmp_path):
+    for name in ("last.ckpt", "last.ckpt.0123", "previous.ckpt.0123", "last.ckpt.json.01"):
+        (tmp_path / f".{name}.part").write_bytes(b"half")
+    write(tmp_path / "last.ckpt", GOOD)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["last.ckpt", "last.ckpt.json"]
+
+
+@pytest.mark.parametrize("note", [b"", b'{"sha256": "ab', b"[]", b"[" * 100_000, b"\xff\xfe", b"{}"])
+def test_a_note_that_was_cut_short_is_written_anew_for_a_whole_checkpoint(tmp_path, capsys, note):
+    path = tmp_path / "last.ckpt"
+    write(path, GOOD)
+    (tmp_path / "last.ckpt.json").write_bytes(note)
+    assert latest(tmp_path) == path and "the note of the checkpoint was damaged" in capsys.readouterr().out
+    assert read_checkpoint(path)["global_step"] == 3
+    (tmp_path / "last.ckpt.json").write_bytes(note)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1  # in the weights: only the sums of the archive can tell
+    path.write_bytes(data)
+    with pytest.raises(DataError, match="the note of the checkpoint is damaged"):
+        latest(tmp_path)

@@ -65,3 +65,57 @@ def test_a_rank_that_dies_ends_the_others_and_the_run_goes_on(tmp_path):
     assert again.returncode == 0 and "going on from step" in again.stdout, again.stderr
     steps = [json.loads(line) for line in log.read_text().splitlines()]
     assert [line["step"] for line in steps if "train/loss" in line] == list(range(1, 401))
+
+
+@pytest.mark.slow
+def test_a_run_of_two_ranks_goes_on_between_two_lines_on_one_or_two(tmp_path):
+    """Its next line counts what both ranks had seen before."""
+    typed = [
+        *QUICK, "trainer=ddp", "trainer.accelerator=cpu", "trainer.log_every_n_steps=10", "lr=constant",
+        "times=importance", "schedule.T=50",
+    ]  # fmt: skip
+
+    def run(folder, ranks, steps):
+        more = [f"trainer.devices={ranks}", f"trainer.max_steps={steps}", f"dir={folder}"]
+        command = [sys.executable, str(CONF.parent / "run.py"), *typed, *more]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        lines = [json.loads(line) for line in (tmp_path / folder / "metrics.jsonl").read_text().splitlines()]
+        keys = ("train/loss", "by_t/", "by_snr/")
+        return [{k: v for k, v in line.items() if k.startswith(keys)} for line in lines], done.stdout
+
+    whole, _ = run("whole", 2, 20)
+    for ranks in (2, 1):
+        run(f"on{ranks}", 2, 15)
+        found, out = run(f"on{ranks}", ranks, 20)
+        assert "going on from step 15" in out and ("on 1 ranks in place of 2" in out) == (ranks == 1)
+        for a, b in zip(found[:2], whole[:2], strict=True):
+            assert len(a) > 10 and a == pytest.approx(b, rel=2e-3)
+
+
+@pytest.mark.slow
+def test_a_rank_that_is_starting_dies_with_the_first(tmp_path):
+    """It would sleep until torch's time-out. The first is killed as soon as the other is there, and later."""
+    typed = [*QUICK, "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.max_steps=4000"]
+    for seconds in (0.0, 0.5, 3.0):
+        command = [sys.executable, str(CONF.parent / "run.py"), *typed, f"dir=run{seconds}"]
+        first = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        end, other = time.time() + 120, ""
+        while time.time() < end and not other:
+            told = ["pgrep", "-P", str(first.pid), "-f", "run.py"]
+            other = subprocess.run(told, capture_output=True, text=True).stdout.strip()
+        time.sleep(seconds)
+        first.kill()
+        first.wait()
+        begun = time.monotonic()
+        while _lives(int(other)) and time.monotonic() < begun + 60:
+            time.sleep(0.05)
+        assert not _lives(int(other))
+        assert time.monotonic() - begun < (20 if seconds < 1 else 2)  # it loads, and then looks
+
+
+def _lives(number):
+    try:
+        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

@@ -12,6 +12,7 @@ import torch
 from commands import QUICK
 from wandb_file import records
 
+from diffexp.errors import DataError
 from diffexp.training import Jsonl, NoTracker, Wandb
 from diffexp.training.tracker import first
 
@@ -26,6 +27,39 @@ def test_one_line_for_each_call(tmp_path):
         {"step": 1, "a": 1.5},
         {"step": 2, "b": None, "c": 2.0},
     ]
+
+
+def test_a_clock_that_is_set_back_gives_no_negative_seconds(tmp_path, monkeypatch):
+    logger = Jsonl(tmp_path / "metrics.jsonl")
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    logger.log_metrics({"a": 1.0}, step=1)
+    assert 0 <= json.loads((tmp_path / "metrics.jsonl").read_text())["seconds"] < 60
+
+
+def test_a_full_disk_leaves_no_half_of_a_line(tmp_path):
+    """Here a limit on the size of a file, in the middle of the second line."""
+    code = (
+        "import pathlib, resource, sys\n"
+        "from diffexp.training import Jsonl\n"
+        "path = pathlib.Path(sys.argv[1])\n"
+        "Jsonl(path).log_metrics({'a': 1.0}, step=1)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 10,) * 2)\n"
+        "try:\n    Jsonl(path).log_metrics({'a': 2.0}, step=2)\n"
+        "except Exception as error:\n    print(type(error).__name__, error.code)\n"
+    )
+    path = tmp_path / "metrics.jsonl"
+    told = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
+    assert told.stdout == "ResourceError 5\n", told.stderr
+    Jsonl(path).log_metrics({"a": 3.0}, step=3)
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 3]
+
+
+def test_a_link_is_not_written_through(tmp_path):
+    (tmp_path / "victim").write_text("precious")
+    (tmp_path / "metrics.jsonl").symlink_to(tmp_path / "victim")
+    with pytest.raises(DataError, match="this is a link"):
+        Jsonl(tmp_path / "metrics.jsonl").log_metrics({"a": 1.0}, step=1)
+    assert (tmp_path / "victim").read_text() == "precious"
 
 
 def test_no_tracker_opens_nothing(tmp_path):

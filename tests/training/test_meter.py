@@ -48,3 +48,46 @@ def test_what_is_not_finite_is_told_of_the_loss_alone():
     meter.add(losses([0.5], [float("nan")]))
     told = meter.take()
     assert math.isnan(told["train/loss"]) and "by_t/mse_q2" not in told
+
+
+def test_a_checkpoint_holds_the_sums_of_all_ranks_and_the_first_goes_on_from_them():
+    """Of two ranks that have seen other images; then on one, two and three."""
+    seen = [losses([0.1, 0.3], [1.0, 2.0]), losses([0.6, 0.9], [4.0, 8.0])]
+    meters = [Meter(), Meter()]
+    for meter, one in zip(meters, seen, strict=True):
+        meter.add(one)
+    whole = sum(meter.state()["sums"] for meter in meters)
+    state = meters[0].state(lambda sums: sums + meters[1].state()["sums"])
+    assert torch.equal(state["sums"], whole) and float(meters[0].state()["sums"][-1]) == 2
+    for ranks in (1, 2, 3):
+        after = [Meter() for _ in range(ranks)]
+        for rank, meter in enumerate(after):
+            meter.restore(state, rank)
+            meter.add(losses([0.1], [5.0]))
+        told = after[0].take(lambda sums, after=after: sum(m.state()["sums"] for m in after))
+        assert told["train/loss"] == pytest.approx(2 * (15 + 5 * ranks) / (4 + ranks))
+        assert told["by_t/mse_q1"] == pytest.approx((1 + 5 * ranks) / (1 + ranks))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sums": "text"}, {"sums": torch.zeros(3)}, {"sums": torch.zeros(43, dtype=torch.long)},
+        {"parts": 3}, {"columns": [1, 2, 3]}, {"columns": None},
+    ],
+)  # fmt: skip
+def test_sums_that_are_none_are_refused(change):
+    meter = Meter()
+    meter.add(losses([0.1], [4.0]))
+    state = meter.state()
+    Meter().restore(state)
+    with pytest.raises(ValueError, match="the running sums"):
+        Meter().restore(state | change)
+
+
+def test_sums_of_a_version_with_other_columns_are_left_out():
+    meter, other = Meter(), Meter()
+    meter.add(losses([0.1], [4.0]))
+    other.restore({"sums": torch.ones(10 * 2 + 1 + 2), "parts": ["simple"], "columns": ["mse"]})
+    other.add(losses([0.1], [4.0]))
+    assert other.take()["train/loss"] == meter.take()["train/loss"] == 8.0

@@ -5,7 +5,7 @@ import warnings
 
 import pytest
 import torch
-from lightning import Trainer
+from lightning import Callback, Trainer
 from torch import nn
 
 from diffexp.data import Digits
@@ -259,13 +259,47 @@ def test_compiling_keeps_the_names_of_the_weights():
     assert module(compile=True).state_dict().keys() == module().state_dict().keys()
 
 
+class _Watch(Callback):
+    """The first average, and the rate, of every step."""
+
+    def __init__(self):
+        self.weights, self.averages, self.rates = [], [], []
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        self.weights.append(next(module.denoiser.network.parameters()).detach().clone())
+        self.averages.append(next(module.ema.networks[0].parameters()).detach().clone())
+
+    def on_train_batch_start(self, trainer, module, batch, batch_idx):
+        self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+
+def test_the_nth_step_is_averaged_as_the_nth(tmp_path):
+    """With the warm-up, its decay is (1 + n)/(10 + n) at step n, from 1."""
+    watch = _Watch()
+    made = module(lr=LearningRate(steps=4), ema=EMA((0.999,)))
+    average = next(made.denoiser.network.parameters()).detach().clone()
+    fit(tmp_path, made, callbacks=[watch], steps=4, accumulate=1)
+    assert len(watch.weights) == 4
+    for n, (weight, found) in enumerate(zip(watch.weights, watch.averages, strict=True), 1):
+        average = average.lerp(weight, 1 - (1 + n) / (10 + n))
+        torch.testing.assert_close(found, average, rtol=1e-6, atol=1e-7)
+
+
+def test_a_longer_run_has_the_rate_of_its_step_from_the_first_on(unbroken, tmp_path):
+    watch, rate = _Watch(), LearningRate(steps=40, warmup=5, shape="cosine")
+    path = str(unbroken[1] / "at" / "last.ckpt")
+    fit(tmp_path, module(lr=rate), ckpt_path=path, callbacks=[watch], steps=33, accumulate=2)
+    assert watch.rates[::2] == [2e-3 * rate(step) for step in (30, 31, 32)] and watch.rates[0] > 0
+
+
 def test_the_ranks_together_draw_what_one_rank_draws():
-    """Times and noise of the parts are those of the whole."""
+    """Times, noise and dropped labels of the parts are those of the whole."""
     from types import SimpleNamespace
 
     from diffexp.data.batch import Batch
 
-    made, batch = module(), next(iter(loader(batch_size=8).train_dataloader()))
+    made = module(conditioning=ClassLabel(0.5))
+    batch = next(iter(loader(batch_size=32).train_dataloader()))
     seen, output = [], made.denoiser.output
 
     def watched(x, t, cond):
@@ -277,9 +311,11 @@ def test_the_ranks_together_draw_what_one_rank_draws():
     for ranks in (1, 2, 4):
         for rank in range(ranks):
             made._trainer = SimpleNamespace(global_step=5, world_size=ranks, global_rank=rank)
-            mine = slice(rank * 8 // ranks, (rank + 1) * 8 // ranks)
+            mine = slice(rank * 32 // ranks, (rank + 1) * 32 // ranks)
             made.training_step(Batch(*(None if v is None else v[mine] for v in batch)), 3)
         found[ranks] = [torch.cat(parts) for parts in zip(*seen, strict=True) if parts[0] is not None]
         seen.clear()
+    dropped = found[1][2] == made.null
+    assert not torch.equal(dropped[:16], dropped[16:]) and not torch.equal(dropped[:8], dropped[8:16])
     for ranks in (2, 4):
         assert all(torch.equal(a, b) for a, b in zip(found[ranks], found[1], strict=True))

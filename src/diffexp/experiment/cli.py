@@ -3,6 +3,7 @@
 torch and Lightning are imported in the job only, so that --help and a typo answer at once.
 """
 
+import errno
 import os
 import sys
 import traceback
@@ -15,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from diffexp.errors import ConfigError, DiffexpError, ResourceError
 from diffexp.experiment.compat import BASE, register_resolver
+from diffexp.training.launched import die_with_launcher
 
 _INTERRUPTED, _SAVED = 130, 75
 codes: list[int] = []
@@ -26,6 +28,7 @@ def main(conf: Path) -> int:
 
     A sweep (-m) is run by diffexp.experiment.launch.
     """
+    die_with_launcher()
     full = os.environ.get("HYDRA_FULL_ERROR", "0") == "1"  # what the user wants
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra is to raise, not to print
     codes.clear()
@@ -41,7 +44,7 @@ def main(conf: Path) -> int:
         except DiffexpError as error:  # told here, for Hydra would add its own words
             codes.append(_say(error, full))
         except Exception as error:
-            codes.append(_say(_no_memory(error) or _unexpected(error), full, error))
+            codes.append(_say(_no_disk(error) or _no_memory(error) or _unexpected(error), full, error))
 
     try:
         hydra.main(config_path=str(conf.resolve()), config_name="config", **BASE)(job)()
@@ -93,6 +96,14 @@ def _say(error: DiffexpError, full: bool, cause: Exception | None = None) -> int
         raise cause or error
     print(error if error.code == _SAVED else f"error: {error}", file=sys.stderr)
     return error.code
+
+
+def _no_disk(error: Exception) -> DiffexpError | None:
+    """For whatever was written when the disk was full."""
+    if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return None
+    do = "free some disk, and type the same command again"
+    return ResourceError(f"the disk is full: {error.strerror}", str(error.filename or ""), do)
 
 
 def _no_memory(error: Exception) -> DiffexpError | None:

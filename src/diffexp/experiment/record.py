@@ -1,5 +1,6 @@
 """What a run folder says about its run: config.yaml, overrides.yaml, run.json, log."""
 
+import io
 import json
 import logging
 import platform
@@ -8,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
@@ -16,10 +17,12 @@ from typing import Any
 
 import yaml
 
-from diffexp.errors import ResourceError
+from diffexp.errors import DataError, ResourceError
 from diffexp.experiment.redact import redact_typed
 from diffexp.experiment.store import alone
-from diffexp.files import open_to_append, write
+from diffexp.files import open_to_append, read_json, write
+from diffexp.training.place import Moved, Place
+from diffexp.training.signals import deaf
 from diffexp.training.tracker import first
 
 PACKAGES = ("diffexp", "torch", "lightning", "hydra-core", "torchmetrics", "torch-fidelity", "numpy")
@@ -31,45 +34,73 @@ class Record:
         with Record(folder, config, typed) as record:
             record.results["val/fid"] = 3.2
 
-    Only the first process of a run writes. Raises ResourceError for a folder that cannot be written.
+    Only the first process of a run writes. Raises ResourceError for a folder that cannot be written, or is
+    moved away, and DataError for links in it.
     """
 
     def __init__(self, folder: Path, config: Mapping[str, Any], typed: Sequence[str]) -> None:
         self.folder, self.config, self.typed = folder, config, redact_typed(typed)
         self.results: dict[str, Any] = {}
         self.first = first()
-        self._start = time.time()
-        self._log: logging.Handler | None = None
+        self.longer: list[dict[str, Any]] = []
+        self._begun, self._start = time.time(), time.monotonic()  # a clock may be set back, this one not
+        self._log: _Log | None = None
+        self._place: Place | None = None
         self._held = ExitStack()
 
     def __enter__(self) -> "Record":
         if self.first:
-            self._held.enter_context(alone(self.folder))
-            try:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                write(self.folder / "config.yaml", _yaml(self.config))
-                write(self.folder / "overrides.yaml", _yaml(self.typed))
-                self._json(None)
-                self._log = _log_to(self.folder / "log")
-            except OSError as error:
-                do = "choose another folder with dir=..., or free space on the disk"
-                raise ResourceError(
-                    f"cannot write to the run folder: {error}", str(self.folder), do
-                ) from error
+            with ExitStack() as held:  # what was taken is given back if something here fails
+                held.enter_context(alone(self.folder))
+                self._begin(held)
+                self._held = held.pop_all()
         return self
+
+    def _begin(self, held: ExitStack) -> None:
+        refuse_links(self.folder)
+        try:
+            self._place = held.enter_context(Place(self.folder))
+            self.longer = _longer_before(self.folder / "run.json")
+            write(self.folder / "config.yaml", _yaml(self.config))
+            write(self.folder / "overrides.yaml", _yaml(self.typed))
+            self._json(None)
+            self._log = _Log(self.folder / "log")
+        except OSError as error:
+            do = "choose another folder with dir=..., or free space on the disk"
+            raise ResourceError(f"cannot write to the run folder: {error}", str(self.folder), do) from error
+
+    def check(self) -> None:
+        """Raise Moved, a ResourceError, where the folder is no longer at its path."""
+        if self._place is not None:
+            self._place.check()
+
+    def tell_longer(self, change: Mapping[str, Any]) -> None:
+        """Write at once that the run has got another number of steps, and what its learning rate did."""
+        if self.first and dict(change) not in self.longer:
+            self.longer.append(dict(change))
+            self._json(None)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self.first:
-            return
+        if self.first:
+            with deaf():
+                self._end(kind, error, trace)
+
+    def _end(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if error is not None:
             logging.getLogger("diffexp").error("%s", error, exc_info=(kind, error, trace))  # type: ignore
         if self._log is not None:
-            logging.getLogger().removeHandler(self._log)
             self._log.close()
-        self._json("done" if error is None else f"{kind.__name__}: {error}" if kind else "stopped")
-        self._held.close()
+        try:
+            self._json("done" if error is None else f"{kind.__name__}: {error}" if kind else "stopped")
+        except ResourceError:
+            if error is None:  # else that is told
+                raise
+        finally:
+            self._held.close()
 
     def _json(self, ended: str | None) -> None:
         import torch  # here, for the launcher of a sweep begins its processes before it loads torch
@@ -77,8 +108,8 @@ class Record:
         told = {
             "command": shlex.join(redact_typed(sys.argv)),
             "state": ended or "running",
-            "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._start)),
-            "seconds": round(time.time() - self._start, 1),
+            "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._begun)),
+            "seconds": round(time.monotonic() - self._start, 1),
             "seed": self.config.get("seed"),
             "results": self.results,
             "git": revision(),
@@ -87,7 +118,15 @@ class Record:
             "device": _device(),
             "threads": torch.get_num_threads(),
         }
-        write(self.folder / "run.json", json.dumps(told, indent=2, ensure_ascii=False) + "\n")
+        told |= {"lengthened": self.longer} if self.longer else {}
+        text, moved = json.dumps(told, indent=2, ensure_ascii=False) + "\n", None
+        try:
+            self.check()
+        except Moved as error:
+            moved = error
+        write((self._place.now() if self._place and moved else self.folder) / "run.json", text)
+        if moved:
+            raise moved
 
 
 def revision() -> str | None:
@@ -122,11 +161,43 @@ def _yaml(value: Any) -> str:
     return yaml.dump(value, Dumper=kind, sort_keys=False, allow_unicode=True, width=110)
 
 
-def _log_to(path: Path) -> logging.Handler:
-    open_to_append(path).close()  # or it would be written through a link
-    handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    root = logging.getLogger()
-    root.addHandler(handler)
-    root.setLevel(min(root.level or logging.INFO, logging.INFO))
-    return handler
+def refuse_links(folder: Path) -> None:
+    """Raise DataError for a run folder whose parts are links: what they lead to would be written over."""
+    for name in ("checkpoints", "samples", "wandb"):
+        if (folder / name).is_symlink():
+            do = "put the folder itself in its place, or take another folder with dir=..."
+            raise DataError("this is a link, and nothing is written through it", str(folder / name), do)
+
+
+def _longer_before(path: Path) -> list[dict[str, Any]]:
+    """What run.json says of a run that goes on; nothing for none that can be read."""
+    with suppress(DataError, OSError):
+        found = read_json(path).get("lengthened")
+        return [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []
+    return []
+
+
+class _Log(logging.StreamHandler[io.TextIOWrapper]):
+    """The log of a run, beside what Python logs. A disk that is full costs its lines, and is told once."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.TextIOWrapper(open_to_append(path), encoding="utf-8", errors="backslashreplace"))
+        self.path, self._told = path, False
+        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        root = logging.getLogger()
+        root.addHandler(self)
+        root.setLevel(min(root.level or logging.INFO, logging.INFO))
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            return super().handleError(record)
+        if not self._told:
+            self._told = True
+            print(f"the log cannot be written: {error.strerror}: {self.path}", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        logging.getLogger().removeHandler(self)
+        super().close()
+        with suppress(OSError):
+            self.stream.close()

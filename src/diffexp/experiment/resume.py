@@ -2,22 +2,14 @@
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from diffexp.errors import ConfigError, DiffexpError, DivergedError, Interrupted, ResourceError
-from diffexp.experiment.foreign import read_yaml
+from diffexp.errors import ConfigError, DataError, DiffexpError, DivergedError, Interrupted, ResourceError
 from diffexp.experiment.job import Job
-from diffexp.files import write
+from diffexp.experiment.same import check_same, steps_before, steps_of
+from diffexp.files import lines, open_to_append, read_json, write
 from diffexp.training.checkpoint import latest, read_checkpoint
-
-MAY_CHANGE = (  # without another result of the steps that are left
-    "dir", "name", "resume", "dry_run", "sweep", "logger", "callbacks", "evaluator", "metrics", "sampler",
-    "guidance", "clip", "data_root", "task", "choices", "trainer.max_steps", "trainer.accelerator",
-    "trainer.log_every_n_steps", "trainer.check_val_every_n_epoch", "loader.workers",
-    "loader.eval_batch_size", "lr.steps", "compile", "plugins", "experiment", "on_divergence",
-)  # fmt: skip
 
 
 def start(job: Job) -> Path | None:
@@ -31,7 +23,7 @@ def start(job: Job) -> Path | None:
     if mode == "never":
         do = "type resume=auto to go on with it, or choose another folder with dir=..."
         raise ConfigError("there is a run in this folder", str(folder), do)
-    _check_same(job, folder / "config.yaml")
+    check_same(job, found)
     return found
 
 
@@ -53,10 +45,10 @@ def finished(job: Job) -> dict[str, Any] | None:
     path = job.folder / "run.json"
     if job.config.get("resume") != "auto" or not path.exists():
         return None
-    told = json.loads(path.read_text())
-    before = _read(job.folder / "config.yaml")
-    wanted, had = (c.get("trainer", {}).get("max_steps") for c in (job.config, before))
-    return told["results"] if told["state"] == "done" and wanted == had else None
+    told = _told(path)
+    if told.get("state") != "done" or not isinstance(told.get("results"), dict):
+        return None
+    return told["results"] if steps_before(job.folder) == steps_of(job.config) else None
 
 
 def told_divergence(job: Job, error: DivergedError, rank: tuple[int, int] = (0, 1)) -> Path:
@@ -64,79 +56,68 @@ def told_divergence(job: Job, error: DivergedError, rank: tuple[int, int] = (0, 
     first time, of a run on one rank. Raises the error with the last good checkpoint in it otherwise.
     """
     path, ckpt = job.folder / "divergence.json", latest(job.folder / "checkpoints")
-    again = path.exists() and rank[1] == 1
+    before = _told(path) if path.exists() else {"back_to": None}
+    back = before.get("back_to", -1)  # of an earlier version, which did not say
+    again = back is not None and rank[1] == 1
+    step = None if ckpt is None else read_checkpoint(ckpt)["global_step"]
+    stop = ckpt is None or job.config["on_divergence"] == "stop" or again or rank[1] > 1
     if rank[0] == 0:
-        write(path, json.dumps(error.details, indent=1) + "\n")
+        details = {**(error.details or {}), "back_to": back if stop else step}
+        write(path, json.dumps(details, indent=1) + "\n")
     if ckpt is None:
         raise DivergedError(error.what, "there is no checkpoint before it", error.do) from error
-    step = read_checkpoint(ckpt)["global_step"]
-    if job.config["on_divergence"] == "stop" or again or rank[1] > 1:
+    if stop:
         do = "it has gone back once; lower optimizer.lr" if again else error.do
         raise DivergedError(error.what, f"{ckpt}, of step {step}, is the last that is good", do) from error
     print(f"{error.what}\ngoing back to step {step}, with half the learning rate", flush=True)
     return ckpt
 
 
-MOVED = {"diffexp.data.DataModule": "diffexp.training.DataModule"}  # since runs that may go on were begun
+def gone_back(folder: Path, step: int) -> tuple[dict[str, Any] | None, bool]:
+    """Return what diverged where a run has gone back, or None, and whether the checkpoint of `step` is of
+    before that: it has the whole learning rate yet.
+    """
+    path = folder / "divergence.json"
+    told = _told(path) if path.exists() else {}
+    back = told.get("back_to")
+    if not isinstance(back, int) or back < 0:
+        return None, False
+    return told, step <= back
 
 
-def _check_same(job: Job, path: Path) -> None:
-    before, now = dict(_flat(_read(path))), dict(_flat(job.public()))
-    before = {key: MOVED.get(str(value), value) for key, value in before.items()}
-    typed = tuple(f"{text.lstrip('+~').partition('=')[0]}." for text in job.typed)
-    changed = [
-        f"{key} {before.get(key)} -> {now.get(key)}"
-        for key in sorted({*before, *now})
-        # a key of a later version has the default that keeps what was done before it
-        if before.get(key) != now.get(key)
-        and not _may_change(key)
-        and (key in before or f"{key}.".startswith(typed))
-    ]
-    if changed:
-        shown = "; ".join(changed[:5]) + (f"; and {len(changed) - 5} more" if len(changed) > 5 else "")
-        do = "type what was typed before, or begin in another folder with dir=..."
-        raise ConfigError(f"the run in this folder was another: {shown}", str(job.folder), do)
-
-
-def _may_change(key: str) -> bool:
-    # copies of top-level nodes are judged where they were typed
-    copied = (
-        "model.",
-        "loader.data.",
-        "snr.schedule",
-        "objective.weighting",
-        "objective.times",
-        "objective.terms",
-    )
-    return key.startswith(copied) or any(key == k or key.startswith(f"{k}.") for k in MAY_CHANGE)
-
-
-def _read(path: Path) -> dict[str, Any]:
+def _told(path: Path) -> dict[str, Any]:
+    """What a small file of the run says; {} and a line on the screen where it is damaged."""
     try:
-        return read_yaml(path) or {}
-    except OSError:
+        return read_json(path)
+    except (DataError, OSError) as error:
+        why = error.what if isinstance(error, DataError) else str(error)
+        print(f"{path}: {why}; the run goes on without it", flush=True)
         return {}
 
 
-def _flat(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(node, Mapping) and node:
-        for key, value in node.items():
-            yield from _flat(value, f"{path}.{key}" if path else str(key))
-    else:
-        yield path, node
-
-
 def cut(path: Path, step: int) -> None:
-    """Leaves of metrics.jsonl the lines up to that step: the steps after it come again."""
+    """Leaves of metrics.jsonl the lines up to that step: the steps after it come again.
+
+    Lines that are damaged are left out, and counted on the screen. Raises DataError for a link.
+    """
     if not path.exists():
         return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            if (json.loads(line).get("step") or 0) <= step and "final/" not in line:
-                kept.append(line)
-        except ValueError:
-            continue  # cut off when the power failed
-    part = path.with_name(f".{path.name}.part")
-    part.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-    part.replace(path)
+    open_to_append(path).close()  # or it would be read through a link
+    *texts, last = lines(path)
+    rows = [(text, _step(text)) for text in texts if text]
+    if damaged := sum(at is None for _, at in rows):
+        print(f"{path}: {damaged} damaged lines are left out", flush=True)
+    if last and (at := _step(last)) is not None:  # else it was cut off when the power failed
+        rows.append((last, at))
+    kept = [text for text, at in rows if at is not None and at <= step and "final/" not in text]
+    write(path, "".join(f"{text}\n" for text in kept))
+
+
+def _step(text: str) -> float | None:
+    """The step of a line, 0 for none; None for what is no line of ours."""
+    try:
+        row = json.loads(text)
+        step = row.get("step") or 0
+    except (ValueError, AttributeError, RecursionError):
+        return None
+    return step if isinstance(step, (int, float)) and "\ufffd" not in text else None

@@ -4,32 +4,32 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from lightning import Callback, Trainer
+from lightning import Trainer
 from lightning.pytorch.loggers import WandbLogger
 from torch import nn
 
-from diffexp.errors import ConfigError, DiffexpError, DivergedError, Interrupted, ResourceError
+from diffexp.errors import ConfigError, DivergedError, Interrupted
+from diffexp.experiment.fit import fit, going_on
 from diffexp.experiment.job import Job
-from diffexp.experiment.record import Record
+from diffexp.experiment.record import Record, refuse_links
 from diffexp.experiment.restore import device_of
-from diffexp.experiment.resume import cut, finished, lost_rank, start, told_divergence
+from diffexp.experiment.resume import finished, start, told_divergence
 from diffexp.experiment.room import check_room, checkpoint_bytes
 from diffexp.experiment.screen import counting, summary
 from diffexp.experiment.track import summarise, tags, tell_sync
 from diffexp.metrics.evaluator import Evaluation, Evaluator
 from diffexp.networks.allocator import keep_freed_memory
-from diffexp.training.checkpoint import read_checkpoint
 from diffexp.training.data_module import DataModule
-from diffexp.training.divergence import LowerRate
 from diffexp.training.evaluate import Evaluate, show
+from diffexp.training.launched import launching
 from diffexp.training.logger import Jsonl
 from diffexp.training.module import DiffusionModule
 from diffexp.training.quiet import quiet
 from diffexp.training.saving import AtomicCheckpointIO, Checkpoint
+from diffexp.training.signals import deaf
 from diffexp.training.tracker import Tracker
 
 
@@ -41,6 +41,7 @@ class Train:
 
     def check(self, job: Job) -> None:
         device_of(job)
+        refuse_links(job.folder)
         start(job)
         loader: DataModule = job.build("loader")
         loader.prepare_data()
@@ -66,20 +67,22 @@ class Train:
         try:
             self._run(job, record, tracker)
         except BaseException as error:
-            tracker.close(failed=not isinstance(error, Interrupted))
+            with deaf():
+                tracker.close(failed=not isinstance(error, Interrupted))
             raise
         tracker.close()
         tell_sync(job.folder)
 
     def _run(self, job: Job, record: Record, tracker: Tracker) -> None:
         begun = time.perf_counter()
+        launching()
         torch.manual_seed(job.config["seed"])  # of the initial weights
         loader: DataModule = job.build("loader")
         evaluator: Evaluator = job.build("evaluator")
         module = _module(job, loader)
         if not torch.cuda.is_available():
             keep_freed_memory()
-        trainer = _trainer(job, evaluator, tracker)
+        trainer = _trainer(job, evaluator, tracker, record)
         if trainer.is_global_zero:
             print(headline(module, loader))
             evaluator.prepare(loader.data, trainer.strategy.root_device)
@@ -87,16 +90,18 @@ class Train:
         if not trainer.is_global_zero:
             evaluator.prepare(loader.data, trainer.strategy.root_device)
         try:
-            _fit(trainer, module, loader, start(job))
+            ckpt = start(job)
+            going_on(job, trainer, module, record, ckpt)
+            fit(trainer, module, loader, ckpt)
         except DivergedError as error:
+            record.check()
             # raises it again, unless there is a way back
             ckpt = told_divergence(job, error, (trainer.global_rank, trainer.world_size))
-            record.results["rolled_back"] = error.details
             tracker.close()
-            module = _module(job, loader)
-            trainer = _trainer(job, evaluator, tracker, LowerRate())
+            module, trainer = _module(job, loader), _trainer(job, evaluator, tracker, record)
+            going_on(job, trainer, module, record, ckpt)
             try:
-                _fit(trainer, module, loader, ckpt)
+                fit(trainer, module, loader, ckpt)
             except DivergedError as again:
                 told_divergence(job, again)
         record.results["train_seconds"] = round(time.perf_counter() - begun, 1)
@@ -118,6 +123,7 @@ class Train:
                 )
         if not trainer.is_global_zero:
             return
+        record.check()
         first = next(iter(found.values()))
         picture = show(trainer, module, first, job.folder)
         values = {_key(k, s, len(found)): v for s, r in found.items() for k, v in r.values.items()}
@@ -156,18 +162,23 @@ def _without_memory(network: Callable[..., nn.Module], **options: Any) -> nn.Mod
         return network(**options)
 
 
-def _trainer(job: Job, evaluator: Evaluator, tracker: Tracker, *more: Callback) -> Trainer:
+def _trainer(job: Job, evaluator: Evaluator, tracker: Tracker, record: Record) -> Trainer:
     """Callbacks act in this order: samples first, so that a checkpoint comes after them."""
     others = job.build("callbacks")
     keeper = others.get("checkpoint")
     saves = isinstance(keeper, Checkpoint)
     asked = keeper.asked if saves else lambda: False
-    evaluate = Evaluate(evaluator, job.folder, asked)
+    evaluate = Evaluate(evaluator, job.folder, asked, record.check)
+    io = keeper.io if saves else AtomicCheckpointIO()
+    io.check = record.check
     run = tracker.open(job.folder, job.config["name"], "train", tags(job), job.public())
     return job.build("trainer")(
-        callbacks=[evaluate, *others.values(), *more],
-        logger=[Jsonl(job.folder / "metrics.jsonl"), *([WandbLogger(experiment=run)] if run else [])],
-        plugins=[keeper.io if saves else AtomicCheckpointIO()],
+        callbacks=[evaluate, *others.values()],
+        logger=[
+            Jsonl(job.folder / "metrics.jsonl", record.check),
+            *([WandbLogger(experiment=run)] if run else []),
+        ],
+        plugins=[io],
         precision="16-mixed" if job.config["precision"] == "fp16" else "32-true",
         default_root_dir=job.folder,
         enable_checkpointing=False,
@@ -176,31 +187,3 @@ def _trainer(job: Job, evaluator: Evaluator, tracker: Tracker, *more: Callback) 
         use_distributed_sampler=False,  # the data module knows ranks
         num_sanity_val_steps=0,
     )
-
-
-def _fit(trainer: Trainer, module: DiffusionModule, loader: DataModule, ckpt: Path | None) -> None:
-    if trainer.is_global_zero:
-        told = {} if ckpt is None else read_checkpoint(ckpt)
-        step, ranks = told.get("global_step", -1), told.get("diffexp", {}).get("ranks", trainer.world_size)
-        cut(Path(trainer.default_root_dir) / "metrics.jsonl", step)  # also of a run killed before it had one
-        if ckpt is not None:
-            print(f"going on from step {step}: {ckpt}", flush=True)
-        if ranks != trainer.world_size:
-            print(f"on {trainer.world_size} ranks in place of {ranks}: the same up to the order of sums")
-    trainer.strategy.barrier()
-    try:
-        trainer.fit(module, loader, ckpt_path=ckpt)
-    except SystemExit as error:  # what Lightning makes of Ctrl-C and SIGTERM, without a word
-        raise KeyboardInterrupt from error
-    except torch.OutOfMemoryError as error:
-        do = "lower loader.batch_size (and raise trainer.accumulate_grad_batches), or precision=bf16"
-        size = "x".join(map(str, loader.shape))
-        peak = f" at {torch.cuda.max_memory_allocated() >> 20:,} MB" if torch.cuda.is_available() else ""
-        what = f"out of memory{peak}, with {loader.batch_size} images of {size}"
-        raise ResourceError(f"{what}: {str(error).splitlines()[0]}", "loader.batch_size", do) from error
-    except RuntimeError as error:
-        if trainer.world_size > 1 and (lost := lost_rank(Path(trainer.default_root_dir), error)):
-            raise lost from error
-        raise
-    if not trainer.state.finished:
-        raise DiffexpError("training has stopped before its end", "", "see the log in the run folder")

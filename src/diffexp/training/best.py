@@ -41,4 +41,5 @@ class Best(Callback):
         return {"value": self.value, "seen": self._seen}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.value, self._seen = state_dict["value"], state_dict["seen"]
+        values = (state_dict["value"], state_dict["seen"])
+        self.value, self._seen = (None if value is None else float(value) for value in values)

@@ -5,19 +5,29 @@ beside it, which is replaced first and names the digest of the file before as we
 what lies there is one of the two.
 """
 
+import errno
 import hashlib
 import json
 import os
 import shutil
+import zipfile
+import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from diffexp.errors import DataError, ResourceError
+from diffexp.files import create, flush, make_folder, read_json, replacing, sync_folder
+from diffexp.files import write as write_file
 from diffexp.training.archive import DO, judge_archive, judge_content
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
+# of os.link, where the file system has no hard links, no more of them, or does not let this user make one
+_NO_LINKS = {
+    errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK,
+    errno.EXDEV,
+}  # fmt: skip
 
 
 def digest(path: Path) -> str:
@@ -31,40 +41,46 @@ def _beside(path: Path) -> Path:
 
 
 def write(path: Path, checkpoint: Mapping[str, Any]) -> None:
-    """All of it or nothing. Raises ResourceError."""
-    part, note = path.with_name(f".{path.name}.part"), _beside(path).with_name(f".{path.name}.json.part")
+    """Write all of it or nothing. Raises ResourceError, and DataError for a link in place of its folder."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
+        _remove_parts(path)
         needed, free = path.stat().st_size if path.exists() else 0, shutil.disk_usage(path.parent).free
         if needed > free:
             raise OSError(f"it has about {needed >> 20:,} MB, and {free >> 20:,} MB are free")
-        with part.open("wb") as file:
-            import torch  # not above: the launcher of a sweep looks for checkpoints, and needs no torch
+        with replacing(path) as part, replacing(_beside(path)) as note:  # the note takes its place first
+            with create(part) as file:
+                import torch  # not above: the launcher of a sweep looks for checkpoints, and needs no torch
 
-            torch.save(dict(checkpoint), file)
-            _flush(file.fileno(), file)
-        # of what lies there, not of what was told of it: two failures in a row are survived as well
-        before = digest(path) if path.is_file() else None
-        told = {"sha256": digest(part), "before": before, "bytes": part.stat().st_size}
-        told["step"] = checkpoint.get("global_step")
-        with note.open("w") as file:
-            json.dump(told, file)
-            _flush(file.fileno(), file)
-        if path.name == LAST and before is not None:
-            _keep(path, before)
-        os.replace(note, _beside(path))
-        os.replace(part, path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        os.fsync(folder)
-        os.close(folder)
+                torch.save(dict(checkpoint), file)
+                flush(file)
+            # of what lies there, not of what was told of it: two failures in a row are survived as well
+            before = digest(path) if path.is_file() else None
+            told = {"sha256": digest(part), "before": before, "bytes": part.stat().st_size}
+            _write_note(note, told | {"step": checkpoint.get("global_step")})
+            if path.name == LAST and before is not None:
+                _keep(path, before)
+        if not sync_folder(path.parent):
+            _say_once("this file system cannot flush a folder: a power failure may cost the last checkpoint")
     except (OSError, RuntimeError) as error:  # torch tells a full disk by a RuntimeError
-        for left in (part, note):
-            with suppress(OSError):
-                left.unlink()
         what = f"the checkpoint could not be written: {error}"
         raise ResourceError(
             what, str(path), "free space on the disk, or choose another folder with dir=..."
         ) from error
+
+
+def _remove_parts(path: Path) -> None:
+    """Of writers that were killed: each has the size of a checkpoint, and a name that is not used again."""
+    for name in (path.name, PREVIOUS) if path.name == LAST else (path.name,):
+        for left in path.parent.glob(f".{name}*.part"):
+            with suppress(OSError):
+                left.unlink()
+
+
+def _write_note(path: Path, told: Mapping[str, Any]) -> None:
+    with create(path) as file:
+        file.write(json.dumps(told).encode())
+        flush(file)
 
 
 def _keep(path: Path, known: str) -> None:
@@ -72,23 +88,42 @@ def _keep(path: Path, known: str) -> None:
     told = _told(path)
     if told is not None and known not in (told["sha256"], told["before"]):
         return
-    old, link = path.with_name(PREVIOUS), path.with_name(f".{PREVIOUS}.part")
+    old = path.with_name(PREVIOUS)
     earlier = _told(old)
     note = {"sha256": known, "before": earlier and earlier["sha256"], "bytes": path.stat().st_size}
-    part = _beside(old).with_name(f".{PREVIOUS}.json.part")
-    part.write_text(json.dumps(note | {"step": told and told.get("step")}))
-    link.unlink(missing_ok=True)
-    os.link(path, link)
-    os.replace(part, _beside(old))
-    os.replace(link, old)
+    with replacing(old) as link, replacing(_beside(old)) as part:
+        _write_note(part, note | {"step": told and told.get("step")})
+        _link(path, link)
+
+
+def _link(path: Path, to: Path) -> None:
+    """Give a file a second name, or copy it where the file system has no second names."""
+    try:
+        os.link(path, to)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        _say_once(f"this file system has no hard links: {PREVIOUS} is a copy, and takes time and space")
+        with path.open("rb") as file, create(to) as copy:
+            shutil.copyfileobj(file, copy, 1 << 20)
+            flush(copy)
+
+
+_said: set[str] = set()
+
+
+def _say_once(text: str) -> None:
+    if text not in _said:
+        _said.add(text)
+        print(text, flush=True)
 
 
 def _told(path: Path) -> dict[str, Any] | None:
     try:
-        told = json.loads(_beside(path).read_text())
-        return told if {"sha256", "before"} <= set(told) else None
-    except (OSError, ValueError, TypeError):
+        told = read_json(_beside(path))
+    except (OSError, DataError):
         return None
+    return told if {"sha256", "before", "bytes"} <= set(told) else None
 
 
 def latest(folder: Path) -> Path | None:
@@ -96,6 +131,7 @@ def latest(folder: Path) -> Path | None:
     found = [folder / name for name in (LAST, PREVIOUS) if (folder / name).is_file()]
     for i, path in enumerate(found):
         try:
+            _renew_note(path)
             if _beside(path).exists():
                 _verify(path)
             else:
@@ -111,9 +147,33 @@ def latest(folder: Path) -> Path | None:
     return None
 
 
-def _flush(number: int, file: Any) -> None:
-    file.flush()
-    os.fsync(number)
+def _renew_note(path: Path) -> None:
+    """Where the power has cut a note short, the checkpoint is good if the sums of its archive are right.
+
+    Raises DataError where they are not, or the note cannot be written.
+    """
+    note = _beside(path)
+    if not note.exists() or _told(path) is not None:
+        return
+    do = "use another checkpoint of the run, or delete the note to load this one unverified"
+    damaged = DataError("the note of the checkpoint is damaged", str(note), do)
+    if not _whole(path):
+        raise damaged
+    told = {"sha256": digest(path), "before": None, "bytes": path.stat().st_size, "step": None}
+    try:
+        write_file(note, json.dumps(told))
+    except ResourceError as error:
+        raise damaged from error
+    print(f"the note of the checkpoint was damaged, and the checkpoint is whole: {path}", flush=True)
+
+
+def _whole(path: Path) -> bool:
+    """Whether each part of the archive has the CRC that it was written with."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (OSError, ValueError, RuntimeError, EOFError, zlib.error, zipfile.BadZipFile):
+        return False
 
 
 def _verify(path: Path) -> None:

@@ -19,11 +19,18 @@ class Evaluate(Callback):
     """Logs val/<metric>, and samples/step_<step>.png, every `evaluator.every` epochs.
 
     One that fails is logged and counted, and training goes on; three in a row raise ResourceError. asked:
-    when it says so, an evaluation is left out, for whoever asks to stop does not wait for it.
+    when it says so, an evaluation is left out, for whoever asks to stop does not wait for it. check: called
+    before a picture is written.
     """
 
-    def __init__(self, evaluator: Evaluator, folder: Path, asked: Callable[[], bool] = lambda: False) -> None:
-        self.evaluator, self.folder, self.asked = evaluator, folder, asked
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        folder: Path,
+        asked: Callable[[], bool] = lambda: False,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.evaluator, self.folder, self.asked, self.check = evaluator, folder, asked, check
         self.tolerance = Tolerance(
             "the evaluation", "see the traceback in the log, or type evaluator.every=0"
         )
@@ -51,6 +58,7 @@ class Evaluate(Callback):
         values = {f"val/{k}": v for k, v in result.values.items()}
         pl_module.log_dict(values, sync_dist=True, batch_size=1)  # the same on every rank
         if trainer.is_global_zero:
+            self.check()
             show(trainer, pl_module, result, self.folder)
 
 

@@ -2,21 +2,29 @@
 
 import json
 import math
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import Logger
 
+from diffexp.errors import ResourceError
+from diffexp.files import descriptor_to_append
+
 
 class Jsonl(Logger):
-    """One line for each call: {"step": ..., "seconds": ..., key: value, ...}; what is not finite is null."""
+    """One line for each call: {"step": ..., "seconds": ..., key: value, ...}; what is not finite is null.
 
-    def __init__(self, path: Path) -> None:
+    check: called before each. Raises ResourceError for a line that cannot be written, of which nothing is
+    left, and DataError for a link.
+    """
+
+    def __init__(self, path: Path, check: Callable[[], None] = lambda: None) -> None:
         super().__init__()
-        self.path, self._start = path, time.time()
+        self.path, self._check, self._start = path, check, time.monotonic()
 
     @property
     def name(self) -> str:
@@ -31,9 +39,27 @@ class Jsonl(Logger):
         values = {k: float(v) for k, v in metrics.items() if k != "epoch"}
         told = {k: v if math.isfinite(v) else None for k, v in values.items()}
         if told:
-            line = {"step": step, "seconds": round(time.time() - self._start, 2)} | told
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+            line = {"step": step, "seconds": round(time.monotonic() - self._start, 2)} | told
+            self._append(json.dumps(line).encode() + b"\n")
+
+    def _append(self, line: bytes) -> None:
+        self._check()
+        try:
+            number = descriptor_to_append(self.path)
+            size = os.fstat(number).st_size
+            try:
+                while line:  # of which a full disk takes a part
+                    line = line[os.write(number, line) :]
+            except OSError:  # half a line would spoil the next
+                os.ftruncate(number, size)
+                raise
+            finally:
+                os.close(number)
+        except OSError as error:
+            do = "free some disk, and type the same command again"
+            raise ResourceError(
+                f"a line cannot be written: {error.strerror or error}", str(self.path), do
+            ) from error
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
@@ -13,6 +13,10 @@ from diffexp.diffusion.objective import Losses
 QUARTERS = 4
 LOG_SNR = (-6.0, -3.0, 0.0, 3.0, 6.0)  # between the bins
 BINS = [*(f"by_t/{{}}_q{q + 1}" for q in range(QUARTERS)), *(f"by_snr/{{}}_{b + 1}" for b in range(6))]
+
+
+def _names(value: Any) -> TypeGuard[list[str]]:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
 
 
 class Meter:
@@ -32,16 +36,27 @@ class Meter:
         self._start = time.perf_counter()
         self.grad_norm: Tensor | None = None
 
-    def state(self) -> dict[str, Any]:
-        """The sums of this rank, for a checkpoint."""
-        return {"sums": self._sums, "parts": self._parts, "columns": self._columns}
+    def state(self, over_ranks: Callable[[Tensor], Tensor] = lambda sums: sums) -> dict[str, Any]:
+        """The sums of all ranks, for a checkpoint; over_ranks: sums a tensor over them."""
+        sums = None if self._sums is None else over_ranks(self._sums.clone())
+        return {"sums": sums, "parts": self._parts, "columns": self._columns}
 
-    def restore(self, state: dict[str, Any] | None) -> None:
-        """As `state` had them; the clock begins anew."""
+    def restore(self, state: dict[str, Any] | None, rank: int = 0) -> None:
+        """As `state` had them, on the first rank: they are those of all. The clock begins anew.
+
+        Raises ValueError for what `state` cannot have returned.
+        """
         self._clear()
-        if isinstance(state, dict) and (sums := state["sums"]) is not None:
-            self._sums, self._parts, self._columns = sums, state["parts"], state["columns"]
-            self._elsewhere = float(sums[-1])
+        if not isinstance(state, dict) or (sums := state.get("sums")) is None:
+            return
+        parts, columns = state.get("parts"), state.get("columns")
+        if not _names(parts) or not _names(columns):
+            raise ValueError("the names of the running sums are no names")
+        size = len(BINS) * (len(columns) + 1) + len(parts) + 2
+        if not isinstance(sums, Tensor) or not sums.is_floating_point() or sums.shape != (size,):
+            raise ValueError(f"the running sums are not {size} numbers")
+        self._sums, self._parts, self._columns = sums if rank == 0 else torch.zeros_like(sums), parts, columns
+        self._elsewhere = float(sums[-1])
 
     def pause(self) -> None:
         """The clock of images/s stands while something else than training is done."""
@@ -64,7 +79,9 @@ class Meter:
         total = losses.loss.detach().float() * len(mse)
         sums = torch.cat([binned.flatten(), torch.stack([*parts, total, mse.new_tensor(len(mse))])])
         self._parts, self._columns = list(losses.parts), list(columns)
-        self._sums = sums if self._sums is None else self._sums.to(sums) + sums
+        if self._sums is not None and self._sums.shape == sums.shape:  # not of a version with other columns
+            sums = self._sums.to(sums) + sums
+        self._sums = sums
 
     def take(self, over_ranks: Callable[[Tensor], Tensor] = lambda sums: sums) -> dict[str, float]:
         """The means over all ranks, and a new start; over_ranks: sums a tensor over them."""

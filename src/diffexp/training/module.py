@@ -132,6 +132,12 @@ class DiffusionModule(LightningModule):
 
     def on_train_start(self) -> None:
         self._told = self.global_step  # a resumed run does not tell its first step again
+        for config in self.trainer.lr_scheduler_configs:
+            schedule = config.scheduler
+            if isinstance(schedule, LambdaLR):  # with more steps than before, the rate is that of its step
+                for group, base in zip(schedule.optimizer.param_groups, schedule.base_lrs, strict=True):
+                    rate = base * self.lr(schedule.last_epoch)
+                    group["lr"] = group["lr"].fill_(rate) if isinstance(group["lr"], Tensor) else rate
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         self.tell()
@@ -192,8 +198,9 @@ class DiffusionModule(LightningModule):
             "classes": None if self.class_names is None else list(self.class_names),
             "step": self.global_step,
             "ranks": self.trainer.world_size,
-            "meter": self.meter.state(),
+            # Lightning saves on every rank, and the first one writes
+            "meter": self.meter.state(lambda sums: self.trainer.strategy.reduce(sums, reduce_op="sum")),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.meter.restore(checkpoint["diffexp"].get("meter"))
+        self.meter.restore(checkpoint["diffexp"].get("meter"), self.global_rank)

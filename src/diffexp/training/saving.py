@@ -1,6 +1,7 @@
 """When a run is saved: every so many steps, at a signal, and at its end."""
 
 import shlex
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
@@ -22,14 +23,16 @@ class AtomicCheckpointIO(CheckpointIO):
     """For Trainer(plugins=...): Lightning's own copies across file systems, and is torn by a kill.
 
     background: the weights are copied, and written while training goes on; what fails is raised by `wait`, by
-    the next save, or at the end.
+    the next save, or at the end. check: called before each.
     """
 
     def __init__(self, background: bool = False) -> None:
+        self.check: Callable[[], None] = lambda: None
         self._thread = ThreadPoolExecutor(1, "checkpoint") if background else None
         self._pending: Future[None] | None = None
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        self.check()
         if self._thread is None:
             return write(Path(path), checkpoint)
         self.wait()

@@ -1,10 +1,29 @@
 """Signals that ask a training to stop: it ends its step, saves, and says how to go on."""
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+
+
+@contextmanager
+def deaf() -> Iterator[None]:
+    """While a run ends: what asks it to stop comes too late, and would cost its last words (not Ctrl-C)."""
+    before: dict[int, Any] = {}
+    try:
+        for number in ASKING:
+            if number != signal.SIGINT:
+                before[number] = signal.signal(number, signal.SIG_IGN)
+    except ValueError:  # not the main thread, which alone hears signals
+        pass
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 class Signals:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from diffexp.errors import Interrupted, ResourceError
+from diffexp.training.place import Moved
 
 MOST = 3
 _log = logging.getLogger(__name__)
@@ -20,7 +21,7 @@ class Tolerance:
     def __call__(self, step: int) -> Iterator[None]:
         try:
             yield
-        except Interrupted:
+        except (Interrupted, Moved):
             raise
         except Exception as error:
             self.fail(step, error)
