@@ -19,11 +19,12 @@ from hydra import compose, initialize_config_dir
 
 from diffexp.experiment import store
 from diffexp.experiment.compat import BASE
-from diffexp.experiment.launch import _cell
+from diffexp.experiment.composing import Lines, cell_of
 from diffexp.experiment.pool import Pool
 from diffexp.experiment.report import page, refresh
 from diffexp.experiment.sweep import folder_id
 from diffexp.experiment.table import markdown, pivot
+from diffexp.files import write
 
 RUN = Path(__file__).parents[2] / "run.py"
 QUICKER = ["task=evaluate", "network=gaussian", "metrics.n=20", "evaluator.pictures=20", "logger=none"]
@@ -148,13 +149,13 @@ def test_a_process_that_dies_before_it_has_a_job_is_replaced(tmp_path):
     """As the system may end it while it loads a large model."""
     args = [*QUICKER, "sampler.steps=2"]
     with initialize_config_dir(str(CONF), **BASE):
-        cell = _cell(tmp_path, compose("config", args), args, {})
+        cell = cell_of(tmp_path, compose("config", args), {}, args)
     pool = Pool(tmp_path, 1, 1)
     pool.expect(cell)
     first = pool.workers[0].process
     os.kill(first.pid, signal.SIGKILL)
     first.join()
-    news = [(n.kind, n.code) for n in pool.run([cell], lambda: False) if n.kind != "told"]
+    news = [(n.kind, n.code) for n in pool.run(iter([cell]), lambda: False) if n.kind != "told"]
     pool.close()
     assert news == [("started", 0), ("done", 0)]
     assert rows(tmp_path)[0]["state"] == "done"
@@ -252,7 +253,7 @@ def test_nothing_of_a_row_becomes_markup(swept, tmp_path):
     for cell in plan["cells"]:
         cell["values"] = {k: evil for k in cell["values"]}
         cell["typed"] = [evil]
-    store.write(tmp_path / "plan.json", json.dumps(plan))
+    write(tmp_path / "plan.json", json.dumps(plan))
     for cell in plan["cells"]:
         row = {"id": cell["id"], "state": "failed", "error": evil, "seconds": 1, "typed": [evil]}
         store.append(tmp_path, row)
@@ -305,7 +306,7 @@ def test_two_processes_in_a_job_do_not_start_the_sweep_again(tmp_path):
 def test_layout_of_the_table(swept, tmp_path, layout, heads):
     _, folder, _, _ = swept
     plan = json.loads((folder / "plan.json").read_text())
-    store.write(tmp_path / "plan.json", json.dumps(plan | {"layout": layout}))
+    write(tmp_path / "plan.json", json.dumps(plan | {"layout": layout}))
     assert pivot(tmp_path, "fid_digits64").heads == heads
 
 

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from diffexp.errors import ConfigError, ResourceError
 from diffexp.experiment.cluster import Lost
+from diffexp.experiment.quote import first_line, line
 from diffexp.experiment.work import News
 
 ASK = 5.0  # seconds from one look at the queue to the next
@@ -83,7 +84,7 @@ class Submitit:
             raise ConfigError(f"there is no Slurm here ({error})", "hydra/launcher", do) from error
         except (TypeError, NameError, ValueError) as error:
             do = "give options of submitit's update_parameters"
-            raise ConfigError(str(error).splitlines()[0], "hydra.launcher.cluster.options", do) from error
+            raise ConfigError(first_line(error), "hydra.launcher.cluster.options", do) from error
 
     def submit(self, job: Callable[[], News]) -> Any:
         from submitit.core.utils import FailedJobError
@@ -91,7 +92,7 @@ class Submitit:
         try:
             return self._executor.submit(job)
         except FailedJobError as error:
-            last = str(error).strip().splitlines()[-1]
+            last = line(str(error).strip().rpartition("\n")[2])
             do = "give options that it takes, such as slurm_partition, or ask with fewer jobs"
             raise ResourceError(f"Slurm did not take the job: {last}", "hydra.launcher", do) from error
 
