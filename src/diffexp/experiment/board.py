@@ -1,7 +1,6 @@
 """What is seen of a sweep while it runs."""
 
 import time
-from typing import Any
 
 from rich.console import Console
 from rich.live import Live
@@ -37,7 +36,7 @@ class Board:
         self.console.print(plain(line(text)), highlight=False, soft_wrap=True)
         return True
 
-    def hear(self, news: News, name: str, found: dict[str, dict[str, Any]]) -> None:
+    def hear(self, news: News, name: str) -> None:
         """Takes in what happened, and shows it."""
         if news.kind == "started":
             self.running[news.cell.id] = (name, time.monotonic(), None)
@@ -45,22 +44,21 @@ class Board:
             self.running[news.cell.id] = (*self.running[news.cell.id][:2], news)
         elif news.kind in ("done", "failed"):
             self.running.pop(news.cell.id, None)
-            row = found.get(news.cell.id, {})
             self.done += news.kind == "done"
             self.failed += news.kind == "failed"
-            self._tell(name, news, row)
+            self._tell(name, news)
         if self.live is not None:
             self.live.update(self._table())
 
-    def _tell(self, name: str, news: News, row: dict[str, Any]) -> None:
+    def _tell(self, name: str, news: News) -> None:
         from diffexp.experiment.table import numbers
 
         if news.kind == "failed":
             told = f"failed: {first_line(news.text)}"
         else:
-            told = "  ".join(f"{key} {value:.4g}" for key, value in list(numbers(row).items())[:3])
+            told = "  ".join(f"{key} {value:.4g}" for key, value in list(numbers(news.row).items())[:3])
         count = f"{self.before + self.done + self.failed}/{self.total}"
-        text = f"{count:>7}  {line(name)}  {line(told)}  {row.get('seconds') or 0:.0f} s"
+        text = f"{count:>7}  {line(name)}  {line(told)}  {news.row.get('seconds', 0):.0f} s"
         self.console.print(plain(text), highlight=False, soft_wrap=True)
 
     def _table(self) -> Table:

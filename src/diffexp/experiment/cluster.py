@@ -13,9 +13,8 @@ from typing import Any, Protocol
 
 from diffexp.errors import ConfigError
 from diffexp.experiment.quote import first_line
-from diffexp.experiment.store import append
 from diffexp.experiment.sweep import Cell
-from diffexp.experiment.work import KILLED, STOPPED, News, Steps, draw, perform, row
+from diffexp.experiment.work import KILLED, STOPPED, News, Steps, draw, failed, perform
 
 POLL = 1.0  # seconds
 AGAIN = 20  # times that a job may be preempted
@@ -114,8 +113,7 @@ def _answer(cluster: Cluster, folder: Path, ticket: Any, cell: Cell, since: floa
     try:
         return cluster.answer(ticket)
     except Lost as lost:
-        append(folder, row(cell, since, "failed", error=str(lost), code=KILLED))
-        return News(cell, "failed", str(lost), code=KILLED)
+        return failed(folder, cell, since, str(lost), KILLED)
 
 
 class Ray:

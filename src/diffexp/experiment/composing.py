@@ -12,9 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from diffexp.errors import DiffexpError
-from diffexp.experiment.store import append, rows
+from diffexp.experiment.store import rows
 from diffexp.experiment.sweep import Cell, identity, varying
-from diffexp.experiment.work import News, row
+from diffexp.experiment.work import News, failed
 
 Compose = Callable[[int], tuple[DictConfig, dict[str, Any]]]
 """Told the number of a line; returns its configuration, and which option it has of each group."""
@@ -56,9 +56,7 @@ class Lines:
             if cell is None:
                 yield None
             elif (error := self.refused.get(cell.id)) is not None:
-                text, code = str(error), error.code
-                append(self.folder, row(cell, time.monotonic(), "failed", error=text, code=code))
-                yield News(cell, "failed", text, code=code)
+                yield failed(self.folder, cell, time.monotonic(), str(error), error.code)
             elif cell.id in done:
                 self.done += 1
                 yield None

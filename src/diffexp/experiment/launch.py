@@ -125,7 +125,7 @@ def _run(sweep: Lines, runner: Runner, tell: Callable[[], None]) -> bool:
             screen.total, screen.before = sweep.total, sweep.done
             if sweep.complete and not said:
                 said = screen.say(_counts(sweep))
-            screen.hear(news, _name(sweep, news.cell), rows(sweep.folder) if ended else {})
+            screen.hear(news, _name(sweep, news.cell))
             # with many cells a report takes seconds: a thirtieth of the time is for it
             if ended and time.monotonic() - ready > 30 * cost:
                 start = time.monotonic()

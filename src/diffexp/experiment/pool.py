@@ -14,9 +14,8 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from diffexp.errors import DiffexpError, ResourceError, printable
-from diffexp.experiment.store import append
 from diffexp.experiment.sweep import Cell
-from diffexp.experiment.work import KILLED, News, Steps, draw, perform, prepare, row, trains
+from diffexp.experiment.work import KILLED, News, Steps, draw, failed, perform, prepare, trains
 
 
 class _Worker:
@@ -123,8 +122,7 @@ def _heard(folder: Path, worker: _Worker) -> Iterator[News]:
         else f"its process ended with {code}"
     )
     worker.cell = None
-    append(folder, row(cell, worker.since, "failed", error=text, code=KILLED))
-    yield News(cell, "failed", text, code=KILLED)
+    yield failed(folder, cell, worker.since, text, KILLED)
 
 
 def _work(pipe: Connection, folder: Path, threads: int) -> None:

@@ -5,8 +5,8 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ STOPPED = 75
 
 @dataclass(frozen=True)
 class News:
-    """Of a cell: started, told (text, done of total), done or failed (text, code)."""
+    """Of a cell: started, told (text, done of total), done or failed (text, code, the row of it)."""
 
     cell: Cell
     kind: str
@@ -33,6 +33,7 @@ class News:
     done: int = 0
     total: int = 0
     code: int = 0
+    row: Mapping[str, Any] = field(default_factory=dict)
 
 
 Steps = Iterator[Cell | News | None]
@@ -66,9 +67,17 @@ def perform(folder: Path, cell: Cell, command: str) -> News:
     else:
         with _output_to(log):
             news, told = _tried(cell)
+    written = row(cell, since, news.kind, **told)
     if first():
-        append(folder, row(cell, since, news.kind, **told))
-    return news
+        append(folder, written)
+    return replace(news, row=written)
+
+
+def failed(folder: Path, cell: Cell, since: float, error: str, code: int) -> News:
+    """Write the row of a job that could not say by itself what happened to it."""
+    written = row(cell, since, "failed", error=error, code=code)
+    append(folder, written)
+    return News(cell, "failed", error, code=code, row=written)
 
 
 def prepare(cell: Cell) -> None:
