@@ -44,6 +44,7 @@ def launch(
     folder = Path(str(config.hydra.sweep.dir))
     (folder / "multirun.yaml").unlink(missing_ok=True)  # of another sweeper, with secrets; plan.json is ours
     try:
+        refuse_links(folder / "logs", folder / "jobs", folder / "submitit")
         if jobs < 1:
             raise ConfigError(f"jobs={jobs}", "hydra.launcher.jobs", "give 1 or more")
         there = None if cluster is None or config.get("dry_run") else _cluster(cluster)
@@ -51,7 +52,6 @@ def launch(
         remove_if_empty(folder)
         raise
     with alone(folder), _runner(folder, jobs, threads, there, config) as (runner, expect):
-        refuse_links(folder / "logs", folder / "jobs", folder / "submitit")
         chosen, conf = _chosen(config), _conf(config)
         sweep = Lines(folder, [[*chosen, *line] for line in lines], compose, conf)
         plan = plan_of(str(config.name), OmegaConf.to_container(config.sweep), sweep.keys, _command())
@@ -61,7 +61,7 @@ def launch(
             cli.codes.extend(show(sweep))
             return
         expect(sweep.first())
-        say(f"{len(lines)} lines: {folder}/")
+        say(f"{len(lines)} command lines: {folder}/")
         stopped = _run(sweep, runner, lambda: write_plan(folder, plan, sweep.cells))
         _end(sweep, stopped)
 

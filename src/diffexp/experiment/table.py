@@ -238,10 +238,12 @@ def flat(sweep: Sweep) -> str:
 
 def failures(sweep: Sweep) -> str:
     """A table of the jobs that failed, with their messages. Raises DataError."""
-    lines = ["| job | what failed |", "|---|---|"]
-    for cell, row in read(sweep).cells:
+    lines, found = ["| job | what failed |", "|---|---|"], read(sweep)
+    for cell, row in found.cells:
         if row is not None and row["state"] == "failed":
             name = markdown_cell(" ".join(f"{k}={v}" for k, v in cell["values"].items()) or cell["id"])
             told = markdown_cell(first_line(row.get("error") or "it does not say why"))
-            lines.append(f"| {name} | {told} (logs/{markdown_cell(cell['id'])}.txt) |")
+            log = f"logs/{cell['id']}.txt"  # a line that could not be composed has none
+            told += f" ({markdown_cell(log)})" if (found.folder / log).is_file() else ""
+            lines.append(f"| {name} | {told} |")
     return "\n".join(lines)
