@@ -1,10 +1,12 @@
 """The folder of a sweep that somebody else has made: its plan and rows are text, and lead nowhere."""
 
 import csv
+import html
 import json
 import os
 import random
 import re
+import shlex
 from html.parser import HTMLParser
 
 import pytest
@@ -120,6 +122,15 @@ def test_markdown_cells_stay_cells():
     assert told == r"a\|b\\\|c\`d\`\<img>[x]\(http://y) next\\x1b[0m [0,1]"
 
 
+def test_the_command_of_a_job_is_one_command(tmp_path):
+    """Whoever copies it into a shell runs nothing else, and types the same values."""
+    cell, row = job(0, 5)
+    cell["typed"] = ["a=[1,2]", "name='a b'; touch $(whoami) & `ls`"]
+    text = page([a_sweep(tmp_path, [(cell, row)])])
+    command = html.unescape(re.search("<summary>command</summary><code>(.*?)</code>", text)[1])
+    assert shlex.split(command) == ["python", "run.py", *cell["typed"]]
+
+
 def picture(path, size=(40, 40), kind="PNG", mode="RGB"):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new(mode, size).save(path, format=kind)
@@ -212,7 +223,7 @@ def test_a_row_that_no_job_writes_is_left_out_and_counted(tmp_path, forged):
     with (tmp_path / store.ROWS).open("a") as file:
         file.write(json.dumps(job(1, 10)[1] | forged) + "\n")
     refresh(tmp_path)
-    told = "1 lines of results.jsonl are no rows of jobs, and left out"
+    told = "rows of results.jsonl that no job writes, left out: 1"
     assert told in (tmp_path / "report.html").read_text() and told in (tmp_path / "table.md").read_text()
     assert pivot(tmp_path, "fid_x").stats["", "10"].mean == 2.5  # the row before it counts
 

@@ -31,10 +31,9 @@ class Board:
         if self.live is not None:
             self.live.stop()
 
-    def say(self, text: str) -> bool:
-        """One line above the others; returns True."""
+    def say(self, text: str) -> None:
+        """One line above the others."""
         self.console.print(plain(line(text)), highlight=False, soft_wrap=True)
-        return True
 
     def hear(self, news: News, name: str) -> None:
         """Takes in what happened, and shows it."""

@@ -117,17 +117,18 @@ def _run(sweep: Lines, runner: Runner, tell: Callable[[], None]) -> bool:
     """Whether it was stopped before its end; tell: writes plan.json of the lines that are composed."""
     from diffexp.experiment.report import refresh
 
-    screen, said = Board(sweep.total), False
-    ready, cost = 0.0, 0.0
+    screen = Board(sweep.total)
+    said, ready, cost = False, 0.0, 0.0
     with _interruptible() as stopping, screen:
         for news in runner(sweep.steps(), stopping):
             ended = news.kind in ("done", "failed")
             screen.total, screen.before = sweep.total, sweep.done
             if sweep.complete and not said:
-                said = screen.say(_counts(sweep))
+                screen.say(_counts(sweep))
+                said = True
             screen.hear(news, _name(sweep, news.cell))
             # with many cells a report takes seconds: a thirtieth of the time is for it
-            if ended and time.monotonic() - ready > 30 * cost:
+            if (ended or not ready) and time.monotonic() - ready > 30 * cost:
                 start = time.monotonic()
                 tell()
                 refresh(sweep.folder)

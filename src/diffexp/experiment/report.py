@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import math
+import shlex
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -223,7 +224,7 @@ def _all(sweep: Found) -> str:
         lines.append(
             f"<tr data-id='{markup(cell['id'])}'>" + "".join(f"<td>{_plain(v)}</td>" for v in values)
         )
-        command = markup("python run.py " + " ".join(cell["typed"]))
+        command = markup(shlex.join(["python", "run.py", *cell["typed"]]))
         lines.append(f"<td><details><summary>command</summary><code>{command}</code></details></td></tr>")
     return "".join([*lines, "</tbody></table></div>"])
 

@@ -34,9 +34,14 @@ class Cell:
     folder: Path
 
     @cached_property
+    def told(self) -> list[str]:
+        """What was typed for it, for others to read: without secrets."""
+        return blotted(self.typed)
+
+    @cached_property
     def shown(self) -> dict[str, str]:
-        """What was typed for each key, for others to read: without secrets."""
-        parts = (_parts(text) for text in blotted(self.typed))
+        """The value of each key of `told`."""
+        parts = map(_parts, self.told)
         return {key: value for key, value in parts if value is not None}
 
 
@@ -132,7 +137,7 @@ def write_plan(folder: Path, plan: Mapping[str, Any], cells: Sequence[Cell]) -> 
     told = [
         {
             "id": cell.id,
-            "typed": blotted(cell.typed),
+            "typed": cell.told,
             "values": {key: cell.shown.get(key) for key in plan["varying"]},
             "folder": f"jobs/{cell.folder.name}",
         }

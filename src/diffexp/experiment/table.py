@@ -40,7 +40,7 @@ class Found:
     @property
     def note(self) -> str:
         """What is said of the rows that were left out."""
-        return f"{self.left_out} lines of {ROWS} are no rows of jobs, and left out" if self.left_out else ""
+        return f"rows of {ROWS} that no job writes, left out: {self.left_out}" if self.left_out else ""
 
 
 Sweep = Path | Found

@@ -12,7 +12,6 @@ from typing import Any
 
 from diffexp.errors import DataError, DiffexpError, printable
 from diffexp.experiment.names import override
-from diffexp.experiment.record import blotted
 from diffexp.experiment.store import append, refuse_links
 from diffexp.experiment.sweep import Cell
 from diffexp.files import descriptor_to_append, make_folder
@@ -100,7 +99,7 @@ def row(cell: Cell, since: float, state: str, **more: Any) -> dict[str, Any]:
     return {
         "id": cell.id,
         "state": state,
-        "typed": blotted(cell.typed),
+        "typed": cell.told,
         "folder": f"jobs/{cell.folder.name}",
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - seconds)),
         "seconds": round(seconds, 2),
