@@ -11,7 +11,10 @@ import pytest
 from commands import QUICK
 from test_sweep import QUICKER, rows, sweep
 
-from diffexp.experiment import slurm
+from diffexp.experiment import cluster, slurm
+from diffexp.experiment.cluster import Lost, run_on
+from diffexp.experiment.sweep import Cell
+from diffexp.experiment.work import News
 
 SLURM = shutil.which("sbatch")
 OPTIONS = "hydra.launcher.cluster.options"
@@ -145,3 +148,76 @@ def test_a_job_has_gone_when_the_queue_has_not_named_it_for_a_while(tmp_path, mo
     assert not queue.gone("12")
     time.sleep(0.4)
     assert queue.gone("12") and not queue.gone("7")
+
+
+class Here:
+    """Runs each job at once, in this process; the first time of the second one it is preempted."""
+
+    def __init__(self, folder):
+        self.folder, self.began, self.cancelled = folder, [], []
+
+    def check(self):
+        """There is nothing to check."""
+
+    def submit(self, job):
+        name = job.cell.id
+        self.began.append(name)
+        if name == "b" and self.began.count("b") == 1:
+            return News(job.cell, "failed", "stopped", code=75)
+        return None if name == "c" else News(job.cell, "done")
+
+    def ended(self, ticket):
+        return True
+
+    def answer(self, ticket):
+        if ticket is None:
+            raise Lost("gone\nfor ever")
+        return ticket
+
+    def cancel(self, ticket):
+        self.cancelled.append(ticket)
+
+
+def test_lines_are_submitted_as_they_are_composed(tmp_path, monkeypatch):
+    """A preempted job is submitted again, one that is lost has a row, and a faulty line is told."""
+    monkeypatch.setattr(cluster, "POLL", 0.01)
+    cells = {name: Cell(name, (), {}, {}, tmp_path / "jobs" / name) for name in "abcd"}
+    here, seen = Here(tmp_path), []
+
+    def steps():
+        for step in (cells["a"], None, News(cells["d"], "failed", "faulty", code=2), cells["b"], cells["c"]):
+            seen.append(len(here.began))
+            yield step
+
+    running = run_on(here, tmp_path, 2, 1, steps(), lambda: False)
+    news = [(n.cell.id, n.kind) for n in running]
+    assert here.began == ["a", "b", "b", "c"] or here.began == ["a", "b", "c", "b"]
+    assert seen[1] == 1  # the first is submitted before the second line is composed
+    assert sorted(n for n in news if n[1] != "started") == [
+        ("a", "done"), ("b", "done"), ("c", "failed"), ("d", "failed"),
+    ]  # fmt: skip
+    (row,) = rows(tmp_path)
+    assert (row["id"], row["error"], row["code"]) == ("c", "gone\nfor ever", 137) and row["seconds"] >= 0
+    assert here.cancelled == []
+
+
+def test_nothing_is_submitted_once_it_is_to_stop(tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "POLL", 0.01)
+    cells = [Cell(name, (), {}, {}, tmp_path) for name in "ade"]
+    here = Here(tmp_path)
+    stops = lambda: len(here.began) >= 1  # noqa: E731
+    news = [(n.cell.id, n.kind) for n in run_on(here, tmp_path, 1, 1, iter(cells), stops)]
+    assert here.began == ["a"] and news == [("a", "started"), ("a", "done")]
+
+
+def test_answers_that_lie_in_a_sweep_before_it_begins_are_not_read(tmp_path):
+    """submitit unpickles DIR/NUMBER_0_result.pkl, and a stranger may guess the number."""
+    pytest.importorskip("submitit")
+    (tmp_path / "keep").touch()
+    place = tmp_path / "sweep" / "submitit"
+    made = [slurm.Submitit("local", str(place), {}) for _ in range(2)]
+    for one in made:
+        one.check()
+    folders = {str(one._executor.folder) for one in made}
+    assert len(folders) == 2 and all(folder.startswith(f"{place}/") for folder in folders)
+    assert [path.name for path in tmp_path.iterdir()] == ["keep"]

@@ -11,6 +11,7 @@ import pytest
 
 from diffexp.experiment import store
 from diffexp.experiment.report import page
+from diffexp.files import write
 from diffexp.pictures import grid, save
 
 pytestmark = pytest.mark.slow
@@ -41,7 +42,7 @@ def a_sweep(folder):
         store.append(folder, row)
     plan = {"name": "eta_steps", "command": "python run.py -m x", "layout": {}, "cells": cells}
     plan["varying"] = {"sampler.eta": ["0", "1"], "sampler.steps": ["5", "10", "20"]}
-    store.write(folder / "plan.json", json.dumps(plan))
+    write(folder / "plan.json", json.dumps(plan))
     return values
 
 

@@ -19,11 +19,12 @@ from hydra import compose, initialize_config_dir
 
 from diffexp.experiment import store
 from diffexp.experiment.compat import BASE
-from diffexp.experiment.launch import _cell
+from diffexp.experiment.composing import cell_of
 from diffexp.experiment.pool import Pool
 from diffexp.experiment.report import page, refresh
 from diffexp.experiment.sweep import folder_id
-from diffexp.experiment.table import markdown, pivot
+from diffexp.experiment.table import markdown, pivot, read
+from diffexp.files import write
 
 RUN = Path(__file__).parents[2] / "run.py"
 QUICKER = ["task=evaluate", "network=gaussian", "metrics.n=20", "evaluator.pictures=20", "logger=none"]
@@ -45,7 +46,7 @@ def sweep(*args, cwd, env=None, wait=True):
 
 
 def rows(folder):
-    return [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in (folder / "results.jsonl").read_text().split("\n") if line]
 
 
 @pytest.fixture(scope="module")
@@ -98,12 +99,56 @@ def test_dry_run_plans_and_does_nothing(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "typed", ["sampler=ddim,nonsense", "sampler.eat=0,1", "seed=0,1 nothing=1", "hydra.launcher.jobs=0"]
+    ("typed", "told"),
+    [
+        ("sampler=nonsense,ddim", "there is no sampler=nonsense"),
+        ("seed=0,1 sampler.eat=1", r"there is no sampler\.eat"),
+        ("hydra.launcher.jobs=0", "jobs=0"),
+        ("seed=0,1 sweep.rows=3", r"sweep\.rows is not a key"),
+    ],
 )
-def test_a_job_that_cannot_be_composed_stops_all_before_the_first(tmp_path, typed):
+def test_a_sweep_whose_first_line_is_faulty_is_refused_before_it_begins(tmp_path, typed, told):
     code, out = sweep(*QUICKER, *typed.split(), cwd=tmp_path)
-    assert code == 2 and re.match("error: (there is no |jobs=0)", out), out
+    assert code == 2 and re.match(f"error: {told}", out), out
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_line_that_cannot_be_composed_costs_itself(tmp_path):
+    """And one that was typed twice is one job; also in the table of a dry run, which does nothing."""
+    args = [*QUICKER, "sampler.steps=2", "sampler=ddim,nonsense,ddim", "seed=0,0"]
+    code, out = sweep(*args, "dry_run=true", cwd=tmp_path)
+    assert code == 2 and "error: there is no sampler=nonsense" in re.sub(r"[│\s]+", " ", out), out
+    assert "2 jobs to do, 40 network calls" in out and "4 of the 6 lines are the same as another" in out
+    assert list(tmp_path.iterdir()) == []
+    code, out = sweep(*args, cwd=tmp_path)
+    (folder,) = (tmp_path / "runs" / "evaluate").glob("sweep_*")
+    assert code == 1 and "2 jobs, 0 of them done before; 4 of the 6 lines are the same as another" in out
+    found = {row["state"]: row for row in rows(folder)}
+    assert len(rows(folder)) == 2 and found["done"]["results"]["nfe"] == 2
+    assert found["failed"]["code"] == 2 and found["failed"]["error"].startswith(
+        "there is no sampler=nonsense"
+    )
+    assert "there is no sampler=nonsense" in (folder / "report.html").read_text()
+    assert {cell["id"] for cell in read(folder).plan["cells"]} == {row["id"] for row in rows(folder)}
+    assert "1 of 2 jobs failed" in out and not (folder / "multirun.yaml").exists()
+
+
+def test_a_line_that_ends_elsewhere_is_done_once(tmp_path):
+    """On the command line."""
+    args = [*QUICKER, "sampler.steps=2", "+note='a\u2028b\u0085c'", "seed=0,1"]
+    assert sweep(*args, cwd=tmp_path)[0] == 0
+    code, out = sweep(*args, cwd=tmp_path)
+    assert code == 0 and "2 jobs, 2 of them done before" in out and "\u2028" not in out
+
+
+@pytest.mark.parametrize("link", ["multirun.yaml", "jobs"])
+def test_a_sweep_writes_through_no_link_in_its_folder(tmp_path, link):
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "sweep" / link).symlink_to(tmp_path / "mine")
+    code, out = sweep(*QUICKER, "sampler=nonsense,ddim", "hydra.sweep.dir=sweep", cwd=tmp_path)
+    assert (code, "this is a link" in out) == ((3, True) if link == "jobs" else (2, False)), out
+    assert (tmp_path / "mine").read_text() == "mine"
 
 
 def test_a_launcher_that_is_killed_is_continued(tmp_path):
@@ -148,13 +193,13 @@ def test_a_process_that_dies_before_it_has_a_job_is_replaced(tmp_path):
     """As the system may end it while it loads a large model."""
     args = [*QUICKER, "sampler.steps=2"]
     with initialize_config_dir(str(CONF), **BASE):
-        cell = _cell(tmp_path, compose("config", args), args, {})
+        cell = cell_of(tmp_path, compose("config", args), {}, args)
     pool = Pool(tmp_path, 1, 1)
     pool.expect(cell)
     first = pool.workers[0].process
     os.kill(first.pid, signal.SIGKILL)
     first.join()
-    news = [(n.kind, n.code) for n in pool.run([cell], lambda: False) if n.kind != "told"]
+    news = [(n.kind, n.code) for n in pool.run(iter([cell]), lambda: False) if n.kind != "told"]
     pool.close()
     assert news == [("started", 0), ("done", 0)]
     assert rows(tmp_path)[0]["state"] == "done"
@@ -252,7 +297,7 @@ def test_nothing_of_a_row_becomes_markup(swept, tmp_path):
     for cell in plan["cells"]:
         cell["values"] = {k: evil for k in cell["values"]}
         cell["typed"] = [evil]
-    store.write(tmp_path / "plan.json", json.dumps(plan))
+    write(tmp_path / "plan.json", json.dumps(plan))
     for cell in plan["cells"]:
         row = {"id": cell["id"], "state": "failed", "error": evil, "seconds": 1, "typed": [evil]}
         store.append(tmp_path, row)
@@ -305,7 +350,7 @@ def test_two_processes_in_a_job_do_not_start_the_sweep_again(tmp_path):
 def test_layout_of_the_table(swept, tmp_path, layout, heads):
     _, folder, _, _ = swept
     plan = json.loads((folder / "plan.json").read_text())
-    store.write(tmp_path / "plan.json", json.dumps(plan | {"layout": layout}))
+    write(tmp_path / "plan.json", json.dumps(plan | {"layout": layout}))
     assert pivot(tmp_path, "fid_digits64").heads == heads
 
 

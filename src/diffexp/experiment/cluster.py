@@ -7,14 +7,14 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 from diffexp.errors import ConfigError
-from diffexp.experiment.store import append
+from diffexp.experiment.quote import first_line
 from diffexp.experiment.sweep import Cell
-from diffexp.experiment.work import KILLED, STOPPED, News, perform, row
+from diffexp.experiment.work import KILLED, STOPPED, News, Steps, draw, failed, perform
 
 POLL = 1.0  # seconds
 AGAIN = 20  # times that a job may be preempted
@@ -72,23 +72,30 @@ def run_on(
     folder: Path,
     jobs: int,
     threads: int,
-    cells: Sequence[Cell],
+    lines: Steps,
     stopping: Callable[[], bool],
 ) -> Iterator[News]:
     """Has at most `jobs` of the cells in the cluster's queue, and yields what happens; when `stopping`, no
-    more are submitted. What is left at an exception is cancelled.
+    more are submitted. Lines are composed between two looks at the queue. What is left at an exception is
+    cancelled.
     """
-    waiting, times = list(cells), Counter[str]()
+    waiting, refused, times, more = list[Cell](), list[News](), Counter[str](), True
     running: list[tuple[Any, Cell, float]] = []
+    looked = time.monotonic()
     try:
-        while waiting or running:
+        while running or more or (waiting and not stopping()):
+            more = not stopping() and draw(lines, waiting, refused)
+            yield from refused
+            refused.clear()
             while waiting and not stopping() and len(running) < jobs:
                 cell = waiting.pop(0)
-                running.append((cluster.submit(OnNode(folder, cell, threads)), cell, time.time()))
+                running.append((cluster.submit(OnNode(folder, cell, threads)), cell, time.monotonic()))
                 yield News(cell, "started")
-            if not running:
-                return
-            time.sleep(POLL)
+            if not running or (more and time.monotonic() - looked < POLL):
+                continue
+            if not more:
+                time.sleep(POLL)
+            looked = time.monotonic()
             for ended in [r for r in running if cluster.ended(r[0])]:
                 running.remove(ended)
                 news = _answer(cluster, folder, *ended)
@@ -106,8 +113,7 @@ def _answer(cluster: Cluster, folder: Path, ticket: Any, cell: Cell, since: floa
     try:
         return cluster.answer(ticket)
     except Lost as lost:
-        append(folder, row(cell, since, "failed", error=str(lost), code=KILLED))
-        return News(cell, "failed", str(lost), code=KILLED)
+        return failed(folder, cell, since, str(lost), KILLED)
 
 
 class Ray:
@@ -153,7 +159,7 @@ class Ray:
         try:
             return ray.get(ticket)
         except RayError as error:
-            raise Lost(f"its process was killed: {str(error).splitlines()[0]}") from error
+            raise Lost(f"its process was killed: {first_line(error)}") from error
 
     def cancel(self, ticket: Any) -> None:
         import ray

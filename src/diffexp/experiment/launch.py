@@ -1,46 +1,50 @@
-"""A sweep from its composed jobs to its table: plan, check, run what is left, show what happens."""
+"""A sweep from its lines to its table: compose, run what is left, show what happens."""
 
 import os
 import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
-from rich.table import Table
 
 from diffexp.errors import ConfigError, DiffexpError
 from diffexp.experiment import cli
 from diffexp.experiment.board import Board
 from diffexp.experiment.build import build
+from diffexp.experiment.composing import Compose, Lines
 from diffexp.experiment.pool import Pool
 from diffexp.experiment.redact import redact_typed
-from diffexp.experiment.store import alone, remove_if_empty, rows
-from diffexp.experiment.sweep import Cell, identity, left, varying, write_plan
-from diffexp.experiment.work import News
+from diffexp.experiment.screen import say
+from diffexp.experiment.store import alone, refuse_links, remove_if_empty, rows
+from diffexp.experiment.sweep import Cell, plan_of, write_plan
+from diffexp.experiment.work import News, Steps
 
-Composed = tuple[DictConfig, list[str], dict[str, Any]]
-Runner = Callable[[Sequence[Cell], Callable[[], bool]], Iterator[News]]
-"""Told the cells, and whether to stop."""
+Runner = Callable[[Steps, Callable[[], bool]], Iterator[News]]
+"""Told the lines as they are composed, and whether to stop."""
 
 
 def launch(
     config: DictConfig,
-    composed: Iterable[Composed],
+    lines: Sequence[Sequence[str]],
+    compose: Compose,
     jobs: int,
     threads: int | None,
     cluster: DictConfig | None = None,
 ) -> None:
-    """Runs the jobs of a sweep; what fails is told, and raises at the end. Raises DiffexpError."""
+    """Runs the jobs of a sweep; what fails is told, and raises at the end. Raises DiffexpError.
+
+    lines: what was typed for each job.
+    """
     folder = Path(str(config.hydra.sweep.dir))
-    (folder / "multirun.yaml").unlink(missing_ok=True)  # Hydra's, with secrets; plan.json is ours
+    (folder / "multirun.yaml").unlink(missing_ok=True)  # of another sweeper, with secrets; plan.json is ours
     try:
+        refuse_links(folder / "logs", folder / "jobs", folder / "submitit")
         if jobs < 1:
             raise ConfigError(f"jobs={jobs}", "hydra.launcher.jobs", "give 1 or more")
         there = None if cluster is None or config.get("dry_run") else _cluster(cluster)
@@ -48,19 +52,18 @@ def launch(
         remove_if_empty(folder)
         raise
     with alone(folder), _runner(folder, jobs, threads, there, config) as (runner, expect):
-        chosen, cells = _chosen(config), list[Cell]()
-        for cfg, typed, choices in composed:
-            cells.append(_cell(folder, cfg, [*chosen, *typed], choices))
-            if len(cells) == 1:
-                expect(cells[0])
+        chosen, conf = _chosen(config), _conf(config)
+        sweep = Lines(folder, [[*chosen, *line] for line in lines], compose, conf)
+        plan = plan_of(str(config.name), OmegaConf.to_container(config.sweep), sweep.keys, _command())
         if config.get("dry_run"):
-            return _show_plan(folder, cells)
-        write_plan(folder, cells, OmegaConf.to_container(config.sweep), config.name, _command())  # type: ignore[arg-type]
-        todo = left(folder, cells)
-        done = len(cells) - len(todo)
-        print(f"{len(cells)} jobs, {done} of them done before: {folder}/", flush=True)
-        stopped = _run(folder, cells, todo, runner)
-        _end(folder, cells, stopped)
+            from diffexp.experiment.plan import show
+
+            cli.codes.extend(show(sweep))
+            return
+        expect(sweep.first())
+        say(f"{len(lines)} command lines: {folder}/")
+        stopped = _run(sweep, runner, lambda: write_plan(folder, plan, sweep.cells))
+        _end(sweep, stopped)
 
 
 def _cluster(node: DictConfig) -> Any:
@@ -73,9 +76,7 @@ def _cluster(node: DictConfig) -> Any:
 def _runner(
     folder: Path, jobs: int, threads: int | None, there: Any, config: DictConfig
 ) -> Iterator[tuple[Runner, Callable[[Cell], None]]]:
-    """What runs the jobs, and yields what happens; and whom to tell of the first before they are all
-    known.
-    """
+    """What runs the jobs, and yields what happens; and whom to tell of the first before it is run."""
     cores, told = len(os.sched_getaffinity(0)), int(os.environ.get("OMP_NUM_THREADS") or 0)
     if there is not None:
         from diffexp.experiment.cluster import run_on
@@ -103,46 +104,50 @@ def _chosen(config: DictConfig) -> list[str]:
     return []
 
 
+def _conf(config: DictConfig) -> Path:
+    """The folder of our own options."""
+    return Path(str(next(s.path for s in config.hydra.runtime.config_sources if s.provider == "main")))
+
+
 def _command() -> str:
     return shlex.join(["python", os.path.basename(sys.argv[0]), *redact_typed(sys.argv[1:])])
 
 
-def _cell(folder: Path, cfg: DictConfig, typed: list[str], choices: dict[str, Any]) -> Cell:
-    cfg.dir = "."  # what is computed does not depend on where
-    config = OmegaConf.to_container(cfg, resolve=True)
-    key = identity(config)  # type: ignore[arg-type]
-    place = folder / "jobs" / key
-    cfg.dir = str(place)
-    config = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(config, dict)
-    if isinstance(logger := config.get("logger"), dict) and "group" in logger:  # type: ignore[union-attr]
-        logger["group"] = logger["group"] or f"{config['name']}/{folder.name}"  # type: ignore[index]
-    chosen = {k: v for k, v in choices.items() if v}
-    return Cell(key, tuple(typed), config, chosen, place)  # type: ignore[arg-type]
-
-
-def _run(folder: Path, cells: Sequence[Cell], todo: Sequence[Cell], runner: Runner) -> bool:
-    """Whether it was stopped before its end."""
+def _run(sweep: Lines, runner: Runner, tell: Callable[[], None]) -> bool:
+    """Whether it was stopped before its end; tell: writes plan.json of the lines that are composed."""
     from diffexp.experiment.report import refresh
 
-    screen, keys = Board(len(cells), len(cells) - len(todo)), varying(cells)
-    ready, cost = 0.0, 0.0
+    screen = Board(sweep.total)
+    said, ready, cost = False, 0.0, 0.0
     with _interruptible() as stopping, screen:
-        for news in runner(todo, stopping):
+        for news in runner(sweep.steps(), stopping):
             ended = news.kind in ("done", "failed")
-            screen.hear(news, _name(news.cell, keys), rows(folder) if ended else {})
+            screen.total, screen.before = sweep.total, sweep.done
+            if sweep.complete and not said:
+                screen.say(_counts(sweep))
+                said = True
+            screen.hear(news, _name(sweep, news.cell))
             # with many cells a report takes seconds: a thirtieth of the time is for it
-            if ended and time.monotonic() - ready > 30 * cost:
+            if (ended or not ready) and time.monotonic() - ready > 30 * cost:
                 start = time.monotonic()
-                refresh(folder)
+                tell()
+                refresh(sweep.folder)
                 ready = time.monotonic()
                 cost = ready - start
-        refresh(folder)
+        if sweep.complete and not said:
+            screen.say(_counts(sweep))
+        tell()
+        refresh(sweep.folder)
         return stopping()
 
 
-def _name(cell: Cell, keys: dict[str, list[str]]) -> str:
-    return " ".join(f"{key}={cell.value(key)}" for key in keys) or cell.id
+def _counts(sweep: Lines) -> str:
+    same = f"; {sweep.same} of the {len(sweep.typed)} lines are the same as another" if sweep.same else ""
+    return f"{sweep.total} jobs, {sweep.done} of them done before{same}"
+
+
+def _name(sweep: Lines, cell: Cell) -> str:
+    return " ".join(f"{key}={cell.shown.get(key)}" for key in sweep.keys) or cell.id
 
 
 @contextmanager
@@ -164,44 +169,21 @@ def _interruptible() -> Iterator[Any]:
             signal.signal(number, old)
 
 
-def _show_plan(folder: Path, cells: Sequence[Cell]) -> None:
-    """dry_run=true: the jobs, which of them are done, and how many network calls the others make."""
-    from diffexp.experiment.plan import network_calls
-
-    todo, keys = {c.id for c in left(folder, cells)}, varying(cells)
-    table = Table(
-        title=f"{len(cells)} jobs, {len(cells) - len(todo)} done, in {folder}", title_justify="left"
-    )
-    for column in (*keys, "job", "network calls", "state"):
-        table.add_column(column, overflow="fold")
-    total = 0
-    for cell in cells:
-        try:
-            calls = network_calls(cell)
-            total += (calls or 0) * (cell.id in todo)
-            told = "" if calls is None else f"{calls:,}"
-        except DiffexpError as error:
-            told = f"error: {error.what}"
-        state = "to do" if cell.id in todo else "done"
-        table.add_row(*(str(cell.value(k)) for k in keys), cell.id, told, state)
-    Console().print(table)
-    print(f"{len(todo)} jobs to do, {total:,} network calls, counted by image")
-
-
-def _end(folder: Path, cells: Sequence[Cell], stopped: bool) -> None:
+def _end(sweep: Lines, stopped: bool) -> None:
     from diffexp.experiment.table import failures, markdown
     from diffexp.experiment.track import track_sweep
 
-    found = rows(folder)
-    print(f"\n{markdown(folder)}", flush=True)
-    track_sweep(folder, cells[0].config)
-    missing = sum(cell.id not in found for cell in cells)
-    failed = [cell for cell in cells if found.get(cell.id, {}).get("state") == "failed"]
-    print(f"report: {folder / 'report.html'}   rows: {folder / 'results.jsonl'}")
+    folder, found = sweep.folder, rows(sweep.folder)
+    say(f"\n{markdown(folder)}")
+    track_sweep(folder, sweep.cells[0].config)
+    states = [found.get(cell.id, {}).get("state") for cell in sweep.cells]
+    failed, done = states.count("failed"), states.count("done")
+    missing = sweep.total - failed - done
+    say(f"report: {folder / 'report.html'}   rows: {folder / 'results.jsonl'}")
     if stopped and missing:
-        print(f"stopped: {missing} of {len(cells)} jobs are left; the same command goes on with them")
+        say(f"stopped: {missing} of {sweep.total} jobs are left; the same command goes on with them")
         cli.codes.append(75)
-    elif failed:
-        print(failures(folder), flush=True)
-        print(f"{len(failed)} of {len(cells)} jobs failed; the same command tries them again")
+    elif failed or missing:  # missing: not even its row could be written
+        say(failures(folder))
+        say(f"{failed + missing} of {sweep.total} jobs failed; the same command tries them again")
         cli.codes.append(1)

@@ -1,10 +1,58 @@
-"""What a job will cost, before it is run."""
+"""What a sweep will cost, before it is run."""
 
+from rich.console import Console
+from rich.table import Table
+
+from diffexp.errors import DiffexpError
 from diffexp.experiment.build import build
+from diffexp.experiment.composing import Lines
 from diffexp.experiment.job import Job
+from diffexp.experiment.quote import plain
 from diffexp.experiment.restore import ready
+from diffexp.experiment.screen import say
+from diffexp.experiment.store import rows
 from diffexp.experiment.sweep import Cell
 from diffexp.samplers import nfe, with_calls
+
+
+def show(sweep: Lines) -> list[int]:
+    """dry_run=true: the jobs, which of them are done, and how many network calls the others make.
+
+    Returns the exit code of the first line that cannot be composed, if there is one. Raises DiffexpError if
+    none can.
+    """
+    cells = [cell for cell in sweep if cell is not None]
+    if len(sweep.refused) == len(cells):
+        raise next(iter(sweep.refused.values()))
+    found = rows(sweep.folder)
+    done = {cell.id for cell in cells if found.get(cell.id, {}).get("state") == "done"}
+    title = f"{len(cells)} jobs, {len(done)} done, in {sweep.folder}"
+    table = Table(title=plain(title), title_justify="left")
+    for column in (*sweep.keys, "job", "network calls", "state"):
+        table.add_column(plain(column), overflow="fold")
+    total = 0
+    for cell in cells:
+        calls, told = _calls(sweep, cell)
+        total += calls if cell.id not in done else 0
+        values = [str(cell.shown.get(key)) for key in sweep.keys]
+        state = "done" if cell.id in done else "to do"
+        table.add_row(*map(plain, (*values, cell.id, told, state)))
+    Console().print(table)
+    if sweep.same:
+        say(f"{sweep.same} of the {len(sweep.typed)} lines are the same as another, and are no jobs")
+    say(f"{len(cells) - len(done)} jobs to do, {total:,} network calls, counted by image")
+    return [error.code for error in sweep.refused.values()][:1]
+
+
+def _calls(sweep: Lines, cell: Cell) -> tuple[int, str]:
+    """Of the network, and what is said of them."""
+    try:
+        if cell.id in sweep.refused:
+            raise sweep.refused[cell.id]
+        calls = network_calls(cell)
+    except DiffexpError as error:
+        return 0, f"error: {error.what}"
+    return calls or 0, "" if calls is None else f"{calls:,}"
 
 
 def network_calls(cell: Cell) -> int | None:

@@ -9,14 +9,13 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
-from diffexp.errors import DiffexpError, ResourceError
-from diffexp.experiment.store import append
+from diffexp.errors import DiffexpError, ResourceError, printable
 from diffexp.experiment.sweep import Cell
-from diffexp.experiment.work import KILLED, News, perform, prepare, row, trains
+from diffexp.experiment.work import KILLED, News, Steps, draw, failed, perform, prepare, trains
 
 
 class _Worker:
@@ -32,7 +31,7 @@ class _Worker:
         self.since, self.used, self.spent = 0.0, False, False
 
     def give(self, cell: Cell) -> None:
-        self.cell, self.since, self.used = cell, time.time(), True
+        self.cell, self.since, self.used = cell, time.monotonic(), True
         self.tell(perform, cell)
 
     def tell(self, do: Callable[..., object], cell: Cell) -> None:
@@ -41,7 +40,7 @@ class _Worker:
 
 
 class Pool:
-    """Processes for `jobs` cells at a time. The first begin at once: they import while the cells are
+    """Processes for `jobs` cells at a time. The first begin at once: they import while the first cell is
     composed.
     """
 
@@ -49,31 +48,44 @@ class Pool:
         self.folder, self.jobs, self.threads = folder, jobs, threads
         self.workers = [_Worker(folder, threads) for _ in range(jobs)]
 
-    def run(self, cells: Sequence[Cell], stopping: Callable[[], bool]) -> Iterator[News]:
-        """Runs the cells, and yields what happens; when `stopping`, no more are begun."""
-        waiting, news = list(cells), list[News]()
-        while waiting or any(w.cell for w in self.workers):
+    def run(self, lines: Steps, stopping: Callable[[], bool]) -> Iterator[News]:
+        """Runs the cells of the lines, and yields what happens; when `stopping`, no more are begun.
+
+        A line is composed whenever nothing else is to be done, so that a worker that becomes free need not
+        wait for one.
+        """
+        waiting, news = list[Cell](), list[News]()
+        while True:
             while waiting and not stopping() and sum(w.cell is not None for w in self.workers) < self.jobs:
-                idle = (w for w in self.workers if w.cell is None and not w.spent and w.process.is_alive())
-                worker = next(idle, None)
-                if worker is None:
-                    self.workers.append(worker := _Worker(self.folder, self.threads))
-                worker.give(cell := waiting.pop(0))
+                self._free().give(cell := waiting.pop(0))
                 news.append(News(cell, "started"))
             yield from news  # what hears it may take its time: all are at work
+            news = []
+            more = not stopping() and draw(lines, waiting, news)
             busy = [w for w in self.workers if w.cell is not None]
-            if not busy:
+            if not busy and not more:
                 return
-            news, ready = [], wait([w.pipe for w in busy] + [w.process.sentinel for w in busy], timeout=0.5)
+            ends = [w.pipe for w in busy] + [w.process.sentinel for w in busy]
+            ready = wait(ends, timeout=0 if more else 0.5)
             for worker in busy:
                 if worker.pipe in ready or worker.process.sentinel in ready:
                     news += _heard(self.folder, worker)
-            for worker in [w for w in self.workers if w.spent and w.cell is None]:
-                worker.pipe.close()
-                worker.process.join()
-                self.workers.remove(worker)
-            self.workers = [w for w in self.workers if w.process.is_alive() or w.cell is not None]
-        yield from news
+            self._clear()
+
+    def _free(self) -> _Worker:
+        idle = (w for w in self.workers if w.cell is None and not w.spent and w.process.is_alive())
+        worker = next(idle, None)
+        if worker is None:
+            self.workers.append(worker := _Worker(self.folder, self.threads))
+        return worker
+
+    def _clear(self) -> None:
+        """Part with the processes that have ended, or that no other job may use."""
+        for worker in [w for w in self.workers if w.spent and w.cell is None]:
+            worker.pipe.close()
+            worker.process.join()
+            self.workers.remove(worker)
+        self.workers = [w for w in self.workers if w.process.is_alive() or w.cell is not None]
 
     def expect(self, cell: Cell) -> None:
         """Told one of the cells before they are run: the processes load what it needs, meanwhile."""
@@ -110,8 +122,7 @@ def _heard(folder: Path, worker: _Worker) -> Iterator[News]:
         else f"its process ended with {code}"
     )
     worker.cell = None
-    append(folder, row(cell, worker.since, "failed", error=text, code=KILLED))
-    yield News(cell, "failed", text, code=KILLED)
+    yield failed(folder, cell, worker.since, text, KILLED)
 
 
 def _work(pipe: Connection, folder: Path, threads: int) -> None:
@@ -136,13 +147,13 @@ def _work(pipe: Connection, folder: Path, threads: int) -> None:
             continue
 
         def listen(text: str, done: int, total: int, cell: Cell = cell) -> None:
-            pipe.send(News(cell, "told", text, done, total))
+            pipe.send(News(cell, "told", printable(text), done, total))
 
         listener.told = listen
         try:
             news = perform(folder, cell, command)
         except (DiffexpError, OSError) as error:  # its log or its row cannot be written
-            news = News(cell, "failed", str(error), code=ResourceError.code)
+            news = News(cell, "failed", str(error), code=getattr(error, "code", ResourceError.code))
         pipe.send(news)
         if trains(cell):
             return

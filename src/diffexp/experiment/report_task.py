@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from diffexp.errors import DataError
 from diffexp.experiment.job import Job
+from diffexp.experiment.names import path_of
+from diffexp.experiment.planned import read_plan
 from diffexp.experiment.record import Record
 from diffexp.experiment.report import page, refresh
 from diffexp.experiment.screen import near, say
-from diffexp.experiment.store import PLAN
 from diffexp.files import write
 
 
@@ -22,12 +22,10 @@ class Report:
 
     def check(self, job: Job) -> None:
         for folder in self._folders(job):
-            if not (folder / PLAN).is_file():
-                do = "give the folder of a sweep: task=report dir=FOLDER, or task.sweeps=[A,B]"
-                raise DataError(f"there is no {PLAN} in {folder}", "dir", do)
+            read_plan(folder)
 
     def _folders(self, job: Job) -> list[Path]:
-        return [Path(s).expanduser() for s in self.sweeps] or [job.folder]
+        return [path_of(s, "task.sweeps") for s in self.sweeps] or [job.folder]
 
     def run(self, job: Job, record: Record) -> None:
         if self.sweeps:

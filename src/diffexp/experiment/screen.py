@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from diffexp.errors import printable
+from diffexp.experiment.quote import plain
 from diffexp.training import listener
 
 if TYPE_CHECKING:  # which needs torch, and the launcher of a sweep does not
@@ -25,8 +27,8 @@ def near(path: Path) -> Path:
 
 
 def say(text: str) -> None:
-    """One line, unbroken where the screen is no terminal."""
-    print(text, flush=True)
+    """One line, unbroken where the screen is no terminal; what is in it does nothing to one."""
+    print(printable(text), flush=True)
 
 
 @contextmanager
@@ -40,14 +42,14 @@ def counting(what: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: None
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         _Rate(),
         TimeRemainingColumn(),
     )
     with Progress(*columns, transient=True) as bar:
-        task = bar.add_task(what, total=None)
+        task = bar.add_task(printable(what), total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
@@ -76,7 +78,7 @@ def summary(
     for scale, result in found.items():
         name = f"sampling, guidance {scale:g}" if len(found) > 1 else "sampling"
         how = f"{result.nfe} network calls an image, {result.protocol['sampler']}"
-        table.add_row(name, f"{result.seconds:.1f} s", how)
+        table.add_row(name, f"{result.seconds:.1f} s", plain(how))
     if "train_seconds" in results:
         table.add_row("training", f"{results['train_seconds']:.0f} s", "with the evaluations in between")
     Console().print(table)
@@ -93,7 +95,8 @@ def values_table(rows: Iterable[tuple[str, float, Mapping[str, Any]]]) -> Table:
         table.add_column(column, overflow="fold")
     for name, value, card in rows:
         error = card.get("standard_error")
-        table.add_row(name, f"{value:.4g}" + (f" ± {error:.2g}" if error else ""), _card(card))
+        told = f"{value:.4g}" + (f" ± {error:.2g}" if error else "")
+        table.add_row(plain(name), told, plain(_card(card)))
     return table
 
 

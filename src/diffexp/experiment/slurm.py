@@ -6,13 +6,17 @@ sacct: where a cluster keeps no accounts that fails, and a job that was killed w
 
 import os
 import re
+import secrets
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from diffexp.errors import ConfigError, ResourceError
 from diffexp.experiment.cluster import Lost
+from diffexp.experiment.quote import first_line, line
+from diffexp.experiment.store import remove_if_empty
 from diffexp.experiment.work import News
 
 ASK = 5.0  # seconds from one look at the queue to the next
@@ -75,7 +79,10 @@ class Submitit:
             do = "pip install 'diffexp[submitit]'"
             raise ConfigError("submitit is not installed", "hydra/launcher", do) from error
         try:
-            self._executor = submitit.AutoExecutor(self.folder, cluster=self.kind)
+            # a name that nobody can know: submitit unpickles the answers that it finds there
+            own = Path(self.folder) / secrets.token_hex(4)
+            self._executor = submitit.AutoExecutor(own, cluster=self.kind)
+            remove_if_empty(own)  # until a job is submitted
             self._executor.update_parameters(**self.options)
             self._on_slurm, self._queue = self._executor.cluster == "slurm", Queue()
         except RuntimeError as error:
@@ -83,7 +90,7 @@ class Submitit:
             raise ConfigError(f"there is no Slurm here ({error})", "hydra/launcher", do) from error
         except (TypeError, NameError, ValueError) as error:
             do = "give options of submitit's update_parameters"
-            raise ConfigError(str(error).splitlines()[0], "hydra.launcher.cluster.options", do) from error
+            raise ConfigError(first_line(error), "hydra.launcher.cluster.options", do) from error
 
     def submit(self, job: Callable[[], News]) -> Any:
         from submitit.core.utils import FailedJobError
@@ -91,7 +98,7 @@ class Submitit:
         try:
             return self._executor.submit(job)
         except FailedJobError as error:
-            last = str(error).strip().splitlines()[-1]
+            last = line(str(error).strip().rpartition("\n")[2])
             do = "give options that it takes, such as slurm_partition, or ask with fewer jobs"
             raise ResourceError(f"Slurm did not take the job: {last}", "hydra.launcher", do) from error
 

@@ -5,13 +5,14 @@ counts.
 """
 
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from diffexp.errors import ConfigError, ResourceError
+from diffexp.errors import ConfigError, DataError, ResourceError
 from diffexp.files import json_rows, open_to_append
 from diffexp.locks import Busy, lock, locked
 
@@ -43,8 +44,68 @@ def _last_byte(file: Any) -> bytes:
 
 
 def rows(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return the last row of each job, by its id; a line that was cut off does not count."""
-    return {row["id"]: row for row in json_rows(folder / ROWS) if isinstance(row.get("id"), str)}
+    """Return the last row of each job, by its id; what is no row of ours, or was cut off, does not count.
+    Raises DataError.
+    """
+    return read_rows(folder)[0]
+
+
+def read_rows(folder: Path) -> tuple[dict[str, dict[str, Any]], int]:
+    """Return the last row of each job, by its id, and how many were left out, for no job writes such.
+    Raises DataError.
+    """
+    path = folder / ROWS
+    try:
+        found = json_rows(path) if path.is_file() else []
+    except OSError as error:
+        raise DataError(f"it cannot be read: {error.strerror}", str(path), "make it readable") from error
+    kept = [row for row in found if _sound(row)]
+    return {row["id"]: row for row in kept}, len(found) - len(kept)
+
+
+def _sound(row: Mapping[str, Any]) -> bool:
+    """Whether a row is as we write it; what it has besides, or lacks, may be anything."""
+    if not moderate(row) or not isinstance(row.get("results"), (Mapping, type(None))):
+        return False
+    results = row.get("results") or {}
+    cards = results.get("cards") or {}
+    return (
+        isinstance(row.get("id"), str)
+        and bool(row["id"])
+        and row.get("state") in ("done", "failed")
+        and (row.get("seconds") is None or is_number(row["seconds"]))
+        and isinstance(row.get("error"), (str, type(None)))
+        and isinstance(results.get("picture"), (str, type(None)))
+        and _number_or_none(results.get("nfe"))
+        and isinstance(cards, Mapping)
+        and all(isinstance(card, Mapping) for card in cards.values())
+        and all(_number_or_none(card.get("standard_error")) for card in cards.values())
+    )
+
+
+def is_number(value: object) -> bool:
+    """Return whether it is a finite number; true and false are none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _number_or_none(value: object) -> bool:
+    return value is None or isinstance(value, float) or is_number(value)
+
+
+def moderate(value: object, deep: int = 20) -> bool:
+    """Return whether nothing in it is nested deeper than that, and no integer is too large for a float."""
+    if isinstance(value, int):
+        return abs(value) < 10**300
+    inside = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    return deep > 0 and all(moderate(v, deep - 1) for v in inside)
+
+
+def refuse_links(*paths: Path) -> None:
+    """Raise DataError where one of our folders is a link: what is written below it would lie elsewhere."""
+    for path in paths:
+        if path.is_symlink():
+            do = "remove the link, or take another folder with dir=..."
+            raise DataError("this is a link, and nothing is written through it", str(path), do)
 
 
 def remove_if_empty(folder: Path) -> None:

@@ -8,14 +8,16 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
+from diffexp.errors import ConfigError
 from diffexp.experiment.build import ALLOWED, build
 from diffexp.experiment.names import path_of
+from diffexp.experiment.planned import fault
 from diffexp.experiment.redact import redact_typed
-from diffexp.experiment.store import PLAN, rows
+from diffexp.experiment.store import PLAN
 from diffexp.files import write
 
 ASIDE = ("dir", "name", "logger", "data_root", "dry_run", "resume", "sweep")  # what changes no result
@@ -31,9 +33,16 @@ class Cell:
     choices: dict[str, str]
     folder: Path
 
-    def value(self, key: str) -> str | None:
-        """What was typed for a key."""
-        return dict(t.lstrip("+~").split("=", 1) for t in self.typed if "=" in t).get(key)
+    @cached_property
+    def told(self) -> list[str]:
+        """What was typed for it, for others to read: without secrets."""
+        return redact_typed(self.typed)
+
+    @cached_property
+    def shown(self) -> dict[str, str]:
+        """The value of each key of `told`."""
+        parts = map(_parts, self.told)
+        return {key: value for key, value in parts if value is not None}
 
 
 def folder_id(typed: Sequence[str]) -> str:
@@ -99,41 +108,39 @@ def _fingerprint(node: str, plugins: tuple[str, ...]) -> str:
     return str(data.fingerprint("train"))
 
 
-def varying(cells: Sequence[Cell]) -> dict[str, list[str]]:
-    """The keys that were typed with several values, and these in their order."""
-    found: dict[str, list[str]] = {}
-    for cell in cells:
-        for text in cell.typed:
-            key, _, value = text.lstrip("+~").partition("=")
-            if value not in found.setdefault(key, []):
-                found[key].append(value)
-    return {key: values for key, values in found.items() if len(values) > 1}
+def _parts(text: str) -> tuple[str, str | None]:
+    key, equal, value = text.lstrip("+~").partition("=")
+    return key, value if equal else None
 
 
-def write_plan(
-    folder: Path, cells: Sequence[Cell], layout: Mapping[str, Any], name: str, command: str
-) -> None:
+def varying(lines: Sequence[Sequence[str]]) -> dict[str, list[str]]:
+    """Return the keys that were typed with several values, and these in their order, without secrets."""
+    found: dict[str, dict[str, str]] = {}
+    for typed in lines:
+        for text, told in zip(typed, redact_typed(typed), strict=True):
+            key, value = _parts(text)
+            found.setdefault(key, {}).setdefault(value or "", _parts(told)[1] or "")
+    return {key: list(dict.fromkeys(v.values())) for key, v in found.items() if len(v) > 1}
+
+
+def plan_of(name: str, layout: object, keys: Mapping[str, Sequence[str]], command: str) -> dict[str, Any]:
+    """Return plan.json without its cells: keys are what varies, with its values. Raises ConfigError."""
+    plan = {"name": name, "command": command, "layout": layout, "varying": keys, "cells": []}
+    if wrong := fault(plan):
+        key, told = wrong[0].replace("layout", "sweep"), wrong[1]
+        raise ConfigError(f"{key} is not {told}", key, f"type {key}=..., or leave it out")
+    return plan
+
+
+def write_plan(folder: Path, plan: Mapping[str, Any], cells: Sequence[Cell]) -> None:
     """plan.json: the cells of the command that was typed last, for the table and the report."""
-    keys = varying(cells)
-    told = {
-        "name": name,
-        "command": command,
-        "layout": dict(layout),
-        "varying": keys,
-        "cells": [
-            {
-                "id": cell.id,
-                "typed": redact_typed(cell.typed),
-                "values": {k: cell.value(k) for k in keys},
-                "folder": f"jobs/{cell.folder.name}",
-            }
-            for cell in cells
-        ],
-    }
-    write(folder / PLAN, json.dumps(told, indent=1, ensure_ascii=False) + "\n")
-
-
-def left(folder: Path, cells: Sequence[Cell]) -> list[Cell]:
-    """The cells that have no result yet."""
-    done = {key for key, row in rows(folder).items() if row.get("state") == "done"}
-    return [cell for cell in cells if cell.id not in done]
+    told = [
+        {
+            "id": cell.id,
+            "typed": cell.told,
+            "values": {key: cell.shown.get(key) for key in plan["varying"]},
+            "folder": f"jobs/{cell.folder.name}",
+        }
+        for cell in cells
+    ]
+    write(folder / PLAN, json.dumps({**plan, "cells": told}, indent=1, ensure_ascii=False) + "\n")

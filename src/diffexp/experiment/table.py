@@ -2,14 +2,15 @@
 
 import csv
 import io
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffexp.experiment.store import PLAN, rows
+from diffexp.experiment.planned import read_plan
+from diffexp.experiment.quote import csv_field, first_line, line, markdown_cell
+from diffexp.experiment.store import ROWS, read_rows
 
 ASIDE = {
     "n",
@@ -22,6 +23,28 @@ ASIDE = {
 }  # numbers that are no result
 HIGHER = ("accuracy", "precision", "recall", "density", "coverage", "inception_score", "clip_score")
 LAST = ("sampler.steps", "task.calls")  # what reads best from left to right
+
+
+Cells = Sequence[tuple[dict[str, Any], dict[str, Any] | None]]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A sweep as it was at one moment; cells: each of the plan with its row; left_out: rows that are none."""
+
+    folder: Path
+    plan: dict[str, Any]
+    cells: Cells
+    left_out: int
+
+    @property
+    def note(self) -> str:
+        """What is said of the rows that were left out."""
+        return f"rows of {ROWS} that no job writes, left out: {self.left_out}" if self.left_out else ""
+
+
+Sweep = Path | Found
+"""The folder of a sweep, or what was read there: jobs go on to end while a report is made."""
 
 
 @dataclass(frozen=True)
@@ -75,39 +98,41 @@ def protocol(row: Mapping[str, Any], metric: str) -> dict[str, Any]:
     return cards.get(metric) or cards.get(metric.split("@")[0]) or {}
 
 
-def read(folder: Path) -> tuple[dict[str, Any], list[tuple[dict[str, Any], dict[str, Any] | None]]]:
-    """The plan, and for each of its cells the cell and its row."""
-    plan = json.loads((folder / PLAN).read_text(encoding="utf-8"))
-    found = rows(folder)
-    return plan, [(cell, found.get(cell["id"])) for cell in plan["cells"]]
+def read(sweep: Sweep) -> Found:
+    """Read the plan and the rows, if that is not done yet. Raises DataError."""
+    if isinstance(sweep, Found):
+        return sweep
+    plan, (rows, left_out) = read_plan(sweep), read_rows(sweep)
+    return Found(sweep, plan, [(cell, rows.get(cell["id"])) for cell in plan["cells"]], left_out)
 
 
-def metrics_of(folder: Path) -> list[str]:
-    """The metrics that any job has, that of the layout first."""
-    plan, cells = read(folder)
+def metrics_of(sweep: Sweep) -> list[str]:
+    """The metrics that any job has, that of the layout first. Raises DataError."""
+    found = read(sweep)
     names: list[str] = []
-    for _, row in cells:
+    for _, row in found.cells:
         names += [k for k in numbers(row or {}) if k not in names]
-    first = plan["layout"].get("metric")
+    first = found.plan["layout"].get("metric")
     return sorted(names, key=lambda k: k != first) if first in names else names
 
 
-def pivot(folder: Path, metric: str) -> Pivot:
-    """The table of one metric."""
-    plan, cells = read(folder)
+def pivot(sweep: Sweep, metric: str) -> Pivot:
+    """The table of one metric. Raises DataError."""
+    found = read(sweep)
+    plan, cells = found.plan, found.cells
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     names = places(plan, cells)
     for (_, row), place in zip(cells, names, strict=True):
         if row is not None and row["state"] == "done" and metric in numbers(row):
             groups.setdefault(place, []).append(row)
     published = _published(plan, cells)
-    stats = {place: _stat(found, metric, published.get(place)) for place, found in groups.items()}
+    stats = {place: _stat(rows, metric, published.get(place)) for place, rows in groups.items()}
     down, across = (", ".join(keys) for keys in _heads(plan))
     rows_, columns = (list(dict.fromkeys(place[i] for place in names)) for i in (0, 1))
     return Pivot(metric, (down, across), rows_, columns, stats)
 
 
-def places(plan: Mapping[str, Any], cells: Sequence[Any]) -> list[tuple[str, str]]:
+def places(plan: Mapping[str, Any], cells: Cells) -> list[tuple[str, str]]:
     """The row and the column of each cell."""
     down, across = _heads(plan)
 
@@ -117,8 +142,9 @@ def places(plan: Mapping[str, Any], cells: Sequence[Any]) -> list[tuple[str, str
     return [(name(cell, down), name(cell, across)) for cell, _ in cells]
 
 
-def short(key: str, value: str, of: int) -> str:
+def short(key: str, value: str | None, of: int) -> str:
     """A value, with the last part of its key where there are several."""
+    value = "" if value is None else value
     return value if of == 1 else f"{key.rpartition('.')[2]}={value}"
 
 
@@ -142,15 +168,15 @@ def _listed(value: Any) -> list[str]:
 def _stat(found: Sequence[Mapping[str, Any]], metric: str, published: float | None) -> Stat:
     values = [numbers(row)[metric] for row in found]
     mean = sum(values) / len(values)
-    square = sum((v - mean) ** 2 for v in values)
+    square = sum((v - mean) * (v - mean) for v in values)  # ** would raise where a float overflows
     spread = math.sqrt(square / (len(values) - 1)) if len(values) > 1 else None
     calls = {row["results"].get("nfe") for row in found}
-    seconds = sum(row["seconds"] for row in found) / len(found)
+    seconds = sum(row.get("seconds") or 0 for row in found) / len(found)
     nfe = calls.pop() if len(calls) == 1 else None
     return Stat(mean, spread, len(values), nfe, seconds, tuple(row["id"] for row in found), published)
 
 
-def _published(plan: Mapping[str, Any], cells: Sequence[Any]) -> dict[tuple[str, str], float]:
+def _published(plan: Mapping[str, Any], cells: Cells) -> dict[tuple[str, str], float]:
     """Values of a paper, where the sweep file has them for this data."""
     told = plan["layout"].get("published") or {}
     cards = [c for _, r in cells if r for c in ((r.get("results") or {}).get("cards") or {}).values()]
@@ -173,47 +199,51 @@ def text_of(stat: Stat | None, best: float | None) -> str:
     return told
 
 
-def markdown(folder: Path) -> str:
-    """A table for each metric."""
+def markdown(sweep: Sweep) -> str:
+    """A table for each metric. Raises DataError."""
+    found = read(sweep)
     parts = []
-    for metric in metrics_of(folder):
-        p = pivot(folder, metric)
-        head = f"{p.heads[0]} \\ {p.heads[1]}" if all(p.heads) else p.heads[0] or p.heads[1]
-        lines = [f"`{metric}`, {'higher' if better_high(metric) else 'lower'} is better", ""]
-        lines += [f"| {head} | " + " | ".join(c or metric for c in p.columns) + " |"]
+    for metric in metrics_of(found):
+        p = pivot(found, metric)
+        head = " \\ ".join(markdown_cell(name) for name in p.heads if name)
+        higher = "higher" if better_high(metric) else "lower"
+        lines = [f"`{line(metric).replace('`', chr(39))}`, {higher} is better", ""]
+        lines += [f"| {head} | " + " | ".join(markdown_cell(c or metric) for c in p.columns) + " |"]
         lines += ["|---|" + "---|" * len(p.columns)]
         for r in p.rows:
             told = [text_of(p.stats.get((r, c)), p.best) for c in p.columns]
-            lines.append(f"| {r} | " + " | ".join(told) + " |")
+            lines.append(f"| {markdown_cell(r)} | " + " | ".join(told) + " |")
         parts.append("\n".join(lines))
-    return "\n\n".join(parts) + "\n" if parts else "no job has a result yet\n"
+    parts = parts or ["no job has a result yet"]
+    return "\n\n".join([*parts, found.note] if found.note else parts) + "\n"
 
 
-def flat(folder: Path) -> str:
-    """results.csv: a line for each job of the plan."""
-    plan, cells = read(folder)
-    keys, metrics = list(plan["varying"]), metrics_of(folder)
+def flat(sweep: Sweep) -> str:
+    """results.csv: a line for each job of the plan. Raises DataError."""
+    found = read(sweep)
+    keys, metrics = list(found.plan["varying"]), metrics_of(found)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*keys, *metrics, "nfe", "seconds", "state", "id", "folder", "error"])
-    for cell, row in cells:
+    heads = [*keys, *metrics, "nfe", "seconds", "state", "id", "folder", "error"]
+    writer.writerow(map(csv_field, heads))
+    for cell, row in found.cells:
         row = row or {"state": "to do"}
-        found = numbers(row)
-        writer.writerow(
-            [cell["values"][k] for k in keys]
-            + [found.get(m, "") for m in metrics]
-            + [(row.get("results") or {}).get("nfe", ""), row.get("seconds", ""), row["state"], cell["id"]]
-            + [cell["folder"], (row.get("error") or "").split("\n")[0]]
-        )
+        values = numbers(row)
+        told = [cell["values"][k] for k in keys] + [values.get(m, "") for m in metrics]
+        told += [(row.get("results") or {}).get("nfe", ""), row.get("seconds", ""), row["state"], cell["id"]]
+        told += [cell["folder"], first_line(row.get("error") or "")]
+        writer.writerow(map(csv_field, told))
     return out.getvalue()
 
 
-def failures(folder: Path) -> str:
-    """A table of the jobs that failed, with their messages."""
-    _, cells = read(folder)
-    lines = ["| job | what failed |", "|---|---|"]
-    for cell, row in cells:
+def failures(sweep: Sweep) -> str:
+    """A table of the jobs that failed, with their messages. Raises DataError."""
+    lines, found = ["| job | what failed |", "|---|---|"], read(sweep)
+    for cell, row in found.cells:
         if row is not None and row["state"] == "failed":
-            name = " ".join(f"{k}={v}" for k, v in cell["values"].items()) or cell["id"]
-            lines.append(f"| {name} | {row['error'].splitlines()[0]} (logs/{cell['id']}.txt) |")
+            name = markdown_cell(" ".join(f"{k}={v}" for k, v in cell["values"].items()) or cell["id"])
+            told = markdown_cell(first_line(row.get("error") or "it does not say why"))
+            log = f"logs/{cell['id']}.txt"  # a line that could not be composed has none
+            told += f" ({markdown_cell(log)})" if (found.folder / log).is_file() else ""
+            lines.append(f"| {name} | {told} |")
     return "\n".join(lines)

@@ -2,16 +2,15 @@
 
 import csv
 import io
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from diffexp.experiment.build import ALLOWED, build
 from diffexp.experiment.job import Job
+from diffexp.experiment.quote import is_number
 from diffexp.experiment.screen import near, say
-from diffexp.experiment.store import PLAN
-from diffexp.experiment.table import flat
+from diffexp.experiment.table import flat, read
 from diffexp.training.tracker import Tracker
 
 
@@ -51,14 +50,14 @@ def track_sweep(folder: Path, config: Mapping[str, Any]) -> None:
     node = config.get("logger")
     try:
         tracker: Tracker = build(node, "logger", (*ALLOWED, *config.get("plugins", ())))
-        told = {"command": json.loads((folder / PLAN).read_text(encoding="utf-8"))["command"]}
-        run = tracker.open(folder, config["name"], "sweep", [], told)
+        found = read(folder)
+        run = tracker.open(folder, config["name"], "sweep", [], {"command": found.plan["command"]})
         if run is None:
             return
         import wandb
 
         try:
-            head, *rows = csv.reader(io.StringIO(flat(folder)))
+            head, *rows = csv.reader(io.StringIO(flat(found)))
             cells = wandb.Table(columns=list(head), data=by_column(head, rows))
             report = (folder / "report.html").read_text(encoding="utf-8")
             run.log({"cells": cells, "report": wandb.Html(report, inject=False)})
@@ -78,19 +77,11 @@ def by_column(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[list[f
     columns = [list(column) for column in zip(*rows, strict=True)]
     typed = [
         [float(text) if text else None for text in column]
-        if name not in NAMES and all(_number(text) for text in column if text)
+        if name not in NAMES and all(is_number(text) for text in column if text)
         else [text or None for text in column]
         for name, column in zip(head, columns, strict=True)
     ]
     return [list(row) for row in zip(*typed, strict=True)]
-
-
-def _number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def tell_sync(folder: Path) -> None:

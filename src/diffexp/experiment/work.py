@@ -5,16 +5,16 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from diffexp.errors import DiffexpError
+from diffexp.errors import DataError, DiffexpError, printable
 from diffexp.experiment.names import override
-from diffexp.experiment.redact import redact_typed
-from diffexp.experiment.store import append
+from diffexp.experiment.store import append, refuse_links
 from diffexp.experiment.sweep import Cell
+from diffexp.files import descriptor_to_append, make_folder
 from diffexp.training.tracker import first
 
 KILLED = 137
@@ -24,7 +24,7 @@ STOPPED = 75
 
 @dataclass(frozen=True)
 class News:
-    """Of a cell: started, told (text, done of total), done or failed (text, code)."""
+    """Of a cell: started, told (text, done of total), done or failed (text, code, the row of it)."""
 
     cell: Cell
     kind: str
@@ -32,26 +32,58 @@ class News:
     done: int = 0
     total: int = 0
     code: int = 0
+    row: Mapping[str, Any] = field(default_factory=dict)
+
+
+Steps = Iterator[Cell | News | None]
+"""The lines of a sweep as they are composed: a job to run, news of one that cannot be, or nothing to do."""
+
+
+def draw(lines: Steps, waiting: list[Cell], news: list[News]) -> bool:
+    """Have one more line composed, and put what comes of it where it belongs; return False for no more."""
+    try:
+        found = next(lines)
+    except StopIteration:
+        return False
+    if isinstance(found, Cell):
+        waiting.append(found)
+    elif found is not None:
+        news.append(found)
+    return True
 
 
 def perform(folder: Path, cell: Cell, command: str) -> News:
     """Runs the job in this process; `command` is what is typed for it, and for its other ranks."""
-    (folder / "logs").mkdir(exist_ok=True)
     # what Lightning starts again for the other ranks is this job, not the sweep
     sys.argv = [command, *cell.typed, override("dir", cell.folder)]
-    since = time.time()
-    with _output_to(folder / "logs" / f"{cell.id}.txt"):
-        news, told = _tried(cell)
+    since = time.monotonic()
+    try:
+        make_folder(folder / "logs")
+        refuse_links(cell.folder.parent, cell.folder)
+        log = descriptor_to_append(folder / "logs" / f"{cell.id}.txt")
+    except DataError as error:  # a link, which somebody has put there
+        news, told = _failed(cell, str(error), error.code)
+    else:
+        with _output_to(log):
+            news, told = _tried(cell)
+    written = row(cell, since, news.kind, **told)
     if first():
-        append(folder, row(cell, since, news.kind, **told))
-    return news
+        append(folder, written)
+    return replace(news, row=written)
+
+
+def failed(folder: Path, cell: Cell, since: float, error: str, code: int) -> News:
+    """Write the row of a job that could not say by itself what happened to it."""
+    written = row(cell, since, "failed", error=error, code=code)
+    append(folder, written)
+    return News(cell, "failed", error, code=code, row=written)
 
 
 def prepare(cell: Cell) -> None:
     """Loads what a job like this one will need: modules, checkpoint, images. It says and writes nothing."""
     from diffexp.experiment.job import Job
 
-    with _output_to(Path(os.devnull)), contextlib.suppress(Exception):
+    with _output_to(os.open(os.devnull, os.O_WRONLY)), contextlib.suppress(Exception):
         job = Job(cell.config, cell.folder, cell.typed, cell.choices)
         job.build("task").check(job)
 
@@ -62,14 +94,15 @@ def trains(cell: Cell) -> bool:
 
 
 def row(cell: Cell, since: float, state: str, **more: Any) -> dict[str, Any]:
-    """What results.jsonl says of a job."""
+    """What results.jsonl says of a job that began at `since` of time.monotonic(), which nobody sets."""
+    seconds = time.monotonic() - since
     return {
         "id": cell.id,
         "state": state,
-        "typed": redact_typed(cell.typed),
+        "typed": cell.told,
         "folder": f"jobs/{cell.folder.name}",
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(since)),
-        "seconds": round(time.time() - since, 2),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - seconds)),
+        "seconds": round(seconds, 2),
         **more,
     }
 
@@ -89,19 +122,23 @@ def _tried(cell: Cell) -> tuple[News, dict[str, Any]]:
     except Exception as error:
         traceback.print_exc()
         code, text = 1, f"{type(error).__name__}: {error}"
-    print(f"error: {text}", file=sys.stderr)
+    print(f"error: {printable(text)}", file=sys.stderr)
+    return _failed(cell, text, code)
+
+
+def _failed(cell: Cell, text: str, code: int) -> tuple[News, dict[str, Any]]:
     return News(cell, "failed", text, code=code), {"error": text, "code": code}
 
 
 @contextlib.contextmanager
-def _output_to(path: Path) -> Iterator[None]:
-    """What this process prints goes to a file meanwhile."""
+def _output_to(number: int) -> Iterator[None]:
+    """What this process prints goes to an open file meanwhile, which is closed then."""
     sys.stdout.flush()
     sys.stderr.flush()
     kept = os.dup(1), os.dup(2)
-    with path.open("ab") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
+    os.dup2(number, 1)
+    os.dup2(number, 2)
+    os.close(number)
     try:
         yield
     finally:

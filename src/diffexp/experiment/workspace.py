@@ -4,19 +4,19 @@
 sends it when W&B is online.
 """
 
-import json
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 from diffexp.errors import ConfigError, DataError
 from diffexp.experiment.job import Job
+from diffexp.experiment.names import path_of
+from diffexp.experiment.planned import read_plan
+from diffexp.experiment.quote import first_line
 from diffexp.experiment.record import Record
 from diffexp.experiment.screen import near, say
-from diffexp.experiment.store import PLAN
-from diffexp.experiment.table import metrics_of
+from diffexp.experiment.table import metrics_of, read
 from diffexp.files import write
 from diffexp.training.tracker import Wandb
 
@@ -56,20 +56,19 @@ class Workspace:
         except ImportError as error:
             do = "pip install 'diffexp[workspaces]'"
             raise ConfigError("wandb-workspaces is not installed", "task", do) from error
-        if self.sweep is not None and not (Path(self.sweep) / PLAN).is_file():
-            raise DataError(f"there is no {PLAN} in {self.sweep}", "task.sweep", "give the folder of a sweep")
+        if self.sweep is not None:
+            read_plan(path_of(self.sweep, "task.sweep"))
 
     def run(self, job: Job, record: Record) -> None:
         tracker: Wandb = job.build("logger")
         keys: list[str] = []
         metrics = list(self.metrics)
         if self.sweep is not None:
-            folder = Path(self.sweep)
-            layout = json.loads((folder / PLAN).read_text(encoding="utf-8"))
-            metrics = metrics_of(folder)
+            found = read(path_of(self.sweep, "task.sweep"))
+            metrics = metrics_of(found)
             # a group varies by its option, which is beside its values in the configuration
             groups = job.choices or {}
-            keys = [f"choices.{key}" if key in groups else key for key in layout["varying"]]
+            keys = [f"choices.{key}" if key in groups else key for key in found.plan["varying"]]
         made = workspace(_entity(tracker), tracker.project, metrics, keys)
         path = job.folder / "workspace.json"
         write(path, made._to_model().model_dump_json(by_alias=True, exclude_none=True, indent=1))
@@ -151,6 +150,6 @@ def _send(made: Any, record: Record) -> None:
             raise ConnectionError("no API key")
         record.results["url"] = made.save().url
     except Exception as error:  # of requests, of the service: no common type
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        reason = first_line(error) or type(error).__name__
         raise DataError(f"W&B did not take the workspace ({reason})", "logger", "wandb login") from error
     say(f"sent: {record.results['url']}")

@@ -2,7 +2,7 @@
 date. Hydra finds plug-ins in this namespace package.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,6 @@ class Conf:
     cluster: Any = None
 
 
-Composed = tuple[DictConfig, list[str], dict[str, Any]]
 ConfigStore.instance().store(group="hydra/launcher", name="diffexp", node=Conf, provider="diffexp")
 
 
@@ -41,15 +40,22 @@ class DiffexpLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         from diffexp.experiment.launch import launch
 
-        composed = self._composed(job_overrides, initial_job_idx)
-        launch(self.config, composed, min(self.jobs, len(job_overrides)), self.threads, self.cluster)
+        def compose(number: int) -> tuple[DictConfig, dict[str, Any]]:
+            return self._composed(list(job_overrides[number]), initial_job_idx + number)
+
+        lines = [[text for text in typed if not _of_hydra(text)] for typed in job_overrides]
+        launch(self.config, lines, compose, min(self.jobs, len(lines)), self.threads, self.cluster)
         return [JobReturn(_return_value=None, status=JobStatus.COMPLETED) for _ in job_overrides]
 
-    def _composed(self, jobs: Sequence[Sequence[str]], first: int) -> Iterator[Composed]:
-        for number, overrides in enumerate(jobs, first):
-            cfg = self.context.config_loader.load_sweep_config(self.config, list(overrides))
-            with open_dict(cfg):
-                cfg.hydra.job.id, cfg.hydra.job.num = str(number), number
-                typed, choices = list(cfg.hydra.overrides.task), dict(cfg.hydra.runtime.choices)
-                del cfg["hydra"]
-            yield cfg, typed, choices
+    def _composed(self, overrides: list[str], number: int) -> tuple[DictConfig, dict[str, Any]]:
+        cfg = self.context.config_loader.load_sweep_config(self.config, overrides)
+        with open_dict(cfg):
+            cfg.hydra.job.id, cfg.hydra.job.num = str(number), number
+            choices = dict(cfg.hydra.runtime.choices)
+            del cfg["hydra"]
+        return cfg, choices
+
+
+def _of_hydra(text: str) -> bool:
+    """Whether an override is one of Hydra's own, which are typed once for all jobs."""
+    return text.lstrip("+~").startswith(("hydra.", "hydra/"))

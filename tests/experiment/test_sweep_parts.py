@@ -1,0 +1,194 @@
+"""The parts of a sweep in this process: lines, plans, rows, what is shown, links, clocks."""
+
+import re
+import sys
+import time
+
+import pytest
+from commands import CONF
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from rich.console import Console
+from test_sweep import QUICKER, rows
+
+from diffexp.experiment import cli, report, screen, store, work
+from diffexp.experiment.board import Board
+from diffexp.experiment.compat import BASE
+from diffexp.experiment.composing import Lines
+from diffexp.experiment.launch import _end, _name, _run
+from diffexp.experiment.plan import show
+from diffexp.experiment.pool import Pool
+from diffexp.experiment.report import page, refresh
+from diffexp.experiment.screen import values_table
+from diffexp.experiment.sweep import Cell, identity, plan_of, write_plan
+from diffexp.experiment.table import metrics_of, read
+from diffexp.experiment.work import News
+
+
+def lines_of(folder, *typed):
+    """Lines of a sweep over steps, and the list of those that are composed."""
+    seen = []
+
+    def compose_one(number):
+        seen.append(number)
+        with initialize_config_dir(str(CONF), **BASE):
+            return compose("config", typed_lines[number]), {}
+
+    typed_lines = [[*QUICKER, text] for text in typed]
+    return Lines(folder, typed_lines, compose_one, CONF), seen
+
+
+def test_the_first_job_begins_when_the_first_line_is_composed(tmp_path):
+    """And the others are composed while it runs."""
+    lines, seen = lines_of(tmp_path, *(f"sampler.steps={n}" for n in range(2, 10)))
+    lines.first()
+    pool = Pool(tmp_path, 1, 1)
+    running = pool.run(lines.steps(), lambda: False)
+    assert next(running).kind == "started" and seen == [0]
+    told = next(news for news in running if news.kind == "done")
+    assert told.cell.id == lines.cells[0].id and seen == list(range(8))
+    running.close()
+    pool.close()
+    assert [row["id"] for row in rows(tmp_path)] == [lines.cells[0].id]
+
+
+def test_the_plan_is_right_whenever_the_report_is_made(tmp_path, monkeypatch):
+    """It has the cells that are known, and the keys of all lines."""
+    typed = ["sampler.steps=2", "sampler.eat=1", "sampler.steps=3", "sampler.steps=2", "sampler.steps=4"]
+    lines, _ = lines_of(tmp_path, *typed)
+    plan, plans = plan_of("x", {}, lines.keys, "run"), []
+    monkeypatch.setattr(report, "refresh", lambda folder: plans.append(read(folder)))
+
+    def at_once(steps, stopping):
+        for step in steps:
+            if isinstance(step, Cell):
+                store.append(tmp_path, row := work.row(step, time.monotonic(), "done", results={}))
+                yield News(step, "done", row=row)
+            elif step is not None:
+                yield step
+
+    tell = lambda: write_plan(tmp_path, plan, lines.cells)  # noqa: E731
+    assert not _run(lines, at_once, tell)
+    assert plans and all(len(p.cells) == sum(row is not None for _, row in p.cells) for p in plans)
+    assert [row["state"] for _, row in plans[-1].cells] == ["done", "failed", "done", "done"]
+    assert plans[0].plan["varying"] == {"sampler.steps": ["2", "3", "4"]}
+    assert (lines.total, lines.same, lines.done, lines.complete) == (4, 1, 0, True)
+    again, _ = lines_of(tmp_path, *typed)
+    assert [step.cell.shown["sampler.eat"] for step in again.steps() if step is not None] == ["1"]
+    assert again.done == 3
+
+
+def test_a_report_that_is_made_while_a_job_ends_is_of_one_moment(tmp_path, monkeypatch):
+    """Each part of the page was read anew, and a row more in one of them ended the sweep with a KeyError."""
+    lines, _ = lines_of(tmp_path, "sampler.steps=2", "sampler.steps=3")
+    cells = [cell for cell in lines if cell is not None]
+    write_plan(tmp_path, plan_of("x", {}, lines.keys, "run"), cells)
+    results = {"fid_x": 1.0, "nfe": 2}
+    store.append(tmp_path, work.row(cells[0], time.monotonic(), "done", results=results))
+
+    def ends(found):
+        store.append(tmp_path, work.row(cells[1], time.monotonic(), "done", results=results))
+        return metrics_of(found)
+
+    monkeypatch.setattr(report, "metrics_of", ends)
+    assert page([tmp_path]).count("<tr data-id=") == 2
+    assert "1 done, 1 to do" in page([tmp_path]) or "2 done" in page([tmp_path])
+
+
+def resolved(*more):
+    with initialize_config_dir(str(CONF), **BASE):
+        return OmegaConf.to_container(compose("config", [*QUICKER, *more]), resolve=True)
+
+
+@pytest.mark.parametrize("key", ["seed", "task", "sampler", "metrics", "evaluator", "precision"])
+def test_each_key_of_a_job_is_of_its_identity(key):
+    config = resolved()
+    other = config[key] | {"more": 1} if isinstance(config[key], dict) else 7
+    assert identity(config | {key: other}) != identity(config)
+    assert identity(config | {"name": "y", "dir": "z", "dry_run": True}) == identity(config)
+
+
+def test_two_seeds_are_two_jobs_though_nothing_else_has_them():
+    typed = ["evaluator.seed=0", "loader.seed=0", "model.seed=0"]
+    assert identity(resolved(*typed, "seed=0")) != identity(resolved(*typed, "seed=1"))
+
+
+@pytest.mark.parametrize("letter", ["\u0085", "\u2028", "\x1c", "\r"])
+def test_letters_that_end_a_line_elsewhere_lose_no_row(tmp_path, letter):
+    """In a value and in an error: the row is found again, and the job is not made once more."""
+    lines, _ = lines_of(tmp_path, f"+note='a{letter}b'", f"+note='c{letter}d'")
+    for step in lines.steps():
+        store.append(tmp_path, work.row(step, time.monotonic(), "done", results={}, error=f"x{letter}y"))
+    assert len(store.rows(tmp_path)) == 2
+    again, _ = lines_of(tmp_path, f"+note='a{letter}b'", f"+note='c{letter}d'")
+    assert list(again.steps()) == [None, None] and again.done == 2
+    write_plan(tmp_path, plan_of("x", {}, again.keys, "run"), again.cells)
+    refresh(tmp_path)
+    told = (tmp_path / "table.md").read_text() + (tmp_path / "results.csv").read_text()
+    assert letter not in told and told.count("\n") == 4
+
+
+def test_a_clock_that_is_set_back_changes_no_duration(tmp_path, monkeypatch):
+    clock = (3600.0 * hours for hours in range(1000, 0, -1))
+    monkeypatch.setattr(time, "time", lambda: next(clock))
+    monkeypatch.setattr(sys, "argv", ["run.py"])
+    cell = Cell("a", (), {}, {}, tmp_path / "jobs" / "a")
+    news = work.perform(tmp_path, cell, "run.py")
+    assert news.kind == "failed" and 0 <= rows(tmp_path)[0]["seconds"] < 60
+    assert rows(tmp_path)[0] == news.row
+
+
+@pytest.mark.parametrize("link", ["logs", "logs/a.txt", "jobs", "jobs/a"])
+def test_a_job_writes_through_no_link_in_the_folder_of_its_sweep(tmp_path, monkeypatch, link):
+    folder, outside = tmp_path / "sweep", tmp_path / "outside"
+    outside.mkdir()
+    (outside / "file").write_text("mine")
+    (folder / link).parent.mkdir(parents=True)
+    (folder / link).symlink_to(outside / "file" if link.endswith("txt") else outside)
+    monkeypatch.setattr(sys, "argv", ["run.py"])
+    news = work.perform(folder, Cell("a", (), {}, {}, folder / "jobs" / "a"), "run.py")
+    assert (news.kind, news.code) == ("failed", 3) and "this is a link" in news.text
+    assert [row["state"] for row in rows(folder)] == ["failed"]
+    assert [p.name for p in outside.iterdir()] == ["file"] and (outside / "file").read_text() == "mine"
+
+
+def test_a_job_without_a_row_has_failed(tmp_path, monkeypatch):
+    """Where not even that could be written."""
+    lines, _ = lines_of(tmp_path, "sampler.steps=2", "sampler.steps=3")
+    write_plan(tmp_path, plan_of("x", {}, lines.keys, "run"), [cell for cell in lines if cell is not None])
+    store.append(tmp_path, work.row(lines.cells[0], time.monotonic(), "done", results={}))
+    monkeypatch.setattr(cli, "codes", [])
+    _end(lines, False)
+    assert cli.codes == [1]
+    _end(lines, True)
+    assert cli.codes == [1, 75]
+
+
+def test_values_of_secrets_that_vary_are_not_in_the_plan(tmp_path):
+    lines, _ = lines_of(tmp_path, "+api_key=hush-a", "+api_key=hush-b")
+    cells = [cell for cell in lines if cell is not None]
+    write_plan(tmp_path, plan_of("x", {}, lines.keys, "run"), cells)
+    assert len(cells) == 2 and "hush" not in (tmp_path / "plan.json").read_text()
+    assert lines.keys == {"api_key": ["***"]} and "hush" not in _name(lines, cells[0])
+
+
+def test_what_looks_like_markup_is_shown_as_it_is(tmp_path, capsys):
+    """rich takes [/b] in a str for the end of bold, and :warning: for a sign."""
+    odd = "[/b] [red]x :warning: \x1b[31m\u202e"
+    lines, _ = lines_of(tmp_path / "[/b]x", "+note='[/b]'", "+note='[bold]y'", "sampler.eat=1")
+    assert show(lines) == [2]
+    board = Board(1)
+    with board:
+        cell = Cell("a", (), {}, {}, tmp_path)
+        board.hear(News(cell, "started"), odd)
+        board.hear(News(cell, "told", odd, 1, 2), odd)
+        Console().print(board._table())
+        board.hear(News(cell, "failed", f"{odd}\u2028\nmore"), odd)
+        board.hear(News(cell, "failed", ""), odd)
+        board.say(odd)
+    Console().print(values_table([(odd, 1.0, {"note": odd})]))
+    screen.say(odd)
+    out = capsys.readouterr().out
+    assert "\x1b" not in out and "\u202e" not in out and "\u2028" not in out
+    plain = re.sub(r"[│┃\s]+", " ", out)
+    assert "[/b]" in plain and "[bold]y" in plain and out.count(":warning:") >= 7, out
