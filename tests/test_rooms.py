@@ -16,6 +16,8 @@ RANK = {
     "errors": 0,
     "randomness": 0,
     "files": 1,
+    "notice": 1,
+    "archive": 2,
     "locks": 2,
     "pictures": 2,
     "diffusion": 1,
@@ -26,7 +28,7 @@ RANK = {
     "training": 5,
     "experiment": 6,
 }
-FILES_ALONE = {"errors", "files", "locks", "randomness", "pictures"}
+FILES_ALONE = {"errors", "archive", "files", "locks", "notice", "randomness", "pictures"}
 BESIDE_TORCH = {"samplers": {"scipy"}, "diffusion": {"scipy"}}  # when it is used
 HEAVY = ("lightning", "pytorch_lightning", "hydra", "omegaconf", "wandb", "torchmetrics", "torch_fidelity")
 

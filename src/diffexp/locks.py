@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from diffexp.files import descriptor_to_append
+from diffexp.notice import warn
 
 _NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOLCK}
 
@@ -52,7 +53,7 @@ def locked(path: Path, wait: bool = False) -> Iterator[None]:
             if not _is_still(path, number):  # whoever held it has removed the file
                 continue
             if not kept:
-                _say_unlocked(path.parent)
+                warn(f"this file system has no locks: let no other machine work in {path.parent}")
             _sign(number)
             yield
             return
@@ -111,12 +112,3 @@ def _alive(holder: str) -> bool:
     except (ValueError, OverflowError, ProcessLookupError):
         return False
     return number != os.getpid()
-
-
-_said: set[Path] = set()
-
-
-def _say_unlocked(folder: Path) -> None:
-    if folder not in _said:
-        _said.add(folder)
-        print(f"this file system has no locks: let no other machine work in {folder}", flush=True)

@@ -14,9 +14,9 @@ import torch
 from commands import CONF, QUICK, composed
 from omegaconf import OmegaConf
 
+from diffexp import notice
 from diffexp.errors import ConfigError, DataError
 from diffexp.experiment.foreign import typed_before
-from diffexp.experiment.foreign_paths import say_once
 from diffexp.experiment.job import Job, run_job
 from diffexp.experiment.restore import ready, restore
 from diffexp.training.checkpoint import read_checkpoint
@@ -128,9 +128,9 @@ def test_a_run_folder_does_not_say_where_to_write(run, tmp_path, capsys):
         f"metrics.metrics.0.cache={victim}", f"dir={victim}",
     ]  # fmt: skip
     (tmp_path / "overrides.yaml").write_text(json.dumps(lines))
-    say_once.cache_clear()
+    notice._said.clear()
     assert typed_before(tmp_path) == [*QUICK, f"dir={victim}"]  # dir is replaced by that of resume=
-    assert capsys.readouterr().out.count("is not taken from") == 3
+    assert capsys.readouterr().err.count("is not taken from") == 3
 
 
 def test_resume_of_a_strangers_folder_writes_there_alone(run, tmp_path):
@@ -141,9 +141,9 @@ def test_resume_of_a_strangers_folder_writes_there_alone(run, tmp_path):
     victim.mkdir()
     told = json.loads(json.dumps(OmegaConf.to_container(OmegaConf.load(folder / "overrides.yaml"))))
     (folder / "overrides.yaml").write_text(json.dumps([*told, f"callbacks.checkpoint.folder={victim}"]))
-    code, out, err = typed(f"resume={folder}", "trainer.max_steps=8", cwd=tmp_path)
+    code, _, err = typed(f"resume={folder}", "trainer.max_steps=8", cwd=tmp_path)
     assert code == 0, err
-    assert "callbacks.checkpoint.folder" in out and "is not taken from" in out
+    assert "callbacks.checkpoint.folder" in err and "is not taken from" in err
     assert list(victim.iterdir()) == []
     assert read_checkpoint(folder / "checkpoints" / "last.ckpt")["global_step"] == 8
 
@@ -155,7 +155,7 @@ def sampling_nodes(checkpoint, tmp_path, change, *more):
     torch.save(edited, tmp_path / "hostile.ckpt")
     args = ["task=evaluate", f"task.ckpt={tmp_path / 'hostile.ckpt'}", "logger=none", *more]
     cfg, choices = composed(args)
-    say_once.cache_clear()
+    notice._said.clear()
     job = Job(OmegaConf.to_container(cfg, resolve=True), tmp_path / "out", tuple(args), choices)
     return ready(job, args[1].partition("=")[2])[1]
 
@@ -166,11 +166,11 @@ def test_a_checkpoint_does_not_say_where_a_cache_is(checkpoint, tmp_path, capsys
 
     nodes = sampling_nodes(checkpoint, tmp_path, change)
     assert nodes["metrics"]["metrics"][0]["cache"] == "~/.cache/diffexp/stats"
-    assert f"metrics.metrics[0].cache={tmp_path / 'victim'}" in capsys.readouterr().out
+    assert f"metrics.metrics[0].cache={tmp_path / 'victim'}" in capsys.readouterr().err
     own = f"metrics.metrics.0.cache={tmp_path / 'mine'}"
     nodes = sampling_nodes(checkpoint, tmp_path, change, own)
     assert nodes["metrics"]["metrics"][0]["cache"] == str(tmp_path / "mine")
-    assert capsys.readouterr().out == ""
+    assert capsys.readouterr().err == ""
 
 
 def test_what_a_checkpoint_reads_is_told(checkpoint, tmp_path, capsys):
@@ -182,7 +182,7 @@ def test_what_a_checkpoint_reads_is_told(checkpoint, tmp_path, capsys):
         config["data"] = {"_target_": "diffexp.data.Npz", "path": "../there.npz"}
 
     sampling_nodes(checkpoint, tmp_path, change)
-    out = capsys.readouterr().out
+    out = capsys.readouterr().err
     for line in ("metrics.extractor.model=someone/model", f"statistics={tmp_path}/weights", "path=../there"):
         assert f"{line}" in out
     assert out.count("reading ") == 3 and out.count("hostile.ckpt names") == 3
@@ -205,7 +205,7 @@ def test_a_public_data_set_is_read_where_a_checkpoint_says_and_written_nowhere(
     nodes = sampling_nodes(checkpoint, tmp_path, change)
     if there:
         assert nodes["data"] | {"_target_": ""} == {"_target_": "", "root": str(root), "download": False}
-        assert "data.root=" in capsys.readouterr().out
+        assert "data.root=" in capsys.readouterr().err
     else:
         assert nodes["data"]["root"] == "~/.cache/diffexp"
 

@@ -186,11 +186,11 @@ def test_weights_that_are_packed_are_not_unpacked(tmp_path):
         for part in a.infolist():
             b.writestr(part.filename, a.read(part))
     assert packed.stat().st_size < 1 << 20 and torch.load(packed)["x"].shape == (50_000_000,)
-    with pytest.raises(ValueError, match=r"is packed, which torch\.save does not do"):
+    with pytest.raises(DataError, match=r"its parts are compressed, which torch\.save never does"):
         state_dict(packed)
     assert state_dict(plain)["x"].shape == (50_000_000,)
     for load in (distance, lambda path: Inception(64, path).check((3, 32, 32))):
-        with pytest.raises(DataError, match="is packed"):
+        with pytest.raises(DataError, match="parts are compressed"):
             load(str(packed))
 
 

@@ -173,11 +173,11 @@ def refused(code, only_folders=False):
 @pytest.mark.parametrize("code", [errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.EXDEV])
 def test_without_hard_links_the_checkpoint_before_is_copied(tmp_path, monkeypatch, capsys, code):
     monkeypatch.setattr(os, "link", refused(code))
-    monkeypatch.setattr("diffexp.training.checkpoint._said", set())
+    monkeypatch.setattr("diffexp.notice._said", set())
     path = tmp_path / "last.ckpt"
     for step in (3, 4, 5):
         write(path, GOOD | {"global_step": step})
-    assert capsys.readouterr().out.count("this file system has no hard links") == 1
+    assert capsys.readouterr().err.count("this file system has no hard links") == 1
     assert [read_checkpoint(tmp_path / f"{n}.ckpt")["global_step"] for n in ("last", "previous")] == [5, 4]
     assert os.stat(tmp_path / "previous.ckpt").st_ino != os.stat(path).st_ino
     assert len(list(tmp_path.iterdir())) == 4
@@ -186,10 +186,10 @@ def test_without_hard_links_the_checkpoint_before_is_copied(tmp_path, monkeypatc
 @pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOTSUP, errno.ENOSYS])
 def test_a_file_system_that_flushes_no_folder_is_told_once(tmp_path, monkeypatch, capsys, code):
     monkeypatch.setattr(os, "fsync", refused(code, only_folders=True))
-    monkeypatch.setattr("diffexp.training.checkpoint._said", set())
+    monkeypatch.setattr("diffexp.notice._said", set())
     for step in (3, 4):
         write(tmp_path / "last.ckpt", GOOD | {"global_step": step})
-    assert capsys.readouterr().out.count("cannot flush a folder") == 1
+    assert capsys.readouterr().err.count("cannot flush a folder") == 1
     assert read_checkpoint(tmp_path / "last.ckpt")["global_step"] == 4
 
 

@@ -13,9 +13,9 @@ import torch
 
 from diffexp.data.dataset import DataSet, Splits, held_out
 from diffexp.data.memory import InMemory
-from diffexp.data.notice import warn
 from diffexp.data.regular import typed_path
 from diffexp.errors import DataError
+from diffexp.notice import warn
 
 NAMES = (("images", "labels"), ("arr_0", "arr_1"))  # the second as numpy names them, and guided-diffusion
 LAYOUT = (

@@ -11,8 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Literal
 
-from diffexp.data.notice import warn
 from diffexp.errors import ConfigError, DataError
+from diffexp.notice import warn
 
 Links = Literal["refuse", "follow"]
 

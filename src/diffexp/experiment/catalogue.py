@@ -82,6 +82,8 @@ def _judged(node: Any, place: str, plugins: Sequence[str], path: str) -> Iterato
         name = MOVED.get(str(node["_target_"]), node["_target_"])
         own = isinstance(name, str) and _inside(name, plugins)
         yield from _named(name, bool(node.get("_partial_")), place, plugins, path)
+    elif place in KINDS:
+        yield ConfigError(f"{path} names no class", f"{path}._target_", "use a file of a run of diffexp")
     for key, child in node.items():
         below = INSIDE if own or place == INSIDE else f"{place}.{key if '_target_' in node else '*'}"
         if not str(key).startswith("_"):

@@ -7,8 +7,9 @@ from typing import Any
 import yaml
 
 from diffexp.errors import DataError
-from diffexp.experiment.foreign_paths import WRITTEN, say_once
+from diffexp.experiment.foreign_paths import WRITTEN
 from diffexp.experiment.names import override
+from diffexp.notice import warn
 
 MOST_BYTES, MOST_NODES = 4 << 20, 200_000
 
@@ -65,7 +66,7 @@ def typed_before(folder: Path, plugins: bool = False) -> list[str]:
                 do = f"if you trust these packages, type {text[:80]} beside resume=..."
             raise DataError(f"{text[:80]} is not taken from a run folder{fault}", str(path), do)
         if key.rpartition(".")[2] in WRITTEN and key not in ("dir", "cache"):
-            say_once(f"{text[:200]} is not taken from {path}: to write there, type it beside resume=...")
+            warn(f"{text[:200]} is not taken from {path}: to write there, type it beside resume=...")
             continue
         kept.append(line)
     return kept

@@ -1,11 +1,10 @@
 """Files that a stranger's configuration names: none is written to, and each is said before it is read."""
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from diffexp.errors import printable
+from diffexp.notice import warn
 
 WRITTEN = ("cache", "folder", "dir")
 """Keys whose value is a place where something is written."""
@@ -34,10 +33,10 @@ def _settled(node: Any, path: str, typed: Sequence[str], data_root: str, source:
     if not isinstance(node, str) or key in ("_target_", "root") or node == CACHE:
         return node
     if key in WRITTEN:
-        say_once(f"{path}={node}, which {source} names, is not written to: {CACHE} is")
+        warn(f"{path}={node}, which {source} names, is not written to: {CACHE} is")
         return CACHE
     if "/" in node or node.startswith("~") or (key != "name" and _there(node)):
-        say_once(f"reading {path}={node}, which {source} names")
+        warn(f"reading {path}={node}, which {source} names")
     return node
 
 
@@ -50,7 +49,7 @@ def _of_data(
         return node
     if "data_root" in typed or not _there(root):
         return {**node, "root": data_root}
-    say_once(f"reading {path}.root={root}, which {source} names")
+    warn(f"reading {path}.root={root}, which {source} names")
     return {**node, "download": False}
 
 
@@ -59,9 +58,3 @@ def _there(text: str) -> bool:
         return Path(text).expanduser().exists()
     except (OSError, ValueError, RuntimeError):
         return False
-
-
-@lru_cache(maxsize=1000)
-def say_once(line: str) -> None:
-    """Print a line, once in a process."""
-    print(printable(line), flush=True)

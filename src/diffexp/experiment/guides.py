@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from diffexp.archive import plain
 from diffexp.diffusion import ClassifierGuidance, Denoiser
 from diffexp.errors import ConfigError, DataError
 from diffexp.experiment.build import OURS
@@ -13,7 +14,6 @@ from diffexp.experiment.stored import find
 from diffexp.experiment.weights import holding_together, load_weights, no_larger_than
 from diffexp.networks.noisy_classifier import NoisyClassifier
 from diffexp.samplers import Model
-from diffexp.training.archive import plain
 from diffexp.training.checkpoint import read_checkpoint
 
 CLASSIFIER = "diffexp.networks.noisy_classifier.NoisyClassifier"

@@ -14,7 +14,6 @@ from torch import Tensor
 from diffexp.data import DataSet, Folder, InMemory, metadata
 from diffexp.data.dataset import Images
 from diffexp.data.images import picture
-from diffexp.data.notice import warn
 from diffexp.data.npz import read_npz
 from diffexp.data.regular import Links
 from diffexp.errors import ConfigError, DataError
@@ -25,6 +24,7 @@ from diffexp.experiment.record import Record
 from diffexp.experiment.restore import device_of
 from diffexp.experiment.screen import counting, near, say, values_table
 from diffexp.metrics import Evaluation, MetricSet
+from diffexp.notice import warn
 from diffexp.randomness import generator
 
 LABEL = "label"  # the column that task=sample writes

@@ -7,10 +7,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from diffexp.archive import plain
 from diffexp.errors import DataError
 from diffexp.experiment.names import path_of
 from diffexp.files import read_json
-from diffexp.training.archive import plain
 from diffexp.training.checkpoint import LAST, PREVIOUS, latest, read_checkpoint
 
 MODEL_FILE, CONFIG = "model.safetensors", "config.json"  # of task=export

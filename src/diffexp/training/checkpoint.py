@@ -17,10 +17,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from diffexp.archive import DO, judge_archive, judge_content
 from diffexp.errors import DataError, ResourceError
 from diffexp.files import create, flush, make_folder, read_json, replacing, sync_folder
 from diffexp.files import write as write_file
-from diffexp.training.archive import DO, judge_archive, judge_content
+from diffexp.notice import warn
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 # of os.link, where the file system has no hard links, no more of them, or does not let this user make one
@@ -61,7 +62,7 @@ def write(path: Path, checkpoint: Mapping[str, Any]) -> None:
             if path.name == LAST and before is not None:
                 _keep(path, before)
         if not sync_folder(path.parent):
-            _say_once("this file system cannot flush a folder: a power failure may cost the last checkpoint")
+            warn("this file system cannot flush a folder: a power failure may cost the last checkpoint")
     except (OSError, RuntimeError) as error:  # torch tells a full disk by a RuntimeError
         what = f"the checkpoint could not be written: {error}"
         raise ResourceError(
@@ -103,19 +104,10 @@ def _link(path: Path, to: Path) -> None:
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        _say_once(f"this file system has no hard links: {PREVIOUS} is a copy, and takes time and space")
+        warn(f"this file system has no hard links: {PREVIOUS} is a copy, and takes time and space")
         with path.open("rb") as file, create(to) as copy:
             shutil.copyfileobj(file, copy, 1 << 20)
             flush(copy)
-
-
-_said: set[str] = set()
-
-
-def _say_once(text: str) -> None:
-    if text not in _said:
-        _said.add(text)
-        print(text, flush=True)
 
 
 def _told(path: Path) -> dict[str, Any] | None:

@@ -86,6 +86,8 @@ def _oversize(whole: object) -> str:
         if count > MOST_VALUES or depth > DEEPEST:
             return "it holds too many values, or is nested too deeply"
         if isinstance(value, torch.Tensor):
+            if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized:
+                return "it holds a tensor that is no plain one"
             size, there = value.numel() * value.element_size(), value.untyped_storage().nbytes()
             if size > there:
                 return f"a tensor of {size:,} bytes is made of {there:,}"

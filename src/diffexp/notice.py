@@ -1,4 +1,4 @@
-"""What a person is to know of the data, although it is no error: a line on the screen and in the log."""
+"""What a person is to know although it is no error: a line on the screen and in the log."""
 
 import logging
 import os
