@@ -15,6 +15,7 @@ FILES = sorted(SRC.rglob("*.py"))
 RANK = {
     "errors": 0,
     "randomness": 0,
+    "redact": 0,
     "files": 1,
     "notice": 1,
     "archive": 2,
@@ -28,7 +29,7 @@ RANK = {
     "training": 5,
     "experiment": 6,
 }
-FILES_ALONE = {"errors", "archive", "files", "locks", "notice", "randomness", "pictures"}
+FILES_ALONE = {"errors", "archive", "files", "locks", "notice", "randomness", "redact", "pictures"}
 BESIDE_TORCH = {"samplers": {"scipy"}, "diffusion": {"scipy"}}  # when it is used
 HEAVY = ("lightning", "pytorch_lightning", "hydra", "omegaconf", "wandb", "torchmetrics", "torch_fidelity")
 

@@ -148,6 +148,20 @@ def test_resume_of_a_strangers_folder_writes_there_alone(run, tmp_path):
     assert read_checkpoint(folder / "checkpoints" / "last.ckpt")["global_step"] == 8
 
 
+def test_what_a_run_folder_reads_is_told_and_nothing_is_downloaded_to_its_root(tmp_path, capsys):
+    there = ["data=mnist", f"data_root={tmp_path}", "metrics.extractor.weights=mnist", "name=a/b"]
+    (tmp_path / "overrides.yaml").write_text(json.dumps([*QUICK, *there]))
+    notice._said.clear()
+    before = typed_before(tmp_path)
+    told = capsys.readouterr().err
+    assert told.count("reading ") == 1 and f"reading data_root={tmp_path}, which" in told
+    now = [f"dir={tmp_path / 'run'}", "conditioning=none"]
+    cfg, choices = composed([*before, *now])
+    with pytest.raises(DataError, match="was not to be downloaded: data.download=false"):
+        run_job(cfg, tmp_path / "run", [*before, *now], choices, before)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["overrides.yaml"]
+
+
 def sampling_nodes(checkpoint, tmp_path, change, *more):
     """The nodes of SAMPLING of an edited checkpoint, as task=evaluate gets them."""
     edited = checkpoint | {"diffexp": copy.deepcopy(checkpoint["diffexp"])}
@@ -372,7 +386,7 @@ def test_secrets_of_every_type_are_in_no_file(tmp_path):
 
 
 def test_what_only_looks_like_a_secret_is_kept():
-    from diffexp.experiment.redact import redact, redact_typed, secret
+    from diffexp.redact import redact, redact_typed, secret
 
     for key in ("token_dim", "max_tokens", "keyframes", "monkey", "t_oken", "tokens", "author", "passes"):
         assert not secret(key), key

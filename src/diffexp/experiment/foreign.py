@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from diffexp.errors import DataError
-from diffexp.experiment.foreign_paths import WRITTEN
+from diffexp.experiment.foreign_paths import WRITTEN, names_a_path
 from diffexp.experiment.names import override
 from diffexp.notice import warn
 
@@ -68,6 +68,9 @@ def typed_before(folder: Path, plugins: bool = False) -> list[str]:
         if key.rpartition(".")[2] in WRITTEN and key not in ("dir", "cache"):
             warn(f"{text[:200]} is not taken from {path}: to write there, type it beside resume=...")
             continue
+        value = line.partition("=")[2].strip("'\"")
+        if key not in ("dir", "name") and "@" not in line and "/" not in key and names_a_path(value):
+            warn(f"reading {text[:200]}, which {path} names")
         kept.append(line)
     return kept
 

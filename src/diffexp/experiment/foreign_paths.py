@@ -35,7 +35,7 @@ def _settled(node: Any, path: str, typed: Sequence[str], data_root: str, source:
     if key in WRITTEN:
         warn(f"{path}={node}, which {source} names, is not written to: {CACHE} is")
         return CACHE
-    if "/" in node or node.startswith("~") or (key != "name" and _there(node)):
+    if key != "name" and names_a_path(node):
         warn(f"reading {path}={node}, which {source} names")
     return node
 
@@ -51,6 +51,11 @@ def _of_data(
         return {**node, "root": data_root}
     warn(f"reading {path}.root={root}, which {source} names")
     return {**node, "download": False}
+
+
+def names_a_path(text: str) -> bool:
+    """Whether a value is a path, an address or a name on the hub, or that of a file in this folder."""
+    return "/" in text or text.startswith("~") or _there(text)
 
 
 def _there(text: str) -> bool:

@@ -11,7 +11,7 @@ from diffexp.errors import ConfigError
 from diffexp.experiment.build import ALLOWED, build
 from diffexp.experiment.check import all_at_once, check
 from diffexp.experiment.record import Record
-from diffexp.experiment.redact import redact
+from diffexp.redact import redact
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,8 @@ def run_job(
     which nothing may be built that a file may not name.
     """
     OmegaConf.update(cfg, "dir", str(folder))
+    if any(text.startswith("data_root=") for text in of_file) and "download" in (cfg.data or {}):
+        cfg.data.download = False  # a run folder does not say where to write
     config = OmegaConf.to_container(cfg, resolve=True)
     if of_file:
         _judge_all(config, typed, of_file)  # type: ignore[arg-type]

@@ -19,11 +19,11 @@ from diffexp.experiment.board import Board
 from diffexp.experiment.build import build
 from diffexp.experiment.composing import Compose, Lines
 from diffexp.experiment.pool import Pool
-from diffexp.experiment.redact import redact_typed
 from diffexp.experiment.screen import say
 from diffexp.experiment.store import alone, refuse_links, remove_if_empty, rows
 from diffexp.experiment.sweep import Cell, plan_of, write_plan
 from diffexp.experiment.work import News, Steps
+from diffexp.redact import redact_typed
 
 Runner = Callable[[Steps, Callable[[], bool]], Iterator[News]]
 """Told the lines as they are composed, and whether to stop."""

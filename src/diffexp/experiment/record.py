@@ -18,9 +18,9 @@ from typing import Any
 import yaml
 
 from diffexp.errors import DataError, ResourceError
-from diffexp.experiment.redact import redact_typed
 from diffexp.experiment.store import alone
 from diffexp.files import open_to_append, read_json, write
+from diffexp.redact import redact_typed
 from diffexp.training.place import Moved, Place
 from diffexp.training.signals import deaf
 from diffexp.training.tracker import first

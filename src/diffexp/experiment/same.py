@@ -14,7 +14,7 @@ MAY_CHANGE = (  # without another result of the steps that are left
     "guidance", "clip", "data_root", "task", "choices", "trainer.max_steps", "trainer.accelerator",
     "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.log_every_n_steps",
     "trainer.check_val_every_n_epoch", "loader.workers", "loader.eval_batch_size", "lr.steps", "compile",
-    "plugins", "experiment", "on_divergence",
+    "plugins", "experiment", "on_divergence", "data.download",
 )  # fmt: skip
 COPIED = (  # of top-level nodes, which are judged where they were typed
     "model.", "loader.data.", "snr.schedule", "objective.weighting", "objective.times", "objective.terms",

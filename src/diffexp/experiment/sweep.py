@@ -16,9 +16,9 @@ from diffexp.errors import ConfigError
 from diffexp.experiment.build import ALLOWED, build
 from diffexp.experiment.names import path_of
 from diffexp.experiment.planned import fault
-from diffexp.experiment.redact import redact_typed
 from diffexp.experiment.store import PLAN
 from diffexp.files import write
+from diffexp.redact import redact_typed
 
 ASIDE = ("dir", "name", "logger", "data_root", "dry_run", "resume", "sweep")  # what changes no result
 
@@ -71,7 +71,7 @@ def identity(config: Mapping[str, Any]) -> str:
     """The hash of what a job computes: its configuration, its checkpoint, its data or images. Raises
     DiffexpError.
     """
-    told = {key: value for key, value in config.items() if key not in ASIDE}
+    told = _as_before({key: value for key, value in config.items() if key not in ASIDE})
     task = config.get("task", {})
     if isinstance(task, Mapping) and task.get("ckpt"):
         told["ckpt"] = _digest(str(task["ckpt"]))
@@ -80,6 +80,16 @@ def identity(config: Mapping[str, Any]) -> str:
     if isinstance(task, Mapping) and task.get("images"):
         told["images"] = tree_digest(path_of(task["images"], "task.images"))
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
+
+
+LATER = {"links": "refuse", "download": True}
+"""Keys that came later, with the value that leaves everything as it was: jobs done before stay done."""
+
+
+def _as_before(node: Any) -> Any:
+    if isinstance(node, Mapping):
+        return {k: _as_before(v) for k, v in node.items() if k not in LATER or LATER[k] != v}
+    return [_as_before(v) for v in node] if isinstance(node, list) else node
 
 
 @lru_cache(maxsize=64)

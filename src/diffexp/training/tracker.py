@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 
 from diffexp.errors import Interrupted, printable
 from diffexp.files import make_folder, write
+from diffexp.redact import redact_typed
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -25,18 +26,10 @@ def first() -> bool:
 class Tracker(Protocol):
     """Opened when a run begins, closed when it ends, also by an error. `open` gives W&B's run, or None where
     there is to be none, or none could be had: what tracks a run never ends it.
-
-    command: what was typed, without secrets, to be recorded.
     """
 
     def open(
-        self,
-        folder: Path,
-        name: str,
-        kind: str,
-        tags: Sequence[str],
-        config: Mapping[str, Any],
-        command: Sequence[str] = (),
+        self, folder: Path, name: str, kind: str, tags: Sequence[str], config: Mapping[str, Any]
     ) -> Any: ...
 
     def close(self, failed: bool = False) -> None: ...
@@ -47,13 +40,7 @@ class NoTracker:
     """metrics.jsonl alone."""
 
     def open(
-        self,
-        folder: Path,
-        name: str,
-        kind: str,
-        tags: Sequence[str],
-        config: Mapping[str, Any],
-        command: Sequence[str] = (),
+        self, folder: Path, name: str, kind: str, tags: Sequence[str], config: Mapping[str, Any]
     ) -> None:
         return None
 
@@ -73,22 +60,14 @@ class Wandb:
     entity: str | None = None
     group: str | None = None
 
-    def open(
-        self,
-        folder: Path,
-        name: str,
-        kind: str,
-        tags: Sequence[str],
-        config: Mapping[str, Any],
-        command: Sequence[str] = (),
-    ) -> Any:
+    def open(self, folder: Path, name: str, kind: str, tags: Sequence[str], config: Mapping[str, Any]) -> Any:
         """Return the run; None in all processes but the first, and where W&B fails, which it says. Offline
         when there is no key or no network, and it says so. Never asks.
         """
         if not first():
             return None
         try:
-            with _typed(command):
+            with _without_secrets():
                 return self._opened(folder, name, kind, tags, config)
         except Interrupted:
             raise
@@ -162,9 +141,9 @@ def _content(file: Path) -> str:
 
 
 @contextmanager
-def _typed(command: Sequence[str]) -> Iterator[None]:
-    """What was typed, as W&B sees it while it begins a run: it records sys.argv, in which secrets stand."""
-    before, sys.argv = sys.argv, [*sys.argv[:1], *command]
+def _without_secrets() -> Iterator[None]:
+    """While W&B begins a run, which records sys.argv."""
+    before, sys.argv = sys.argv, redact_typed(sys.argv)
     try:
         yield
     finally:
