@@ -157,7 +157,7 @@ def test_what_a_run_folder_reads_is_told_and_nothing_is_downloaded_to_its_root(t
     assert told.count("reading ") == 1 and f"reading data_root={tmp_path}, which" in told
     now = [f"dir={tmp_path / 'run'}", "conditioning=none"]
     cfg, choices = composed([*before, *now])
-    with pytest.raises(DataError, match="was not to be downloaded: data.download=false"):
+    with pytest.raises(DataError, match=r"was not to be downloaded: data\.download=false"):
         run_job(cfg, tmp_path / "run", [*before, *now], choices, before)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["overrides.yaml"]
 
