@@ -1,7 +1,8 @@
 """Jobs in this process: composed by Hydra as the command line does it, run in a temporary folder."""
 
 import pytest
-from commands import composed
+import torch
+from commands import QUICK, composed
 
 
 @pytest.fixture
@@ -16,3 +17,21 @@ def job(tmp_path):
         return tmp_path / folder
 
     return run
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory):
+    """The folder of a small run, for tests that leave it as it is."""
+    from diffexp.experiment.job import run_job
+
+    folder = tmp_path_factory.mktemp("run") / "run"
+    overrides = [*QUICK, f"dir={folder}"]
+    cfg, choices = composed(overrides)
+    run_job(cfg, folder, overrides, choices)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def checkpoint(run):
+    """What is in its last checkpoint; change a copy."""
+    return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from commands import CONF, QUICK, composed
+from commands import CONF, composed
 from safetensors.torch import save_file
 
 from diffexp.errors import ConfigError, DataError
 from diffexp.experiment.build import locate
 from diffexp.experiment.catalogue import KINDS, _group, _is_kind, _root, _targets, judge, kind_of
-from diffexp.experiment.job import Job, run_job
+from diffexp.experiment.job import Job
 from diffexp.experiment.restore import ready, restore
 from diffexp.experiment.stored import read
 
@@ -48,21 +48,6 @@ def _hook(event, args):
 
 
 sys.addaudithook(_hook)
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """The folder of a small run."""
-    folder = tmp_path_factory.mktemp("run") / "run"
-    overrides = [*QUICK, f"dir={folder}"]
-    cfg, choices = composed(overrides)
-    run_job(cfg, folder, overrides, choices)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def checkpoint(run):
-    return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
 
 
 @pytest.fixture

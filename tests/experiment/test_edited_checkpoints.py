@@ -9,13 +9,13 @@ import random
 
 import pytest
 import torch
-from commands import QUICK, composed
+from commands import composed
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
 from diffexp.errors import DiffexpError
 from diffexp.experiment.foreign import read_yaml, typed_before
-from diffexp.experiment.job import Job, run_job, run_resolved
+from diffexp.experiment.job import Job, run_resolved
 from diffexp.training.checkpoint import read_checkpoint
 
 VALUES = [
@@ -27,21 +27,6 @@ VALUES = [
 
 
 PIECES = [b"", b"\xff", b"\x00", b": ", b"- ", b"{", b"*a", b"&a ", b"!!python/object:os.x ", b"\n", b"'"]
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """The folder of a small run."""
-    folder = tmp_path_factory.mktemp("run") / "run"
-    overrides = [*QUICK, "sampler.steps=2", f"dir={folder}"]
-    cfg, choices = composed(overrides)
-    run_job(cfg, folder, overrides, choices)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def checkpoint(run):
-    return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
 
 
 def paths_of(node, path=()):

@@ -36,15 +36,6 @@ class Evil:
         return (os.mkdir, (str(self.mark),))
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run") / "run"
-    overrides = [*QUICK, f"dir={folder}"]
-    cfg, choices = composed(overrides)
-    run_job(cfg, folder, overrides, choices)
-    return folder
-
-
 @pytest.fixture
 def mark(tmp_path):
     """What must not be there at the end."""

@@ -24,21 +24,6 @@ from diffexp.training.checkpoint import read_checkpoint
 RUN = CONF.parent / "run.py"
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """The folder of a small run."""
-    folder = tmp_path_factory.mktemp("run") / "run"
-    overrides = [*QUICK, f"dir={folder}"]
-    cfg, choices = composed(overrides)
-    run_job(cfg, folder, overrides, choices)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def checkpoint(run):
-    return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
-
-
 def typed(*args, cwd):
     """(exit code, stdout, stderr) of a command line."""
     env = os.environ | {"OMP_NUM_THREADS": "1"}

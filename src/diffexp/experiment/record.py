@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from diffexp.errors import DataError, ResourceError
-from diffexp.experiment.store import alone
+from diffexp.experiment.store import alone, refuse_links
 from diffexp.files import open_to_append, read_json, write
 from diffexp.redact import redact_typed
 from diffexp.training.place import Moved, Place
@@ -57,7 +57,7 @@ class Record:
         return self
 
     def _begin(self, held: ExitStack) -> None:
-        refuse_links(self.folder)
+        check_links(self.folder)
         try:
             self._place = held.enter_context(Place(self.folder))
             self.longer = _longer_before(self.folder / "run.json")
@@ -161,12 +161,9 @@ def _yaml(value: Any) -> str:
     return yaml.dump(value, Dumper=kind, sort_keys=False, allow_unicode=True, width=110)
 
 
-def refuse_links(folder: Path) -> None:
-    """Raise DataError for a run folder whose parts are links: what they lead to would be written over."""
-    for name in ("checkpoints", "samples", "wandb"):
-        if (folder / name).is_symlink():
-            do = "put the folder itself in its place, or take another folder with dir=..."
-            raise DataError("this is a link, and nothing is written through it", str(folder / name), do)
+def check_links(folder: Path) -> None:
+    """Raise DataError for a run folder whose parts are links."""
+    refuse_links(*(folder / name for name in ("checkpoints", "samples", "wandb")))
 
 
 def _longer_before(path: Path) -> list[dict[str, Any]]:

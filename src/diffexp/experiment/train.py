@@ -14,7 +14,7 @@ from torch import nn
 from diffexp.errors import ConfigError, DivergedError, Interrupted
 from diffexp.experiment.fit import fit, going_on
 from diffexp.experiment.job import Job
-from diffexp.experiment.record import Record, refuse_links
+from diffexp.experiment.record import Record, check_links
 from diffexp.experiment.restore import device_of
 from diffexp.experiment.resume import finished, start, told_divergence
 from diffexp.experiment.room import check_room, checkpoint_bytes
@@ -41,7 +41,7 @@ class Train:
 
     def check(self, job: Job) -> None:
         device_of(job)
-        refuse_links(job.folder)
+        check_links(job.folder)
         start(job)
         loader: DataModule = job.build("loader")
         loader.prepare_data()
