@@ -13,9 +13,9 @@ ROOT = Path(__file__).parents[1]
 SRC = ROOT / "src" / "diffexp"
 FILES = sorted(SRC.rglob("*.py"))
 RANK = {
+    "redact": -1,
     "errors": 0,
     "randomness": 0,
-    "redact": 0,
     "files": 1,
     "notice": 1,
     "archive": 2,

@@ -101,12 +101,14 @@ def _oversize(whole: object) -> str:
 PLAIN = (str, int, float, bool, type(None))
 
 
-def plain(value: Any, where: str, path: Path) -> Any:
+def plain(value: Any, where: str, path: Path, depth: int = 0) -> Any:
     """Return dicts, lists and plain values as they are, tuples as lists. Raises DataError for others."""
+    if depth > DEEPEST:
+        raise DataError(f"{where[:100]}... is nested too deeply", str(path), DO)
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
-        return {key: plain(part, f"{where}.{key}", path) for key, part in value.items()}
+        return {key: plain(part, f"{where}.{key}", path, depth + 1) for key, part in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(part, f"{where}[{i}]", path) for i, part in enumerate(value)]
+        return [plain(part, f"{where}[{i}]", path, depth + 1) for i, part in enumerate(value)]
     if not isinstance(value, PLAIN):
         raise DataError(f"{where} is {type(value).__name__}, not a plain value", str(path), DO)
     return value

@@ -3,6 +3,8 @@
 import unicodedata
 from typing import Any
 
+from diffexp.redact import redact_text
+
 
 def printable(text: object) -> str:
     """Return text that does nothing to a terminal: control characters, escape sequences and marks that change
@@ -26,7 +28,7 @@ class DiffexpError(Exception):
     code = 1
 
     def __init__(self, what: str, where: str = "", do: str = "") -> None:
-        what, where, do = map(printable, (what, where, do))
+        what, where, do = (redact_text(printable(text)) for text in (what, where, do))
         self.what, self.where, self.do = what, where, do
         lines = (what, where and f"  at: {where}", do and f"  do: {do}")
         super().__init__("\n".join(line for line in lines if line))
@@ -36,6 +38,13 @@ class ConfigError(DiffexpError, ValueError):
     """Wrong usage or configuration."""
 
     code = 2
+
+
+def check_at_most(most: int, where: str, **values: float) -> None:
+    """Raise ConfigError for a number so large that the work would never end, or take all memory."""
+    for name, value in values.items():
+        if value > most:
+            raise ConfigError(f"{name}={value}", f"{where}.{name}", f"give at most {most:,}")
 
 
 class DataError(DiffexpError):

@@ -7,6 +7,7 @@ grows is opened by O_NOFOLLOW, and must be a regular file with one name.
 
 import errno
 import hashlib
+import io
 import json
 import os
 import secrets
@@ -24,7 +25,7 @@ _JSON_BYTES = 64 << 20
 
 def digest(path: Path) -> str:
     """Return the sha256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -126,13 +127,34 @@ def _synced(number: int) -> bool:
     return True
 
 
+def open_regular(path: Path) -> io.BufferedReader:
+    """Open a regular file to read. Raises DataError for a pipe, a socket or a device, which could keep us
+    waiting for ever or never end; OSError as open does.
+    """
+    number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(number).st_mode):
+        os.close(number)
+        raise DataError("this is a pipe, a device or a folder, and no file", str(path), "remove it")
+    return os.fdopen(number, "rb")
+
+
+def read_small(path: Path, most: int) -> bytes:
+    """Return the content of a regular file. Raises DataError for more than `most` bytes, OSError."""
+    with open_regular(path) as file:
+        found = file.read(most + 1)
+    if len(found) > most:
+        raise DataError(f"this file has more bytes than {most:,}", str(path), "use another, or remove it")
+    return found
+
+
 def lines(path: Path) -> list[str]:
     """Return the lines of a text file; bytes that are no UTF-8 become U+FFFD.
 
     Lines end at a line feed and nowhere else: str.splitlines would also break a caption or a message at
     U+0085 or U+2028. Raises OSError.
     """
-    return path.read_text(encoding="utf-8", errors="replace").split("\n")
+    with open_regular(path) as file:
+        return file.read().decode("utf-8", "replace").split("\n")
 
 
 def json_rows(path: Path) -> list[dict[str, Any]]:
@@ -150,10 +172,9 @@ def json_rows(path: Path) -> list[dict[str, Any]]:
 
 def read_json(path: Path) -> dict[str, Any]:
     """Return the JSON object of a file. Raises DataError for anything else, OSError for no such file."""
-    if path.stat().st_size > _JSON_BYTES:
-        raise DataError(f"this file has more than {_JSON_BYTES >> 20} MB", str(path), "remove it")
+    content = read_small(path, _JSON_BYTES)
     try:
-        found = json.loads(path.read_bytes())
+        found = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise DataError(f"this file is cut short or damaged: {error}", str(path), "remove it") from error
     if not isinstance(found, dict):

@@ -1,7 +1,7 @@
-"""Secrets are written nowhere: not into files, tables, reports or trackers.
+"""Secrets are written nowhere: not into files, tables, reports, messages or trackers.
 
-A secret is what stands under a key such as api_key, token or password, whatever its type, and the user and
-password of a URL.
+A secret is what stands under a key such as api_key, token or password, whatever its type; the user and
+password of an address; and what follows `token=` or `--api-key=` in a text.
 """
 
 import re
@@ -9,37 +9,69 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 HIDDEN = "***"
-_WHOLE = {"key", "apikey", "token", "auth", "pwd", "pw", "credentials", "credential"}
-_PART = ("secret", "password", "passwd", "passphrase")
-_PAIRS = re.compile(r"(api|access|auth|private|signing|encryption|bearer)_?(key|token)s?$")
-_USER = re.compile(r"([a-zA-Z][\w+.-]*://)[^\s/@'\"]+@")
-_INSIDE = re.compile(r"""(['"]?)([\w.-]+)\1\s*:\s*""")
+_WEAK = {"key", "keys", "apikey", "token", "tokens", "auth", "pwd", "pw"}
+"""Last words of names that may hold a secret, or be an argument of a network: small numbers are none."""
+_SMALL = 10_000
+_STRONG = re.compile(
+    r"secret|passw|passphrase|passcode|credential|authorization|cookie"
+    r"|(api|access|auth|private|signing|encryption|bearer|client|session)_?(key|token)"
+)
+_USER = (
+    (re.compile(r"(//)[^\s/@:'\"<>]+:[^\s'\"<>]*@"), rf"\1{HIDDEN}@"),  # a password may hold / and @
+    (re.compile(r"(//)[^\s/@'\"<>]+@"), rf"\1{HIDDEN}@"),
+    (re.compile(r"(?<![\w/:@.])([\w.+-]+):[^\s/:@'\"<>]+@(?=[\w-]+\.)"), rf"\1:{HIDDEN}@"),
+)
+_GIVEN = re.compile(r"(?<![\w.])([-?&]*)([A-Za-z][\w-]*)=([^\s&'\",;}\]]+)")
+_NAME = re.compile(r"\s*(['\"]?)([^'\"{}\[\],:]+)\1\s*:")
+
+
+def strong(key: object) -> bool:
+    """Whether what stands under this key is a secret whatever it is: api_key, dbPassword, client_secret."""
+    return bool(_STRONG.search(_words(key)))
 
 
 def secret(key: object) -> bool:
-    """Whether what stands under this key is not to be written: api_key, WANDB_TOKEN, dbPassword, key."""
-    last = str(key).rpartition(".")[2]
-    words = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", last).lower().replace("-", "_")
-    whole = words.rpartition("_")[2] in _WHOLE
-    return whole or any(part in words for part in _PART) or bool(_PAIRS.search(words))
+    """Whether what stands under this key is not to be written: as `strong`, and key, hf_token, auth."""
+    last = re.sub(r"[_\d]+$", "", _words(key)).rpartition("_")[2]
+    return last in _WEAK or strong(key)
+
+
+def _words(key: object) -> str:
+    return re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", str(key)).lower().replace("-", "_").replace(" ", "_")
 
 
 def redact(node: Any) -> Any:
     """Return plain values without their secrets."""
     if isinstance(node, Mapping):
-        return {k: _hidden(v) if secret(k) else redact(v) for k, v in node.items()}
+        return {k: _hidden(v, k) if secret(k) else redact(v) for k, v in node.items()}
     if isinstance(node, (list, tuple)):
         return [redact(v) for v in node]
     return redact_text(node) if isinstance(node, str) else node
 
 
-def _hidden(value: Any) -> Any:
-    return value if value is None or value == "" or isinstance(value, bool) else HIDDEN
+def _hidden(value: Any, key: object) -> Any:
+    if value is None or value == "" or isinstance(value, bool):
+        return value
+    return value if not strong(key) and _small(value) else HIDDEN
+
+
+def _small(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(map(_small, value))
+    return isinstance(value, (int, float)) and abs(value) < _SMALL
 
 
 def redact_text(text: str) -> str:
-    """Return text without the user and password of its URLs."""
-    return _USER.sub(rf"\1{HIDDEN}@", text)
+    """Return text without the users and passwords of addresses, and without what is given as token=..."""
+    for pattern, shown in _USER:
+        text = pattern.sub(shown, text)
+    return _GIVEN.sub(_given, text)
+
+
+def _given(found: re.Match[str]) -> str:
+    """A message that says "type key=value" holds no secret; the ?key=... of an address does."""
+    before, name, _ = found.groups()
+    return f"{before}{name}={HIDDEN}" if secret(name) and (before or name != "key") else found[0]
 
 
 def redact_typed(typed: Sequence[str]) -> list[str]:
@@ -49,8 +81,41 @@ def redact_typed(typed: Sequence[str]) -> list[str]:
 
 def _typed(text: str) -> str:
     key, equal, value = text.partition("=")
-    if equal and secret(key.lstrip("+~-")):
-        return f"{key}={HIDDEN}"
-    if any(secret(found[2]) for found in _INSIDE.finditer(value)):
-        return f"{key}={HIDDEN}"  # of its parts: where they end is for a parser to say
-    return redact_text(text)
+    if not equal:
+        return redact_text(text)
+    names = [part for part in key.lstrip("+~-").split(".") if secret(part)]
+    if names:
+        small = not any(map(strong, names)) and re.fullmatch(r"-?\d{1,4}", value)
+        return text if small or value in ("", "true", "false", "null") else f"{key}={HIDDEN}"
+    return f"{key}={redact_text(_pairs(value) if value.lstrip()[:1] in ('{', '[') else value)}"
+
+
+def _pairs(text: str) -> str:
+    """{key: value} as it is typed, each value of a secret hidden up to where it ends."""
+    out, i = "", 0
+    while i < len(text):
+        found = _NAME.match(text, i) if i and text[i - 1] in "{," else None
+        if found and secret(found[2].strip()):
+            end = _end(text, found.end())
+            out, i = f"{out}{found[0]} {HIDDEN}", end
+        else:
+            out, i = out + text[i], i + 1
+    return out
+
+
+def _end(text: str, start: int) -> int:
+    """Where a value ends that begins at `start`: before the comma or bracket that is not its own."""
+    depth, quote = 0, ""
+    for i in range(start, len(text)):
+        letter = text[i]
+        if quote:
+            quote = "" if letter == quote and text[i - 1] != "\\" else quote
+        elif letter in "'\"":
+            quote = letter
+        elif letter in "{[(":
+            depth += 1
+        elif (letter in "}])" and depth == 0) or (letter == "," and depth == 0):
+            return i
+        elif letter in "}])":
+            depth -= 1
+    return len(text)

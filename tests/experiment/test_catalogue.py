@@ -13,13 +13,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from commands import CONF, composed
+from commands import CONF, QUICK, composed
 from safetensors.torch import save_file
 
 from diffexp.errors import ConfigError, DataError
 from diffexp.experiment.build import locate
-from diffexp.experiment.catalogue import KINDS, _group, _is_kind, _root, _targets, judge, kind_of
-from diffexp.experiment.job import Job
+from diffexp.experiment.catalogue import _group, _root, _targets, judge
+from diffexp.experiment.job import Job, run_job
+from diffexp.experiment.kinds import KINDS, is_kind, kind_of
 from diffexp.experiment.restore import ready, restore
 from diffexp.experiment.stored import read
 
@@ -210,6 +211,11 @@ class Other:
     def __init__(self, path="x"):
         os.mkdir(path)
 
+class Helper:
+    @staticmethod
+    def shout(path="x"):
+        os.rmdir(path)
+
 def annotated(T: int = 10) -> Schedule:
     return cosine(T)
 
@@ -262,6 +268,51 @@ def test_a_node_of_a_plugin_may_hold_shipped_parts_and_its_own(plugin):
         assert bad in str(problem)
 
 
+def test_a_node_of_a_plugin_calls_no_function_of_it(plugin):
+    """Neither at once nor deep inside: what a file has called is a class, or was typed."""
+    for name in ("my_package.remove", "my_package.not_annotated", "my_package.Helper.shout"):
+        for inner in ({"_target_": name}, [{"a": [{"_target_": name}]}]):
+            (problem,) = judge({"_target_": "my_package.Mine", "x": inner}, "sampler", ["my_package"])
+            assert f"{name} is no class" in str(problem)
+            assert judge({"_target_": "my_package.Mine", "x": inner}, "sampler", ["my_package", name]) == []
+
+
+def test_a_file_does_not_choose_which_script_of_a_plugin_is_imported(tmp_path, monkeypatch):
+    package = tmp_path / "my_other"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "script.py").write_text("raise SystemExit('imported')\n")
+    (package / "parts.py").write_text("from diffexp.samplers import DDIM\nclass Mine(DDIM):\n    pass\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (problem,) = judge({"_target_": "my_other.script.Mine"}, "sampler", ["my_other"])
+    assert "there is no my_other.script.Mine" in str(problem) and "my_other.script" not in sys.modules
+    assert judge({"_target_": "my_other.parts.Mine"}, "sampler", ["my_other"]) == []
+
+
+NETWORK = """
+from torch import nn
+from diffexp.networks import UNet
+def make(**options) -> nn.Module:
+    return UNet(**options)
+"""
+
+
+def test_a_network_made_by_a_function_of_a_plugin_is_restored(tmp_path, monkeypatch):
+    (tmp_path / "my_networks.py").write_text(NETWORK)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    overrides = [
+        *QUICK,
+        "plugins=[my_networks]",
+        "network._target_=my_networks.make",
+        f"dir={tmp_path / 'run'}",
+    ]
+    cfg, choices = composed(overrides)
+    run_job(cfg, tmp_path / "run", overrides, choices)
+    assert restore(tmp_path / "run", plugins=["my_networks"]).step == 6
+    with pytest.raises(ConfigError, match=r"plugins=\[my_networks\]"):
+        restore(tmp_path / "run")
+
+
 NODES = [
     (where, name)
     for group in sorted(
@@ -280,7 +331,7 @@ def test_every_shipped_option_is_of_the_kind_of_its_place(where):
     for name in {name for place, name in NODES if place == where}:
         found, kind = locate(name), kind_of(where)
         made = found if isinstance(found, type) else found.__annotations__["return"]
-        assert _is_kind(made, kind), name
+        assert is_kind(made, kind), name
 
 
 @pytest.mark.parametrize("path", sorted(CONF.glob("experiment/*.yaml")), ids=lambda p: p.stem)

@@ -95,7 +95,9 @@ def test_mistake_is_refused_before_work_begins(args, code, texts, tmp_path):
 
 
 def test_too_little_memory_is_told(tmp_path):
-    told = run("task=evaluate", "network=gaussian", "metrics.n=1000000000000", "logger=none", cwd=tmp_path)
+    told = run(
+        "task=evaluate", "network=gaussian", "evaluator.pictures=1000000000000", "logger=none", cwd=tmp_path
+    )
     assert told.returncode == 5 and "Traceback" not in told.stderr
     assert "error: out of memory" in told.stderr and "lower evaluator.batch_size, metrics.n" in told.stderr
 

@@ -124,7 +124,7 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
     [
         ("!!python/object/apply:os.mkdir [MARK]\n", "no plain YAML"),
         (BOMB, "by aliases of aliases"),
-        ("x" * 5_000_000, "bytes, more than"),
+        ("x" * 5_000_000, "more bytes than"),
         ("[" * 20_000, "no plain YAML"),
         ("- [a, b]\n", "no list of overrides"),
         ("- hydra.run.dir=elsewhere\n", "not taken from a run folder"),

@@ -8,6 +8,8 @@ import subprocess
 import sys
 import time
 import zipfile
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,7 +18,7 @@ from omegaconf import OmegaConf
 
 from diffexp import notice
 from diffexp.errors import ConfigError, DataError
-from diffexp.experiment.foreign import typed_before
+from diffexp.experiment.foreign import typed_again, typed_before
 from diffexp.experiment.job import Job, run_job
 from diffexp.experiment.restore import ready, restore
 from diffexp.training.checkpoint import read_checkpoint
@@ -44,6 +46,9 @@ def listing(folder):
         "--multirun", "--info=all", "-m", "hydra.callbacks.x._target_=evil.Callback", "+hydra.searchpath=[file://MARK]",
         "hydra/launcher=submitit_local", "seed=1,2", "seed=range(3)", "seed=choice(1,2)",
         "name=${oc.env:HOME}",
+        "+callbacks@hydra.callbacks=default", "+data@callbacks.x=digits", "network@logger=unet_tiny",
+        "experiment=../../../x", "experiment=[digits,../x]", "+sampler=/abs", "sampler=a.b", "data=a/b",
+        "name=$\\{oc.env\\:HOME\\}", "sampler={eta: $\\{seed\\}}", "plugins=[os]", "++plugins=[os]",
         "seed", "=1", "a b", "", "[", "seed=", "\x1b[31m=1", "seed=1\n--multirun", "++hydra.run.dir=MARK",
     ],
 )  # fmt: skip
@@ -72,11 +77,61 @@ def test_no_flag_of_a_run_folder_reaches_the_command_line(run, tmp_path):
     assert listing(tmp_path).keys() == before.keys() and not mark.exists()
 
 
+EVIL = """# @package _global_
+hydra: {callbacks: {x: {_target_: lightning.fabric.utilities.cloud_io._load, path_or_url: PICKLE,
+  weights_only: false}}}
+plugins: [os]
+"""
+
+
+def test_no_option_of_a_run_folder_lies_elsewhere_than_in_conf(tmp_path):
+    """As it was done: experiment=../../x made Hydra load a YAML beside the overrides."""
+    folder, up = tmp_path / "run", "../" * 30
+    folder.mkdir()
+    (folder / "x.yaml").write_text(EVIL.replace("PICKLE", str(folder / "p.pkl")))
+    before = listing(tmp_path).keys()
+    for option in (f"experiment={up}{folder}/x", f"experiment=[{up}{folder}/x]"):
+        (folder / "overrides.yaml").write_text(json.dumps([option]))
+        code, _, err = typed(f"resume={folder}", cwd=tmp_path)
+        assert code == 3 and "it is no name of an option" in err and "Traceback" not in err
+        (folder / "overrides.yaml").unlink()
+    assert listing(tmp_path).keys() == before
+
+
+def test_packages_of_a_run_folder_are_not_trusted_however_they_came_there(tmp_path):
+    cfg, choices = composed([*QUICK, "plugins=[fractions]"])
+    before = [*QUICK]  # as if a YAML had set them
+    with pytest.raises(ConfigError, match=r"type plugins=\[fractions\]"):
+        run_job(cfg, tmp_path / "run", [*before, "dir=x"], choices, before)
+
+
+FILES = ["overrides.yaml", "config.yaml", "run.json", "divergence.json", "last.ckpt.json"]
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("kind", ["pipe", "zero"])
+def test_a_pipe_or_an_endless_file_in_a_run_folder_is_not_waited_for(run, tmp_path, name, kind):
+    import shutil
+
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    path = folder / "checkpoints" / name if name.startswith("last") else folder / name
+    path.unlink(missing_ok=True)
+    os.mkfifo(path) if kind == "pipe" else path.symlink_to("/dev/zero")
+    before = peak()
+    told = [*QUICK, f"dir={folder}", "trainer.max_steps=7"]
+    cfg, choices = composed(told)
+    with suppress(ConfigError, DataError):
+        if name == "overrides.yaml":
+            typed_before(folder)
+        else:
+            run_job(cfg, folder, told, choices)
+    assert peak() - before < 400
+
+
 @pytest.mark.parametrize(
     ("lines", "told"),
     [
-        (["+data@callbacks.x=digits"], "diffexp.data.Digits may not be built from a file as callbacks"),
-        (["+network@logger=unet_tiny"], "diffexp.networks.UNet may not be built from a file as logger"),
         (
             ["+callbacks.x={_target_: diffexp.files.write, path: x, content: y}"],
             "diffexp.files.write may not",
@@ -86,7 +141,7 @@ def test_no_flag_of_a_run_folder_reaches_the_command_line(run, tmp_path):
             "torch.optim.NAdam may not be built from a file as optimizer",
         ),
         (["+foo._target_=diffexp.files.write"], "diffexp.files.write may not be built from a file as foo"),
-        (["++clip={_target_: diffexp.training.Checkpoint, folder: x}"], "Checkpoint may not be built"),
+        (["++clip={_target_: diffexp.training.Best, metric: x}"], "Best may not be built"),
     ],
 )
 def test_what_a_run_folder_puts_somewhere_is_judged_there(tmp_path, lines, told):
@@ -139,7 +194,7 @@ def test_what_a_run_folder_reads_is_told_and_nothing_is_downloaded_to_its_root(t
     notice._said.clear()
     before = typed_before(tmp_path)
     told = capsys.readouterr().err
-    assert told.count("reading ") == 1 and f"reading data_root={tmp_path}, which" in told
+    assert told.count("using ") == 1 and f"using data_root={tmp_path}, which" in told
     now = [f"dir={tmp_path / 'run'}", "conditioning=none"]
     cfg, choices = composed([*before, *now])
     with pytest.raises(DataError, match=r"was not to be downloaded: data\.download=false"):
@@ -185,6 +240,30 @@ def test_what_a_checkpoint_reads_is_told(checkpoint, tmp_path, capsys):
     for line in ("metrics.extractor.model=someone/model", f"statistics={tmp_path}/weights", "path=../there"):
         assert f"{line}" in out
     assert out.count("reading ") == 3 and out.count("hostile.ckpt names") == 3
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "callbacks.checkpoint={folder: VICTIM}", "callbacks={checkpoint: {folder: VICTIM}}",
+        "+a.folder=VICTIM",
+        "metrics.metrics.0={cache: VICTIM}", "metrics={metrics: [{cache: VICTIM}]}",
+        "++callbacks.best.folder=VICTIM",
+    ],
+)  # fmt: skip
+def test_a_place_to_write_to_is_not_taken_however_deep_it_stands(tmp_path, line):
+    (tmp_path / "overrides.yaml").write_text(json.dumps(["seed=3", line.replace("VICTIM", str(tmp_path))]))
+    notice._said.clear()
+    assert typed_before(tmp_path) == ["seed=3"]
+
+
+def test_a_line_that_is_typed_again_stands_in_for_that_of_the_folder():
+    before = ["seed=3", "sampler=ddim", "dir=x", "resume=auto", "~callbacks.best"]
+    line = typed_again(Path("a b"), before, ["-cd", "CONF", "resume=a b", "seed=4", "--cfg", "job"])
+    assert line == [
+        "-cd", "CONF", "sampler=ddim", "~callbacks.best", "dir='a b'", "resume=auto", "seed=4", "--cfg",
+        "job",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("there", [True, False])
@@ -299,6 +378,27 @@ def test_a_small_file_takes_little_memory_and_time(checkpoint, tmp_path, change,
     assert peak() - before < 200 and time.perf_counter() - start < 10
 
 
+@pytest.mark.parametrize(
+    ("place", "value", "told"),
+    [
+        (("sampler", "steps"), 10**9, "sampler.steps"), (("sampler", "steps"), 10**30, "sampler.steps"),
+        (("metrics", "n"), 10**9, "metrics.n"), (("metrics", "metrics", 0, "parts"), 10**9, "metrics.parts"),
+        (("metrics", "metrics"), 10_000, "metrics.metrics"),
+    ],
+)  # fmt: skip
+def test_numbers_of_a_checkpoint_that_would_never_end(checkpoint, tmp_path, place, value, told):
+    def change(config):
+        *way, last = place
+        for part in way:
+            config = config[part]
+        config[last] = config[last] * value if isinstance(config[last], list) else value
+
+    start = time.perf_counter()
+    with pytest.raises(ConfigError, match=told):
+        sampling_nodes(checkpoint, tmp_path, change)
+    assert time.perf_counter() - start < 20
+
+
 class Big:
     """Pickled, a call that takes a size."""
 
@@ -348,37 +448,3 @@ def test_a_flipped_byte_without_a_note_is_seen_by_the_check_sums_of_the_archive(
         except DataError as error:
             seen += "damaged" in str(error) or "not a readable checkpoint" in str(error)
     assert seen >= 38  # the rest fell into the padding between two parts
-
-
-SECRETS = [
-    "+extra.api_key=hush-hush", "+extra.password=12345678", "+extra.tokens.token=[hush-hush]",
-    "+extra.all={api_key: hush-hush}", "+extra.nested={deep: {secret: hush-hush}}",
-    "+extra.url=https://user:hush-hush@host.example/x", "+extra.openaiApiKey=hush-hush",
-]  # fmt: skip
-
-
-def test_secrets_of_every_type_are_in_no_file(tmp_path):
-    folder = tmp_path / "run"
-    overrides = [*QUICK, f"dir={folder}", *SECRETS]
-    cfg, choices = composed(overrides)
-    run_job(cfg, folder, overrides, choices)
-    for path in folder.rglob("*"):
-        if path.is_file() and path.suffix != ".png":
-            text = path.read_bytes()
-            assert b"hush-hush" not in text and b"12345678" not in text, path
-    told = (folder / "config.yaml").read_text()
-    assert "https://***@host.example/x" in told and "api_key: '***'" in told
-
-
-def test_what_only_looks_like_a_secret_is_kept():
-    from diffexp.redact import redact, redact_typed, secret
-
-    for key in ("token_dim", "max_tokens", "keyframes", "monkey", "t_oken", "tokens", "author", "passes"):
-        assert not secret(key), key
-    for key in ("key", "api_key", "WANDB_API_KEY", "dbPassword", "access-token", "hf_token", "client_secret",
-                "a.b.api_keys", "aws_secret_access_key", "passphrase", "privateKey", "auth"):  # fmt: skip
-        assert secret(key), key
-    assert redact({"max_tokens": 77, "token": None, "a": ["http://u@h"]}) == {
-        "max_tokens": 77, "token": None, "a": ["http://***@h"],
-    }  # fmt: skip
-    assert redact_typed(["~api_key", "seed=1", "x={a: 1}"]) == ["~api_key", "seed=1", "x={a: 1}"]

@@ -19,8 +19,8 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from diffexp.data.regular import opened
 from diffexp.errors import DataError
+from diffexp.files import open_regular
 
 Mode = Literal["RGB", "L"]
 # No others, whatever a file is called: of PostScript, say, Pillow lets Ghostscript run the program in it.
@@ -52,7 +52,7 @@ def picture(path: Path) -> Iterator[Image.Image]:
     """Open the picture of a file. Raises DataError naming it, also for what goes wrong in the body."""
     do = "mend or remove it, or type data.broken=skip"
     try:
-        with opened(path) as file, Image.open(file, formats=FORMATS) as image:
+        with open_regular(path) as file, Image.open(file, formats=FORMATS) as image:
             yield image
     except DataError as error:
         raise DataError(f"this image cannot be used: {error.what}", str(path), do) from error

@@ -5,27 +5,16 @@ the caption of an image could be a private file of whoever reads it.
 """
 
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Literal
+from typing import Literal
 
 from diffexp.errors import ConfigError, DataError
+from diffexp.files import open_regular
 from diffexp.notice import warn
 
 Links = Literal["refuse", "follow"]
-
-
-def opened(path: Path) -> IO[bytes]:
-    """Open a regular file to read. Raises DataError for a pipe, a socket or a device, which could keep us
-    waiting for ever; OSError as open does.
-    """
-    number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(number).st_mode):
-        os.close(number)
-        raise DataError("this is a pipe, a device or a folder, and no file", str(path), "remove it")
-    return os.fdopen(number, "rb")
 
 
 def text(path: Path, most: int) -> str:
@@ -34,7 +23,7 @@ def text(path: Path, most: int) -> str:
     Raises DataError for a file of more than `most` bytes, and for what cannot be read.
     """
     try:
-        with opened(path) as file:
+        with open_regular(path) as file:
             if os.fstat(file.fileno()).st_size > most:
                 raise DataError(f"this file has more than {most >> 20} MB", str(path), "make it shorter")
             content = file.read(most)

@@ -7,12 +7,14 @@ classes for a place where these are of its kind. The whole of a configuration is
 is imported or called.
 """
 
+import ast
+import importlib.util
 import inspect
 import re
+import sys
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -21,34 +23,8 @@ import yaml
 import diffexp
 from diffexp.errors import ConfigError
 from diffexp.experiment.build import locate
+from diffexp.experiment.kinds import KINDS, is_kind, kind_of
 
-KINDS = {  # the type of what stands in a place; of protocols the methods count
-    "sampler": "diffexp.samplers.sampler:Sampler",
-    "guidance": "diffexp.diffusion.guidance:ClassifierFree",
-    "clip": "diffexp.diffusion.clip:Clip",
-    "metrics": "diffexp.metrics.metric_set:MetricSet",
-    "metrics.extractor": "diffexp.metrics.extractor:Extractor",
-    "metrics.metrics[]": "diffexp.metrics.metric:Metric",
-    "data": "diffexp.data.dataset:DataSet",
-    "network": "torch.nn:Module",
-    "schedule": "diffexp.diffusion.schedule:Schedule",
-    "snr": "diffexp.diffusion.schedule:Schedule",
-    "prediction": "diffexp.diffusion.prediction:Parameterization",
-    "variance": "diffexp.diffusion.variance:Variance",
-    "conditioning": "diffexp.diffusion.conditioning:Conditioning",
-    "codec": "diffexp.diffusion.codec:Codec",
-    "weighting": "diffexp.diffusion.weighting:Weighting",
-    "times": "diffexp.diffusion.times:Times",
-    "terms.*": "diffexp.diffusion.objective:Term",
-    "objective": "diffexp.diffusion.objective:Objective",
-    "optimizer": "torch.optim:Optimizer",
-    "lr": "diffexp.training.lr:LearningRate",
-    "ema": "diffexp.training.ema:EMA",
-    "callbacks.*": "lightning:Callback",
-    "logger": "diffexp.training.tracker:Tracker",
-    "task": "diffexp.experiment.job:Task",
-    "trainer": "lightning:Trainer",
-}
 MOVED = {"diffexp.data.DataModule": "diffexp.training.DataModule"}
 """Where a class is now that older runs name elsewhere."""
 INSIDE = "(inside a plug-in)"  # a place in a node of the person's own class: it may hold any shipped part
@@ -126,22 +102,44 @@ def _plugin(name: str, place: str, plugins: Sequence[str], path: str) -> Iterato
     if any(part.startswith("_") for part in name.split(".")):
         yield ConfigError(f"{name} is private", where, "name a class that the package offers")
         return
+    if not _defines(name):
+        yield ConfigError(f"there is no {name}", where, "name a class that a module of the package defines")
+        return
     try:
         found = locate(name, where, plugins)
     except ConfigError as error:
         yield error
         return
     kind = kind_of(place)
-    if kind is None or name in plugins:
+    if name in plugins:
         return
     if inspect.isclass(found):
-        if not _is_kind(found, kind):
+        if kind is not None and not is_kind(found, kind):
             yield ConfigError(f"{name} is no {kind.__name__}", where, f"name one for {place}")
         return
+    if kind is None:
+        yield ConfigError(f"{name} is no class", where, f"type plugins=[{','.join([*plugins, name])}]")
+        return
     made = _returned(found)
-    if not (inspect.isclass(made) and _is_kind(made, kind)):
+    if not (inspect.isclass(made) and is_kind(made, kind)):
         do = f"write -> {kind.__name__} behind its arguments, or type plugins=[{','.join([*plugins, name])}]"
         yield ConfigError(f"{name} does not say that it returns a {kind.__name__}", where, do)
+
+
+def _defines(name: str) -> bool:
+    """Whether a module that is not imported yet has such a name, by its text: a file is not to choose which
+    script of a package is run.
+    """
+    module, _, last = name.rpartition(".")
+    if module in sys.modules or "." not in module:
+        return True
+    try:
+        spec = importlib.util.find_spec(module)
+        text = spec and spec.loader and spec.loader.get_source(module)  # type: ignore[attr-defined]
+        tree = ast.parse(text or "")
+    except (ImportError, AttributeError, SyntaxError, ValueError):  # it may be a class, and `last` its method
+        return module.rpartition(".")[0] in sys.modules or _defines(module)
+    return any(getattr(part, "name", None) == last for part in tree.body)
 
 
 def _returned(function: Any) -> Any:
@@ -149,32 +147,6 @@ def _returned(function: Any) -> Any:
         return typing.get_type_hints(function).get("return")
     except Exception:  # a type that only a type checker can read
         return None
-
-
-def kind_of(place: str) -> Any:
-    """Return the type of what stands in a place, None where any will do."""
-    if place not in KINDS:
-        return None
-    module, _, name = KINDS[place].partition(":")
-    return getattr(import_module(module), name)
-
-
-def _is_kind(found: Any, kind: Any) -> bool:
-    if not getattr(kind, "_is_protocol", False):
-        return issubclass(found, kind)
-    wanted = [n for n in vars(kind) if not n.startswith("_") or n == "__call__"]
-    return all(hasattr(found, n) for n in wanted)
-
-
-def check_kinds(parts: Mapping[str, Any]) -> None:
-    """Raise ConfigError where what was built for a place is not of its kind; places are the keys."""
-    for place, made in parts.items():
-        kind, made = kind_of(place), getattr(made, "func", made)
-        if kind is None or (inspect.isroutine(made) and place == "network"):
-            continue
-        if not _is_kind(made if inspect.isclass(made) else type(made), kind):
-            what = f"{place} is {type(made).__name__}, and no {kind.__name__}"
-            raise ConfigError(what, place, "use a file of a run of diffexp")
 
 
 def _inside(name: str, packages: Sequence[str]) -> bool:

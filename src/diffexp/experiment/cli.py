@@ -81,7 +81,7 @@ def _again(typed: list[str]) -> tuple[list[str], list[str]]:
     except OSError as error:
         do = "give the folder of a run, which has checkpoints/ and overrides.yaml"
         raise ConfigError(f"there is no run in {folder}", "resume", do) from error
-    return before, typed_again(folder, before, now)
+    return before, typed_again(folder, before, typed)
 
 
 def _register() -> None:

@@ -50,9 +50,10 @@ def _position(ckpt: Path) -> tuple[int, int, dict[str, Any]]:
     told = read_checkpoint(ckpt)
     with suppress(KeyError, TypeError, AttributeError):
         step, ranks = told["global_step"], told["diffexp"].get("ranks", 1)
-        if type(step) is type(ranks) is int and step >= 0:
+        whole = len(told["optimizer_states"]) == len(told["lr_schedulers"]) == 1
+        if type(step) is type(ranks) is int and step >= 0 and whole:
             return step, ranks, told
-    raise _unfit(ckpt, "it does not say its step")
+    raise _unfit(ckpt, "its step, its optimizer or its learning rate is missing")
 
 
 def _unfit(ckpt: Path, why: str) -> DataError:

@@ -1,14 +1,18 @@
 """Reading YAML that may be a stranger's: no tags, no bombs, and of a run's command line only what is data."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from diffexp.errors import DataError
+from diffexp.experiment.catalogue import conf_folder
 from diffexp.experiment.foreign_paths import WRITTEN, names_a_path
 from diffexp.experiment.names import override
+from diffexp.files import read_small
 from diffexp.notice import warn
 
 MOST_BYTES, MOST_NODES = 4 << 20, 200_000
@@ -18,11 +22,9 @@ def read_yaml(path: Path) -> Any:
     """Plain values. Raises DataError for what is too large, also by aliases of aliases, or no plain YAML;
     OSError where there is no such file.
     """
-    if path.stat().st_size > MOST_BYTES:
-        what = f"this file has {path.stat().st_size:,} bytes, more than {MOST_BYTES:,}"
-        raise DataError(what, str(path), "use the folder of a run of diffexp")
+    content = read_small(path, MOST_BYTES)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = content.decode("utf-8")
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         if root is not None and _size(root, {}) > MOST_NODES:
             what = f"this file stands for more than {MOST_NODES:,} values, by aliases of aliases"
@@ -59,24 +61,26 @@ def typed_before(folder: Path, plugins: bool = False) -> list[str]:
         raise DataError("this is no list of overrides", str(path), "use the folder of a run of diffexp")
     kept = []
     for text in found:
-        key, line = _parsed(text, path)
-        if fault := _fault(text, key, plugins):
+        override = _parsed(text, path)
+        key, value = override.key_or_group, override.value()
+        if fault := _fault(text, key, value, plugins):
             do = "type what you want of it yourself, with dir=... in place of resume=..."
             if key == "plugins":
                 do = f"if you trust these packages, type {text[:80]} beside resume=..."
             raise DataError(f"{text[:80]} is not taken from a run folder{fault}", str(path), do)
-        if key.rpartition(".")[2] in WRITTEN and key not in ("dir", "cache"):
+        where = [*key.split("."), *(part for part, _ in _parts(value))]
+        if key != "dir" and any(part in WRITTEN for part in where):
             warn(f"{text[:200]} is not taken from {path}: to write there, type it beside resume=...")
             continue
-        value = line.partition("=")[2].strip("'\"")
-        if key not in ("dir", "name") and "@" not in line and "/" not in key and names_a_path(value):
-            warn(f"reading {text[:200]}, which {path} names")
-        kept.append(line)
+        named = [v for k, v in _parts(value) if names_a_path(v) or (k or key.rpartition(".")[2]) == "model"]
+        if key.startswith("logger.") or (named and key not in ("dir", "name")):
+            warn(f"using {text[:200]}, which {path} names")
+        kept.append(text)
     return kept
 
 
-def _parsed(text: str, path: Path) -> tuple[str, str]:
-    """The key of an override, and the override as it is typed. Raises DataError for anything else."""
+def _parsed(text: str, path: Path) -> Any:
+    """The override. Raises DataError for what is none, or stands for several."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
@@ -87,23 +91,61 @@ def _parsed(text: str, path: Path) -> tuple[str, str]:
         first = (str(error) or type(error).__name__).splitlines()[0]
         do = "mend the line, or type dir=... in place of resume=..."
         raise DataError(f"{text[:80]!r} is no override: {first[:120]}", str(path), do) from error
-    if sweep or text.startswith(("-", "=")):
+    if sweep or not re.match(r"(\+\+|[+~])?\w", text):
         do = "type dir=... in place of resume=..."
         raise DataError(f"{text[:80]} is not taken from a run folder: it is not one value", str(path), do)
-    return made.key_or_group.split("@")[0], text
+    return made
 
 
-def _fault(text: str, key: str, plugins: bool) -> str:
+def _parts(value: Any) -> Iterator[tuple[str, str]]:
+    """(key, text) of the texts in a value; the key is "" where it has none of its own."""
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            yield str(key), ""
+            yield from ((k or str(key), v) for k, v in _parts(part))
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            yield from _parts(part)
+    elif value is not None:
+        yield "", str(value)
+
+
+def _fault(text: str, key: str, value: Any, plugins: bool) -> str:
+    """Why a line is not taken. An option of a group is a name: with a path in it, it could be any file."""
     if key == "plugins" and not plugins:
         return ": the run used packages of its own"
     if key.split("/")[0].split(".")[0] == "hydra":
         return ": it is of Hydra"
+    if not re.fullmatch(r"[\w.-]+", key) or "@" in text.partition("=")[0]:
+        return ": it puts an option elsewhere"
     if "_target_" in text and not plugins:
         return ": it names a class"
-    return ": it is an interpolation" if "${" in text else ""
+    if any("${" in part for pair in _parts(value) for part in pair) or "${" in text:
+        return ": it is an interpolation"
+    if "." in key or key in _values() or isinstance(value, Mapping):
+        return ""
+    names = [name for _, name in _parts(value)]
+    return "" if all(re.fullmatch(r"[\w-]*", name) for name in names) else ": it is no name of an option"
 
 
-def typed_again(folder: Path, before: list[str], now: list[str]) -> list[str]:
-    """Return the command line of a run that goes on in its folder: what was typed for it, and what is now."""
-    kept = [t for t in before if not t.startswith(("dir=", "resume="))]
-    return [*kept, *now, override("dir", folder), "resume=auto"]
+@lru_cache(maxsize=1)
+def _values() -> frozenset[str]:
+    """The keys of the whole configuration that are no groups."""
+    root = yaml.safe_load((conf_folder() / "config.yaml").read_bytes())
+    return frozenset(key for key in root if key != "defaults")
+
+
+def typed_again(folder: Path, before: list[str], typed: list[str]) -> list[str]:
+    """Return the command line of a run that goes on in its folder: what was typed for it, in place of the
+    resume= that is typed now, without what is typed now as well.
+    """
+    place = max(i for i, text in enumerate(typed) if text.startswith("resume="))
+    now = {_key(text) for text in typed if "=" in text or text.startswith("~")}
+    kept = [text for text in before if _key(text) not in {*now, "dir", "resume"}]
+    more = [*kept, override("dir", folder), "resume=auto"]
+    rest = [[t for t in part if not t.startswith("resume=")] for part in (typed[:place], typed[place:])]
+    return [*rest[0], *more, *rest[1]]
+
+
+def _key(text: str) -> str:
+    return text.lstrip("+~").partition("=")[0]

@@ -30,12 +30,12 @@ def _settled(node: Any, path: str, typed: Sequence[str], data_root: str, source:
         made = {k: _settled(v, f"{path}.{k}", typed, data_root, source) for k, v in node.items()}
         return _of_data(made, path, typed, data_root, source) if "root" in made else made
     key = path.rpartition(".")[2]
-    if not isinstance(node, str) or key in ("_target_", "root") or node == CACHE:
+    if not isinstance(node, str) or key in ("_target_", "root") or (key == "cache" and node == CACHE):
         return node
     if key in WRITTEN:
         warn(f"{path}={node}, which {source} names, is not written to: {CACHE} is")
         return CACHE
-    if key != "name" and names_a_path(node):
+    if key == "model" or (key != "name" and names_a_path(node)):
         warn(f"reading {path}={node}, which {source} names")
     return node
 
@@ -55,7 +55,7 @@ def _of_data(
 
 def names_a_path(text: str) -> bool:
     """Whether a value is a path, an address or a name on the hub, or that of a file in this folder."""
-    return "/" in text or text.startswith("~") or _there(text)
+    return "/" in text or "\\" in text or text.startswith("~") or _there(text)
 
 
 def _there(text: str) -> bool:

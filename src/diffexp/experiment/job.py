@@ -72,7 +72,7 @@ def run_job(
     which nothing may be built that a file may not name.
     """
     OmegaConf.update(cfg, "dir", str(folder))
-    if any(text.startswith("data_root=") for text in of_file) and "download" in (cfg.data or {}):
+    if any("root" in text for text in of_file) and "download" in (cfg.data or {}):
         cfg.data.download = False  # a run folder does not say where to write
     config = OmegaConf.to_container(cfg, resolve=True)
     if of_file:
@@ -87,6 +87,9 @@ def _judge_all(config: dict[str, Any], typed: Sequence[str], of_file: Sequence[s
     own = [text for text in typed if text not in of_file and "_target_" in text]
     nodes = {key: node for key, node in config.items() if isinstance(node, (Mapping, list))}
     plugins = Job(config, Path()).plugins
+    if plugins and not any(text.lstrip("+").startswith("plugins=") for text in typed if text not in of_file):
+        what = "the run used packages of its own"
+        raise ConfigError(what, "plugins", f"if you trust them, type plugins=[{','.join(plugins)}]")
     found = [problem for key, node in nodes.items() for problem in judge(node, key, plugins)]
     # what the person names on this command line may stand where they put it
     all_at_once([p for p in found if not any(p.what.partition(" ")[0] in text for text in own)])

@@ -20,7 +20,7 @@ import yaml
 from diffexp.errors import DataError, ResourceError
 from diffexp.experiment.store import alone, refuse_links
 from diffexp.files import open_to_append, read_json, write
-from diffexp.redact import redact_typed
+from diffexp.redact import redact_text, redact_typed
 from diffexp.training.place import Moved, Place
 from diffexp.training.signals import deaf
 from diffexp.training.tracker import first
@@ -95,7 +95,7 @@ class Record:
         if self._log is not None:
             self._log.close()
         try:
-            self._json("done" if error is None else f"{kind.__name__}: {error}" if kind else "stopped")
+            self._json("done" if error is None else redact_text(f"{type(error).__name__}: {error}"))
         except ResourceError:
             if error is None:  # else that is told
                 raise

@@ -18,11 +18,12 @@ from diffexp.diffusion import Autoguidance, ClassifierGuidance, ClosedForm
 from diffexp.diffusion.denoiser import Precision, build_denoiser
 from diffexp.errors import ConfigError, DataError
 from diffexp.experiment.build import OURS, build
-from diffexp.experiment.catalogue import check_kinds, judge
+from diffexp.experiment.catalogue import judge
 from diffexp.experiment.check import all_at_once, check
 from diffexp.experiment.foreign_paths import settled
 from diffexp.experiment.guides import classifier_of, guide_of
 from diffexp.experiment.job import Job
+from diffexp.experiment.kinds import check_kinds
 from diffexp.experiment.names import nearest
 from diffexp.experiment.stored import MODEL, Description, describe, find, read, written
 from diffexp.experiment.weights import holding_together, load_weights, no_larger_than, weights_of
@@ -85,7 +86,7 @@ def _closed_form(job: Job) -> Restored:
     config, data = job.config, job.build("data")
     parts = {key: build(config["model"][key], f"model.{key}", job.allowed) for key in MODEL}
     network = parts["network"]
-    if not issubclass(getattr(network, "func", object), ClosedForm):
+    if not _closed(network):
         do = "type task.ckpt=RUN, or network=ideal, gaussian or mixture, which need none"
         raise ConfigError("task.ckpt must be set", "task.ckpt", do)
     codec, conditioning = parts.pop("codec"), parts["conditioning"]
@@ -141,7 +142,7 @@ def _built(
     check_kinds({MODEL_PLACES.get(key, key): made for key, made in parts.items()})
     codec, conditioning = parts.pop("codec"), parts["conditioning"]
     count = None if told.classes is None else len(told.classes)
-    if issubclass(getattr(parts["network"], "func", object), ClosedForm):
+    if _closed(parts["network"]):
         raise DataError("its network has no weights", str(path), "use a checkpoint of task=train")
     precision = cast(Precision, precision or told.config.get("precision", "fp32"))
     ours = str(nodes["network"]["_target_"]).startswith("diffexp.")  # another may build more than it keeps
@@ -152,6 +153,11 @@ def _built(
     classes, name = conditioning.classes(count), EMA(told.decays).name(average)
     model = Model(denoiser, conditioning, codec, told.shape, classes, weights=name)
     return Restored(model, told.classes, told.config, told.step, path)
+
+
+def _closed(network: Any) -> bool:
+    made = getattr(network, "func", None)
+    return isinstance(made, type) and issubclass(made, ClosedForm)
 
 
 def judged(

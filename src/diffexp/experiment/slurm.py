@@ -82,6 +82,7 @@ class Submitit:
             # a name that nobody can know: submitit unpickles the answers that it finds there
             own = Path(self.folder) / secrets.token_hex(4)
             self._executor = submitit.AutoExecutor(own, cluster=self.kind)
+            own.chmod(0o700)  # its pickles of the jobs hold what was typed, secrets too
             remove_if_empty(own)  # until a job is submitted
             self._executor.update_parameters(**self.options)
             self._on_slurm, self._queue = self._executor.cluster == "slurm", Queue()

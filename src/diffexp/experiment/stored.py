@@ -37,6 +37,7 @@ def find(path: str | Path) -> Path:
 
 
 MODEL = ("network", "schedule", "prediction", "variance", "conditioning", "codec")
+LONGEST_NAME = 1000  # of a class: it is drawn into pictures
 MOST_NUMBERS = 1 << 28  # of an image, whose size no weights vouch for
 
 
@@ -91,7 +92,11 @@ def _count(number: Any) -> bool:
 
 
 def _texts(values: Any) -> bool:
-    return isinstance(values, list) and len(values) > 0 and all(isinstance(v, str) for v in values)
+    return isinstance(values, list) and len(values) > 0 and all(map(_name, values))
+
+
+def _name(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= LONGEST_NAME
 
 
 def written(path: Path) -> int:

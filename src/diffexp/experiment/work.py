@@ -15,6 +15,7 @@ from diffexp.experiment.names import override
 from diffexp.experiment.store import append, refuse_links
 from diffexp.experiment.sweep import Cell
 from diffexp.files import descriptor_to_append, make_folder
+from diffexp.redact import redact_text
 from diffexp.training.tracker import first
 
 KILLED = 137
@@ -121,7 +122,7 @@ def _tried(cell: Cell) -> tuple[News, dict[str, Any]]:
         code, text = STOPPED, "stopped"
     except Exception as error:
         traceback.print_exc()
-        code, text = 1, f"{type(error).__name__}: {error}"
+        code, text = 1, redact_text(f"{type(error).__name__}: {error}")
     print(f"error: {printable(text)}", file=sys.stderr)
     return _failed(cell, text, code)
 

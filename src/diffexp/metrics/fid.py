@@ -13,7 +13,7 @@ from torch import Tensor
 
 from diffexp.data.batch import Batch
 from diffexp.data.dataset import DataSet
-from diffexp.errors import ConfigError
+from diffexp.errors import ConfigError, check_at_most
 from diffexp.metrics import reference as real
 from diffexp.metrics.extractor import Extractor
 from diffexp.metrics.metric import Card
@@ -40,6 +40,7 @@ class FID:
     ) -> None:
         if parts < 0 or parts == 1:
             raise ConfigError(f"parts={parts}", "metrics", "give 2 or more, or 0 for no standard error")
+        check_at_most(1000, "metrics", parts=parts)
         self.parts = parts
         self.reference: Literal["train", "val", "test"] = reference
         self.cache, self.statistics = cache, statistics

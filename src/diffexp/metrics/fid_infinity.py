@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from diffexp.errors import ConfigError
+from diffexp.errors import ConfigError, check_at_most
 from diffexp.metrics import reference as real
 from diffexp.metrics.bank import Bank
 from diffexp.metrics.statistics import Statistics, frechet_distance
@@ -35,6 +35,7 @@ class FIDInfinity(Bank):
         super().__init__(reference, most, cache)
         if points < 2 or halves < 2:
             raise ConfigError(f"points={points}, halves={halves}", "metrics", "give 2 or more of each")
+        check_at_most(1000, "metrics", points=points, halves=halves)
         self.points, self.halves = points, halves
 
     def of(self, real_features: Tensor, generated: Tensor) -> dict[str, float]:

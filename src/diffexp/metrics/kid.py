@@ -4,7 +4,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from diffexp.errors import ConfigError
+from diffexp.errors import ConfigError, check_at_most
 from diffexp.metrics import reference as real
 from diffexp.metrics.bank import Bank
 from diffexp.metrics.metric import Card
@@ -29,6 +29,7 @@ class KID(Bank):
         if subsets < 1 or subset_size < 2:
             what = f"subsets={subsets}, subset_size={subset_size}"
             raise ConfigError(what, "metrics", "give 1 or more subsets of 2 or more images")
+        check_at_most(10_000, "metrics", subsets=subsets)
         self.subsets, self.subset_size = subsets, subset_size
 
     def of(self, real_features: Tensor, generated: Tensor) -> dict[str, float]:

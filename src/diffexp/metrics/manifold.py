@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from diffexp.errors import ConfigError
+from diffexp.errors import ConfigError, check_at_most
 from diffexp.metrics import reference as real
 from diffexp.metrics.bank import Bank
 from diffexp.metrics.metric import Card
@@ -37,6 +37,7 @@ class Manifold(Bank):
         super().__init__(reference, most, cache)
         if k < 1:
             raise ConfigError(f"k={k}", "metrics", "give 1 or more neighbours")
+        check_at_most(1000, "metrics", k=k)
         self.k = k
 
     def of(self, real_features: Tensor, generated: Tensor) -> dict[str, float]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from diffexp.data.batch import Batch
 from diffexp.data.dataset import DataSet
-from diffexp.errors import ConfigError, DataError
+from diffexp.errors import ConfigError, DataError, check_at_most
 from diffexp.metrics.alike import Alike, all_alike
 from diffexp.metrics.extractor import Extractor, extract
 from diffexp.metrics.metric import Card, Metric
@@ -29,6 +29,8 @@ class MetricSet:
         self.n, self.extractor, self.metrics = n, extractor, list(metrics or [])
         if self.metrics and n < 2:
             raise ConfigError(f"n={n} images are too few to measure", "metrics.n", "type metrics.n=1000")
+        check_at_most(10**7, "metrics", n=n)
+        check_at_most(100, "metrics", metrics=len(self.metrics))
         self.seen, self._alike, self._notes = 0, Alike(), list[str]()
 
     def check(self, data: DataSet) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from diffexp.diffusion.denoiser import Denoise, Prediction
 from diffexp.diffusion.schedule import Schedule, like
-from diffexp.errors import ConfigError, DivergedError
+from diffexp.errors import ConfigError, DivergedError, check_at_most
 from diffexp.samplers.grid import START
 from diffexp.samplers.sampler import Noise, Sampler
 from diffexp.samplers.tabled import ddim, has_signal
@@ -43,6 +43,7 @@ class Adaptive(Sampler):
         if min(self.rtol, self.atol) < 0 or not self.rtol + self.atol > 0 or not 0 < self.safety < 1:
             what = f"rtol={self.rtol}, atol={self.atol}, safety={self.safety}"
             raise ConfigError(what, "sampler", "give positive tolerances, and safety between 0 and 1")
+        check_at_most(10**6, "sampler", tries=self.tries)
         if self.first <= 0:
             raise ConfigError(f"first={self.first}", "sampler.first", "give a positive step of λ")
 

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from diffexp.diffusion.schedule import Schedule
-from diffexp.errors import ConfigError
+from diffexp.errors import ConfigError, check_at_most
 from diffexp.samplers.grid import Times, between
 from diffexp.samplers.heun import heun, lifted
+from diffexp.samplers.sampler import MOST_STEPS
 from diffexp.samplers.tabled import Step, Tabled
 
 
@@ -36,6 +37,7 @@ class Restart(Tabled):
                 what = f"restart [{low}, {high}, {steps}, {times}]"
                 do = "give [low, high, steps, times] with 0 < low < high of σ/α"
                 raise ConfigError(what, "sampler.restarts", do)
+            check_at_most(MOST_STEPS, "sampler.restarts", steps=steps, times=times, all=steps * times)
 
     def table(self, schedule: Schedule) -> list[Step]:
         pairs, steps = list(self.pairs(schedule)), list[Step]()

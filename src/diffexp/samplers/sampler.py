@@ -18,10 +18,11 @@ from torch import Tensor
 
 from diffexp.diffusion.denoiser import Denoise, Prediction
 from diffexp.diffusion.schedule import Schedule
-from diffexp.errors import ConfigError
+from diffexp.errors import ConfigError, check_at_most
 from diffexp.samplers import positions
 from diffexp.samplers.grid import Times, grid
 
+MOST_STEPS = 100_000
 Noise = Callable[[int], Tensor]
 """noise(0) is x at the noisiest time, noise(k) the k-th draw after it; (B, C, H, W)."""
 
@@ -82,6 +83,7 @@ class GridSampler(Sampler):
             object.__setattr__(self, "steps", len(positions.numbers(self.spacing)))
         if self.steps < 1:
             raise ConfigError(f"sampler.steps={self.steps} is no step", "sampler.steps", "give 1 or more")
+        check_at_most(MOST_STEPS, "sampler", steps=self.steps)
 
     def grid(self, schedule: Schedule) -> Tensor:
         return grid(schedule, self.steps, self.spacing, self.snap, self.end, self.sections)

@@ -26,6 +26,8 @@ class Restored(Callback):
             _check_optimizer(optimizer)
         for config in trainer.lr_scheduler_configs:
             schedule: Any = config.scheduler
+            if schedule.optimizer not in trainer.optimizers:
+                raise TypeError("the learning rate is of another optimizer")
             _check_number("last_epoch", schedule.last_epoch)
             for base in schedule.base_lrs:
                 _check_number("base_lrs", base)
