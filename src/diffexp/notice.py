@@ -13,7 +13,8 @@ _said: set[str] = set()
 def warn(text: str) -> None:
     """Say a line on stderr, once in a process and on the first rank alone; stdout is for results."""
     text = printable(text).replace("\n", "\\n")
-    _log.warning("%s", text)
+    if logging.getLogger().handlers:  # else Python would print it as well
+        _log.warning("%s", text)
     first = all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK"))
     if first and text not in _said:
         print(f"warning: {text}", file=sys.stderr, flush=True)
