@@ -73,7 +73,7 @@ def describe(checkpoint: Mapping[str, Any], path: Path) -> Description:
         faults.append(f"shape={shape}")
     if not (classes is None or _texts(classes)):
         faults.append("classes")
-    if not (isinstance(step, int) and step >= 0):
+    if not (isinstance(step, int) and 0 <= step < 10**15):
         faults.append("step")
     if not isinstance(checkpoint.get("state_dict"), Mapping):
         faults.append("state_dict")
