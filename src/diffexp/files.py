@@ -12,7 +12,7 @@ import json
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -62,6 +62,26 @@ def write(path: Path, content: str | bytes) -> None:
     except OSError as error:
         do = "free some disk, or make the folder writable"
         raise ResourceError(f"cannot be written: {error.strerror or error}", str(path), do) from error
+
+
+def overwrite(path: Path, texts: Sequence[str]) -> bool:
+    """Write the first of the texts that fits over what is in a file, filled up with blanks, as a disk that is
+    full still allows; return whether one did.
+    """
+    flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        number = os.open(path, flags)
+    except OSError:
+        return False
+    with os.fdopen(number, "wb", buffering=0) as file, suppress(OSError):
+        there = os.fstat(number)
+        if not stat.S_ISREG(there.st_mode) or there.st_nlink > 1:
+            return False
+        for text in texts:
+            data = text.encode("utf-8", "surrogatepass")
+            if len(data) <= there.st_size:
+                return file.write(data.ljust(there.st_size)) == there.st_size
+    return False
 
 
 def open_to_append(path: Path) -> IO[bytes]:

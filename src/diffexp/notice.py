@@ -10,6 +10,11 @@ _log = logging.getLogger(__name__)
 _said: set[str] = set()
 
 
+def say(text: object) -> None:
+    """Print a line for the user, without what would move a terminal."""
+    print(printable(text), flush=True)
+
+
 def warn(text: str) -> None:
     """Say a line on stderr, once in a process and on the first rank alone; stdout is for results."""
     text = printable(text).replace("\n", "\\n")

@@ -14,14 +14,15 @@ _WEAK = {"key", "keys", "apikey", "token", "tokens", "auth", "pwd", "pw"}
 _SMALL = 10_000
 _STRONG = re.compile(
     r"secret|passw|passphrase|passcode|credential|authorization|cookie"
-    r"|(api|access|auth|private|signing|encryption|bearer|client|session)_?(key|token)"
+    r"|bearer|auth_?header|(api|access|auth|private|signing|encryption|bearer|client|session)_?(key|token)"
 )
 _USER = (
     (re.compile(r"(//)[^\s/@:'\"<>]+:[^\s'\"<>]*@"), rf"\1{HIDDEN}@"),  # a password may hold / and @
     (re.compile(r"(//)[^\s/@'\"<>]+@"), rf"\1{HIDDEN}@"),
     (re.compile(r"(?<![\w/:@.])([\w.+-]+):[^\s/:@'\"<>]+@(?=[\w-]+\.)"), rf"\1:{HIDDEN}@"),
 )
-_GIVEN = re.compile(r"(?<![\w.])([-?&]*)([A-Za-z][\w-]*)=([^\s&'\",;}\]]+)")
+_BEARER = re.compile(r"\b(bearer|basic)(\s+)[^\s'\"]+", re.IGNORECASE)
+_GIVEN = re.compile(r"(?<![\w.])([-?&]*)([A-Za-z][\w-]*\\?)=([^\s&'\",;}\]]+)")
 _NAME = re.compile(r"\s*(['\"]?)([^'\"{}\[\],:]+)\1\s*:")
 
 
@@ -65,13 +66,14 @@ def redact_text(text: str) -> str:
     """Return text without the users and passwords of addresses, and without what is given as token=..."""
     for pattern, shown in _USER:
         text = pattern.sub(shown, text)
-    return _GIVEN.sub(_given, text)
+    return _GIVEN.sub(_given, _BEARER.sub(rf"\1\2{HIDDEN}", text))
 
 
 def _given(found: re.Match[str]) -> str:
     """A message that says "type key=value" holds no secret; the ?key=... of an address does."""
-    before, name, _ = found.groups()
-    return f"{before}{name}={HIDDEN}" if secret(name) and (before or name != "key") else found[0]
+    before, name, _ = found.groups()  # where Hydra composes a line it writes \\= for =
+    known = secret(name.rstrip("\\")) and (before or name != "key")
+    return f"{before}{name}={HIDDEN}" if known else found[0]
 
 
 def redact_typed(typed: Sequence[str]) -> list[str]:

@@ -66,7 +66,7 @@ def test_a_longer_run_tells_what_its_learning_rate_does(run, capsys):
     out = capsys.readouterr().out
     now = 1e-3 * LearningRate(steps=8, warmup=1, shape="cosine")(6)
     assert f"the learning rate at step 6 goes from 0 to {now:.3g}" in out
-    assert "add lr.steps=6 (it stays at 0), or lr=constant" in out
+    assert "add lr.steps=6 (it stays at 0, which trains nothing), or lr=constant" in out
     change = {"at": 6, "steps": [6, 8], "rate": [0.0, pytest.approx(now)], "lr_steps": 6}
     assert told(run)["lengthened"] == [change] and saved(run)["global_step"] == 8
     go(run, "trainer.max_steps=8", "evaluator.every=1")  # nothing is left to do
@@ -392,7 +392,24 @@ def test_a_disk_that_is_full_at_the_end_is_told_once(tmp_path):
     assert done.returncode != 0 and "ResourceError: cannot be written: File too large" in done.stderr
     assert done.stderr.count("the log cannot be written: File too large") == 1
     assert "Logging error" not in done.stderr
-    assert json.loads((tmp_path / "run" / "run.json").read_text())["state"] == "running"
+
+
+def test_a_full_disk_has_room_for_the_last_words_of_a_run(tmp_path, monkeypatch):
+    """run.json is written over where it lies, for there no room is needed."""
+    opened = os.open
+
+    def full(path, flags, *more, **options):
+        if flags & os.O_CREAT:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return opened(path, flags, *more, **options)
+
+    with pytest.raises(ResourceError, match="the disk"), Record(tmp_path / "run", {}, []) as record:
+        record.results["a"] = "x" * 10_000
+        monkeypatch.setattr(os, "open", full)
+        raise ResourceError("the disk is full")
+    monkeypatch.undo()
+    assert told(tmp_path / "run")["state"] == "ResourceError: the disk is full"
+    assert (tmp_path / "run" / "run.json").stat().st_size == 4096
 
 
 def test_a_folder_that_is_numbered_anew_has_not_moved(tmp_path, monkeypatch):

@@ -38,6 +38,9 @@ def test_secrets_of_every_type_are_in_no_file(tmp_path):
         ("x.max_tokens=77", None), ("data.path=/a/b@c", None), ("x=git@github.com:a/b", None),
         ("t=10:30", None), ("x={a: {key: {b: c}}, d: 1}", "x={a: {key: ***}, d: 1}"),
         ("+extra={api_key: abc, other: 3}", "+extra={api_key: ***, other: 3}"),
+        (r"u=https\://bob\:hush@host/x", r"u=https\://***@host/x"), (r"u=a?token\=hush", r"u=a?token\=***"),
+        ('h="Authorization: Bearer hush"', 'h="Authorization: Bearer ***"'),
+        ("auth_header=hush", "auth_header=***"),
         ("x=[{api_key: 's,ec'},2]", "x=[{api_key: ***},2]"),
     ],
 )  # fmt: skip

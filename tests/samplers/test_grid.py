@@ -143,18 +143,19 @@ def test_sections_are_whole_numbers(sections):
 @pytest.mark.parametrize(
     ("times", "meant"),
     [
-        ((1.0, 0.7, 0.3), "[1000, 700, 300]"),
-        ((1, 0.7, 0.001), "[1000, 700, 1]"),
-        ((0.999, 0.0001), "[999, 1]"),
+        ((1.0, 0.7, 0.3), "[1000,700,300]"),
+        ((1, 0.7, 0.001), "[1000,700,1]"),
+        ((0.999, 0.0001), "[999,1]"),
         ((1,), "[1000]"),
-        (tuple(1 - k / 20 for k in range(20)), "[1000, 950, 900, ..., 50]"),
+        ((1.0, 0.75, 0.5, 0.0), "[1000,750,500]"),
+        (tuple(1 - k / 20 for k in range(20)), str([1000 - 50 * k for k in range(20)]).replace(" ", "")),
     ],
 )
 def test_times_typed_as_positions_are_refused_and_told_as_positions(times, meant):
     """Before, they were positions below the first step, and a sample was noise that was called image."""
     with pytest.raises(ConfigError) as refused:
         check_start(LINEAR, DDIM(spacing=times))
-    assert f"as times t = position/T they would be positions {meant}: type that" in refused.value.do
+    assert f"they would be positions: type 'sampler.spacing={meant}'" in refused.value.do
     assert "positions are 1 to 1000" in refused.value.what or "is at position 1 of 1000" in refused.value.what
 
 
@@ -181,9 +182,9 @@ def test_a_sample_begins_where_x_is_more_noise_than_image():
 def test_no_image_is_made_of_times_typed_as_positions():
     denoiser = Denoiser(torch.nn.Conv2d(1, 1, 1), LINEAR, V(), FixedSmall())
     model = Model(denoiser, Unconditional(), Pixels(), (1, 8, 8))
-    with pytest.raises(ConfigError, match=r"positions \[1000, 500\]: type that"):
+    with pytest.raises(ConfigError, match=r"type 'sampler\.spacing=\[1000,500\]'"):
         sample(model, 1, DDIM(spacing=(1.0, 0.5)))
-    with pytest.raises(ConfigError, match=r"positions \[1000\]: type that"):
+    with pytest.raises(ConfigError, match=r"type 'sampler\.spacing=\[1000\]'"):
         sample(model, 1, DDIM(spacing=(1.0,)))
 
 

@@ -50,7 +50,8 @@ def main(conf: Path) -> int:
         hydra.main(config_path=str(conf.resolve()), config_name="config", **BASE)(job)()
     except DiffexpError as error:  # of a sweep, before its jobs
         return _say(error, full)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, TypeError, ValueError, LookupError) as error:
+        # of composing: what a job raises is told above
         from diffexp.experiment.mistakes import explain
 
         return _say(explain(error, sys.argv[1:], conf), full, error)

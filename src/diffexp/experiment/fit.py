@@ -12,9 +12,11 @@ from diffexp.experiment.job import Job
 from diffexp.experiment.longer import rate_change, words
 from diffexp.experiment.record import Record
 from diffexp.experiment.resume import cut, gone_back, lost_rank
+from diffexp.notice import say
 from diffexp.training.checkpoint import read_checkpoint
 from diffexp.training.data_module import DataModule
 from diffexp.training.divergence import LowerRate
+from diffexp.training.lr import LearningRate
 from diffexp.training.module import DiffusionModule
 from diffexp.training.restored import Restored
 
@@ -36,13 +38,21 @@ def going_on(job: Job, trainer: Trainer, module: DiffusionModule, record: Record
         if ckpt is None:
             (folder / "divergence.json").unlink(missing_ok=True)  # of a run that was here before
         else:
-            print(f"going on from step {step}: {ckpt}", flush=True)
-        if (change := rate_change(told, job.config, module.lr)) is not None:
-            print(words(change, module.lr), flush=True)
+            say(f"going on from step {step}: {ckpt}")
+        if (change := tell_rate(told, job, module.lr)) is not None:
             record.tell_longer(change)
         if ranks != trainer.world_size:
-            print(f"on {trainer.world_size} ranks in place of {ranks}: the same up to the order of sums")
+            say(f"on {trainer.world_size} ranks in place of {ranks}: the same up to the order of sums")
     trainer.strategy.barrier()
+
+
+def tell_rate(ckpt: Path | dict[str, Any], job: Job, lr: LearningRate) -> dict[str, Any] | None:
+    """Say what the learning rate does where a run goes on with other steps; return it, None for nothing."""
+    told = read_checkpoint(ckpt) if isinstance(ckpt, Path) else ckpt
+    change = rate_change(told, job.config, lr)
+    if change is not None:
+        say(words(change, lr))
+    return change
 
 
 def _position(ckpt: Path) -> tuple[int, int, dict[str, Any]]:

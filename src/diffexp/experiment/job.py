@@ -11,6 +11,7 @@ from diffexp.errors import ConfigError
 from diffexp.experiment.build import ALLOWED, build
 from diffexp.experiment.check import all_at_once, check
 from diffexp.experiment.record import Record
+from diffexp.notice import say
 from diffexp.redact import redact
 
 
@@ -113,10 +114,10 @@ def run_resolved(
         what = f"what was typed does not fit the rest: {error}"
         raise ConfigError(what, "_target_", "name a class of the kind that the group has") from error
     if config.get("dry_run"):
-        print(f"dry_run: all checks have passed; {config['name']} would be run in {folder}")
+        say(f"dry_run: all checks have passed; {config['name']} would be run in {folder}")
         return {}
     if (ended := getattr(task, "done", lambda job: None)(job)) is not None:
-        print(f"already finished: {folder}; type resume=never dir=... to begin another")
+        say(f"already finished: {folder}; type resume=never dir=... to begin another")
         return ended
     with Record(folder, job.public(), job.typed) as record:
         task.run(job, record)

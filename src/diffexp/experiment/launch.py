@@ -19,10 +19,10 @@ from diffexp.experiment.board import Board
 from diffexp.experiment.build import build
 from diffexp.experiment.composing import Compose, Lines
 from diffexp.experiment.pool import Pool
-from diffexp.experiment.screen import say
 from diffexp.experiment.store import alone, refuse_links, remove_if_empty, rows
 from diffexp.experiment.sweep import Cell, plan_of, write_plan
 from diffexp.experiment.work import News, Steps
+from diffexp.notice import say
 from diffexp.redact import redact_typed
 
 Runner = Callable[[Steps, Callable[[], bool]], Iterator[News]]

@@ -36,6 +36,7 @@ def words(change: Mapping[str, Any], lr: LearningRate) -> str:
     if lr.shape == "constant":
         return text
     kept = f"it stays at {before:.3g}" if change["at"] >= steps else "it falls as before"
+    kept += ", which trains nothing" if change["at"] >= steps and not before else ""
     return (
         f"{text}: it falls until step {lr.steps} now, and fell until step {steps} before\n"
         f"  if you want another, stop, and add lr.steps={steps} ({kept}), or lr=constant (at its peak)"

@@ -15,6 +15,7 @@ from diffexp.experiment.build import build
 from diffexp.experiment.job import Job
 from diffexp.experiment.screen import counting
 from diffexp.files import read_json, write
+from diffexp.notice import say
 from diffexp.randomness import Noise, key
 from diffexp.samplers import Model, labels_for
 from diffexp.samplers.optimal import fine, local_errors, second_moments, shortest
@@ -82,12 +83,12 @@ def _kept(name: str, what: str, make: Callable[[], Any]) -> Any:
         row = read_json(file)
         if row.get("sha256") == _digest(told, row.get("value")):
             return row["value"]
-        print(f"measured again, for this file is not as it was written: {file}", flush=True)
+        say(f"measured again, for this file is not as it was written: {file}")
     except FileNotFoundError:
         pass
     except (OSError, DataError) as error:
         why = str(error).splitlines()[0]
-        print(f"measured again, for this file cannot be read: {file} ({why})", flush=True)
+        say(f"measured again, for this file cannot be read: {file} ({why})")
     found = make()
     if not torch.tensor(found).isfinite().all():
         do = "look at the loss of its training, and at its samples"
@@ -96,7 +97,7 @@ def _kept(name: str, what: str, make: Callable[[], Any]) -> Any:
         file.parent.mkdir(parents=True, exist_ok=True)
         write(file, json.dumps({"sha256": _digest(told, found), "value": found}))
     except (OSError, ResourceError) as error:  # it costs time, and not the run
-        print(f"not kept for the next run: {file} ({str(error).splitlines()[0]})", flush=True)
+        say(f"not kept for the next run: {file} ({str(error).splitlines()[0]})")
     return found
 
 

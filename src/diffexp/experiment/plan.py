@@ -9,9 +9,9 @@ from diffexp.experiment.composing import Lines
 from diffexp.experiment.job import Job
 from diffexp.experiment.quote import plain
 from diffexp.experiment.restore import ready
-from diffexp.experiment.screen import say
 from diffexp.experiment.store import rows
 from diffexp.experiment.sweep import Cell
+from diffexp.notice import say
 from diffexp.samplers import nfe, with_calls
 
 

@@ -19,12 +19,13 @@ import yaml
 
 from diffexp.errors import DataError, ResourceError
 from diffexp.experiment.store import alone, refuse_links
-from diffexp.files import open_to_append, read_json, write
+from diffexp.files import open_to_append, overwrite, read_json, write
 from diffexp.redact import redact_text, redact_typed
 from diffexp.training.place import Moved, Place
 from diffexp.training.signals import deaf
 from diffexp.training.tracker import first
 
+ROOM = 4096  # bytes of run.json, so that on a full disk there is room for its end
 PACKAGES = ("diffexp", "torch", "lightning", "hydra-core", "torchmetrics", "torch-fidelity", "numpy")
 
 
@@ -124,9 +125,19 @@ class Record:
             self.check()
         except Moved as error:
             moved = error
-        write((self._place.now() if self._place and moved else self.folder) / "run.json", text)
+        path = (self._place.now() if self._place and moved else self.folder) / "run.json"
+        try:
+            write(path, text.ljust(ROOM))
+        except ResourceError:
+            if ended is None or not overwrite(path, [text, _last_words(told)]):
+                raise
         if moved:
             raise moved
+
+
+def _last_words(told: Mapping[str, Any]) -> str:
+    """What run.json says where there is no room for more."""
+    return json.dumps({**told, "state": told["state"][:1000], "results": {}, "command": ""}) + "\n"
 
 
 def revision() -> str | None:

@@ -9,6 +9,7 @@ from diffexp.errors import ConfigError, DataError, DiffexpError, DivergedError, 
 from diffexp.experiment.job import Job
 from diffexp.experiment.same import check_same, steps_before, steps_of
 from diffexp.files import lines, open_to_append, read_json, write
+from diffexp.notice import say
 from diffexp.training.checkpoint import latest, read_checkpoint
 
 
@@ -69,7 +70,7 @@ def told_divergence(job: Job, error: DivergedError, rank: tuple[int, int] = (0, 
     if stop:
         do = "it has gone back once; lower optimizer.lr" if again else error.do
         raise DivergedError(error.what, f"{ckpt}, of step {step}, is the last that is good", do) from error
-    print(f"{error.what}\ngoing back to step {step}, with half the learning rate", flush=True)
+    say(f"{error.what}\ngoing back to step {step}, with half the learning rate")
     return ckpt
 
 
@@ -91,7 +92,7 @@ def _told(path: Path) -> dict[str, Any]:
         return read_json(path)
     except (DataError, OSError) as error:
         why = error.what if isinstance(error, DataError) else str(error)
-        print(f"{path}: {why}; the run goes on without it", flush=True)
+        say(f"{path}: {why}; the run goes on without it")
         return {}
 
 
@@ -106,7 +107,7 @@ def cut(path: Path, step: int) -> None:
     *texts, last = lines(path)
     rows = [(text, _step(text)) for text in texts if text]
     if damaged := sum(at is None for _, at in rows):
-        print(f"{path}: {damaged} damaged lines are left out", flush=True)
+        say(f"{path}: {damaged} damaged lines are left out")
     if last and (at := _step(last)) is not None:  # else it was cut off when the power failed
         rows.append((last, at))
     kept = [text for text, at in rows if at is not None and at <= step and "final/" not in text]

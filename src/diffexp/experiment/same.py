@@ -7,6 +7,7 @@ from typing import Any
 from diffexp.errors import ConfigError, DataError
 from diffexp.experiment.foreign import read_yaml
 from diffexp.experiment.job import Job
+from diffexp.notice import say
 from diffexp.training.checkpoint import latest, read_checkpoint
 
 MAY_CHANGE = (  # without another result of the steps that are left
@@ -36,7 +37,7 @@ def check_same(job: Job, ckpt: Path) -> None:
     of_checkpoint = _changed(job, kept)
     if kept and not of_checkpoint:
         path = job.folder / "config.yaml"
-        print(f"{path} is missing or damaged; the configuration in the checkpoint is that of this run")
+        say(f"{path} is missing or damaged; the configuration in the checkpoint is that of this run")
         return
     changed = changed or of_checkpoint
     shown = "; ".join(changed[:5]) + (f"; and {len(changed) - 5} more" if len(changed) > 5 else "")

@@ -1,5 +1,6 @@
 """What is shown on the screen: counts while images are made, and the table at the end."""
 
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,7 +12,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from diffexp.errors import printable
+from diffexp.experiment.names import override
 from diffexp.experiment.quote import plain
+from diffexp.notice import say
 from diffexp.training import listener
 
 if TYPE_CHECKING:  # which needs torch, and the launcher of a sweep does not
@@ -24,11 +27,6 @@ def near(path: Path) -> Path:
         return path.absolute().relative_to(Path.cwd())
     except ValueError:
         return path
-
-
-def say(text: str) -> None:
-    """One line, unbroken where the screen is no terminal; what is in it does nothing to one."""
-    print(printable(text), flush=True)
 
 
 @contextmanager
@@ -109,9 +107,9 @@ def _card(card: Mapping[str, Any]) -> str:
 
 
 def _next(folder: Path, results: Mapping[str, Any]) -> list[str]:
-    run = near(folder) if "train_seconds" in results else "RUN"
+    run = shlex.quote(override("task.ckpt", near(folder) if "train_seconds" in results else "RUN"))
     return [
-        f"python run.py task=sample task.ckpt={run} task.n=16 task.classes=[3] guidance.scale=2",
-        f"python run.py task=evaluate task.ckpt={run} sampler.steps=10 sampler.eta=1",
+        f"python run.py task=sample {run} task.n=16 task.classes=[3] guidance.scale=2",
+        f"python run.py task=evaluate {run} sampler.steps=10 sampler.eta=1",
         "python run.py schedule=linear prediction=eps name=linear_eps",
     ]

@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import WandbLogger
 from torch import nn
 
 from diffexp.errors import ConfigError, DivergedError, Interrupted
-from diffexp.experiment.fit import fit, going_on
+from diffexp.experiment.fit import fit, going_on, tell_rate
 from diffexp.experiment.job import Job
 from diffexp.experiment.record import Record, check_links
 from diffexp.experiment.restore import device_of
@@ -22,6 +22,7 @@ from diffexp.experiment.screen import counting, summary
 from diffexp.experiment.track import summarise, tags, tell_sync
 from diffexp.metrics.evaluator import Evaluation, Evaluator
 from diffexp.networks.allocator import keep_freed_memory
+from diffexp.notice import say
 from diffexp.training.data_module import DataModule
 from diffexp.training.evaluate import Evaluate, show
 from diffexp.training.launched import launching
@@ -42,7 +43,7 @@ class Train:
     def check(self, job: Job) -> None:
         device_of(job)
         check_links(job.folder)
-        start(job)
+        ckpt = start(job)
         loader: DataModule = job.build("loader")
         loader.prepare_data()
         if job.config["on_divergence"] not in ("stop", "rollback"):
@@ -56,6 +57,8 @@ class Train:
         for term in module.objective.terms.values():
             term.check()
         job.build("evaluator").check(loader.data, module.model())
+        if job.config.get("dry_run") and ckpt is not None:
+            tell_rate(ckpt, job, module.lr)
 
     def done(self, job: Job) -> dict[str, Any] | None:
         """The results of the run in this folder, if it has ended."""
@@ -84,7 +87,7 @@ class Train:
             keep_freed_memory()
         trainer = _trainer(job, evaluator, tracker, record)
         if trainer.is_global_zero:
-            print(headline(module, loader))
+            say(headline(module, loader))
             evaluator.prepare(loader.data, trainer.strategy.root_device)
         trainer.strategy.barrier()
         if not trainer.is_global_zero:

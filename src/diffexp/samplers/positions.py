@@ -71,9 +71,9 @@ def check_start(schedule: Schedule, times: Tensor, typed_by_hand: bool) -> None:
 
 
 def _do(at: Sequence[float], T: int) -> str:
-    if at[0] <= 1 and at[-1] > 0:
-        meant = _shown([max(1.0, t * T) for t in at])
-        return f"as times t = position/T they would be positions {meant}: type that"
+    if at[0] <= 1 and at[-1] >= 0:
+        meant = ",".join(f"{max(1.0, t * T):.10g}" for t in at if t > 0)
+        return f"as times t = position/T they would be positions: type '{KEY}=[{meant}]'"
     return f"type positions from {T} down to 1"
 
 

@@ -21,7 +21,7 @@ from diffexp.archive import DO, judge_archive, judge_content
 from diffexp.errors import DataError, ResourceError
 from diffexp.files import create, flush, make_folder, read_json, replacing, sync_folder
 from diffexp.files import write as write_file
-from diffexp.notice import warn
+from diffexp.notice import say, warn
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 # of os.link, where the file system has no hard links, no more of them, or does not let this user make one
@@ -132,8 +132,8 @@ def latest(folder: Path) -> Path | None:
             if i + 1 == len(found):
                 raise
             step = (_told(found[i + 1]) or {}).get("step")
-            print(f"{error.what}: {path}", flush=True)
-            print(f"using {found[i + 1].name} (step {step}) in its place", flush=True)
+            say(f"{error.what}: {path}")
+            say(f"using {found[i + 1].name} (step {step}) in its place")
         else:
             return path
     return None
@@ -156,7 +156,7 @@ def _renew_note(path: Path) -> None:
         write_file(note, json.dumps(told))
     except ResourceError as error:
         raise damaged from error
-    print(f"the note of the checkpoint was damaged, and the checkpoint is whole: {path}", flush=True)
+    say(f"the note of the checkpoint was damaged, and the checkpoint is whole: {path}")
 
 
 def _whole(path: Path) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from diffexp.errors import Interrupted, ResourceError
+from diffexp.notice import say
 from diffexp.training.place import Moved
 
 MOST = 3
@@ -37,4 +38,4 @@ class Tolerance:
         if self._row >= MOST:
             what = f"{self.what} failed {self._row} times in a row; the last: {type(error).__name__}: {first}"
             raise ResourceError(what, f"step {step}", self.do) from error
-        print(f"{told}; training goes on, the traceback is in the log", flush=True)
+        say(f"{told}; training goes on, the traceback is in the log")

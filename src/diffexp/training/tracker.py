@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 
 from diffexp.errors import Interrupted, printable
 from diffexp.files import make_folder, write
+from diffexp.notice import say
 from diffexp.redact import redact_typed
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -72,7 +73,7 @@ class Wandb:
         except Interrupted:
             raise
         except Exception as error:  # a full disk, a link, a service that does not start: no common type
-            print(f"without W&B, which failed ({_line(error)}): metrics.jsonl has the values", flush=True)
+            say(f"without W&B, which failed ({_line(error)}): metrics.jsonl has the values")
             _stop()
             return None
 
@@ -102,7 +103,7 @@ class Wandb:
                     raise ConnectionError("no API key: see wandb login")
                 return wandb.init(mode="online", **told)
             except Exception as error:
-                print(f"W&B is out of reach ({_line(error)}): offline, to be sent by wandb sync")
+                say(f"W&B is out of reach ({_line(error)}): offline, to be sent by wandb sync")
                 wandb.teardown()
         return wandb.init(mode="offline", **told)
 
@@ -115,7 +116,7 @@ class Wandb:
         except Interrupted:
             raise
         except Exception as error:
-            print(f"W&B's run was not ended ({_line(error)})", flush=True)
+            say(f"W&B's run was not ended ({_line(error)})")
             _stop()
 
 
@@ -128,7 +129,7 @@ def _id(folder: Path) -> str:
         return found
     write(file, made := secrets.token_hex(4))
     if there:
-        print(f"{file} holds no id of a run: W&B has this as a new run", flush=True)
+        say(f"{file} holds no id of a run: W&B has this as a new run")
     return made
 
 
@@ -160,4 +161,4 @@ def _stop() -> None:
         try:
             wandb.teardown()
         except Exception as error:
-            print(f"W&B's service was not ended ({_line(error)})", flush=True)
+            say(f"W&B's service was not ended ({_line(error)})")
