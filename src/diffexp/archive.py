@@ -86,7 +86,7 @@ def _oversize(whole: object) -> str:
         if count > MOST_VALUES or depth > DEEPEST:
             return "it holds too many values, or is nested too deeply"
         if isinstance(value, torch.Tensor):
-            if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized:
+            if value.layout != torch.strided or value.is_meta or value.is_quantized:
                 return "it holds a tensor that is no plain one"
             size, there = value.numel() * value.element_size(), value.untyped_storage().nbytes()
             if size > there:
