@@ -14,6 +14,7 @@ from typing import Any
 from diffexp.errors import DataError
 
 MOST_VALUES, DEEPEST = 500_000, 60
+EXPANDED = 1 << 28  # bytes of tensors that repeat one number: some files have layers that they lack as such
 _NAMED = {  # besides the storages and types of torch
     "collections OrderedDict",
     "torch._utils _rebuild_tensor_v2",
@@ -72,14 +73,15 @@ def _damage(file: zipfile.ZipFile) -> str:
 
 def judge_content(checkpoint: object, path: Path) -> None:
     """Raise DataError for what stands for more than the file holds, or is nested without end."""
-    if fault := _oversize(checkpoint):
+    if fault := _oversize(checkpoint, max(EXPANDED, path.stat().st_size)):
         raise DataError(f"not a readable checkpoint: {fault}", str(path), DO)
 
 
-def _oversize(whole: object) -> str:
+def _oversize(whole: object, most: int) -> str:
+    """most: bytes that tensors may have beyond their storages."""
     import torch
 
-    todo, count = [(whole, 0)], 0
+    todo, count, promised = [(whole, 0)], 0, 0
     while todo:
         value, depth = todo.pop()
         count += 1
@@ -89,7 +91,8 @@ def _oversize(whole: object) -> str:
             if value.layout != torch.strided or value.is_meta or value.is_quantized:
                 return "it holds a tensor that is no plain one"
             size, there = value.numel() * value.element_size(), value.untyped_storage().nbytes()
-            if size > there:
+            promised += max(0, size - there)
+            if promised > most:
                 return f"a tensor of {size:,} bytes is made of {there:,}"
         elif isinstance(value, Mapping):
             todo += [(part, depth + 1) for pair in value.items() for part in pair]
