@@ -268,7 +268,7 @@ def test_a_line_that_is_typed_again_stands_in_for_that_of_the_folder():
 
 @pytest.mark.parametrize("there", [True, False])
 def test_a_public_data_set_is_read_where_a_checkpoint_says_and_written_nowhere(
-    checkpoint, tmp_path, capsys, there
+    checkpoint, tmp_path, capsys, monkeypatch, there
 ):
     root = tmp_path / "theirs"
     if there:
@@ -279,7 +279,7 @@ def test_a_public_data_set_is_read_where_a_checkpoint_says_and_written_nowhere(
 
     nodes = sampling_nodes(checkpoint, tmp_path, change, f"data_root={tmp_path / 'mine'}")
     assert nodes["data"]["root"] == str(tmp_path / "mine")  # typed, and so it counts
-    os.environ.pop("DIFFEXP_DATA", None)
+    monkeypatch.delenv("DIFFEXP_DATA", raising=False)
     nodes = sampling_nodes(checkpoint, tmp_path, change)
     if there:
         assert nodes["data"] | {"_target_": ""} == {"_target_": "", "root": str(root), "download": False}
