@@ -214,6 +214,14 @@ def sampling_nodes(checkpoint, tmp_path, change, *more):
     return ready(job, args[1].partition("=")[2])[1]
 
 
+def test_the_cache_of_the_person_is_that_of_the_metrics():
+    """It is written twice, for the command line is read before torch is imported."""
+    from diffexp.experiment import foreign_paths
+    from diffexp.metrics import reference
+
+    assert foreign_paths.CACHE == reference.CACHE
+
+
 def test_a_checkpoint_does_not_say_where_a_cache_is(checkpoint, tmp_path, capsys):
     def change(config):
         config["metrics"]["metrics"][0]["cache"] = str(tmp_path / "victim")

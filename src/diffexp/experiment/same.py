@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from diffexp.errors import ConfigError, DataError
+from diffexp.experiment.catalogue import MOVED
 from diffexp.experiment.foreign import read_yaml
 from diffexp.experiment.job import Job
 from diffexp.notice import say
@@ -20,7 +21,6 @@ MAY_CHANGE = (  # without another result of the steps that are left
 COPIED = (  # of top-level nodes, which are judged where they were typed
     "model.", "loader.data.", "snr.schedule", "objective.weighting", "objective.times", "objective.terms",
 )  # fmt: skip
-MOVED = {"diffexp.data.DataModule": "diffexp.training.DataModule"}  # since runs that may go on were begun
 
 
 def check_same(job: Job, ckpt: Path) -> None:

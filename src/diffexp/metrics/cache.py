@@ -16,6 +16,7 @@ from torch import Tensor
 
 from diffexp.data.one_at_a_time import one_at_a_time
 from diffexp.files import replacing
+from diffexp.notice import warn
 
 _log = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ def _read(file: Path, key: str) -> dict[str, Tensor] | None:
         tensors, why = {}, str(error) or type(error).__name__
     if not why:
         return tensors
-    _log.warning("made again, for the file is damaged: %s (%s)", file, why)
+    warn(f"made again, for the file is damaged: {file} ({why})")
     return None
 
 
