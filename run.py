@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from diffexp.experiment.cli import main
+from diffexp.cli import main
 
 if __name__ == "__main__":
     sys.exit(main(Path(__file__).parent / "conf"))

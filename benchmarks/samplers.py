@@ -19,7 +19,7 @@ from torch import Tensor
 
 from diffexp.diffusion import Prediction, linear
 from diffexp.errors import ConfigError
-from diffexp.experiment.curves import Line, curves, page
+from diffexp.report.curves import Line, curves, page
 from diffexp.samplers import (
     DDIM,
     PNDM,

@@ -13,7 +13,7 @@ import torch
 import yaml
 
 import diffexp.diffusion as d
-from diffexp.experiment.curves import Line, curves, page
+from diffexp.report.curves import Line, curves, page
 
 SCHEDULE = d.cosine()
 CONF = Path(__file__).parents[1] / "conf"

@@ -5,7 +5,7 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from diffexp.experiment.compat import BASE
+from diffexp.config.compat import BASE
 
 CONF = Path(__file__).parents[1] / "conf"
 QUICK = [

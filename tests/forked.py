@@ -13,14 +13,14 @@ from commands import CONF
 PRELOAD = [
     "hydra", "lightning", "torchmetrics", "torch_fidelity", "torchvision", "sklearn.svm",
     "diffexp.data", "diffexp.metrics", "diffexp.samplers", "diffexp.training", "diffexp.networks",
-    "diffexp.experiment.cli", "diffexp.experiment.train", "diffexp.experiment.mistakes",
+    "diffexp.cli", "diffexp.tasks.train", "diffexp.config.hydra_errors",
 ]  # fmt: skip
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(PRELOAD)
 
 
 def answer(typed, folder: Path, said: Path):
-    from diffexp.experiment import cli
+    from diffexp import cli
 
     os.chdir(folder)
     os.environ.pop("HYDRA_FULL_ERROR", None)

@@ -12,8 +12,11 @@ Everything is loaded when it is first named, so `import diffexp` costs nothing.
 from importlib import import_module, metadata
 from typing import Any
 
-_ROOMS = ("data", "diffusion", "experiment", "metrics", "networks", "samplers", "training")
-_WHERE = {"load": "experiment.restore", "sample": "samplers", "grid": "pictures"}
+_ROOMS = (
+    "config", "data", "diffusion", "metrics", "model", "networks", "report", "run", "samplers", "sweep",
+    "tasks", "training",
+)  # fmt: skip
+_WHERE = {"load": "model.restore", "sample": "samplers", "grid": "pictures"}
 __all__ = ["__version__", *_ROOMS, *_WHERE]
 
 

@@ -6,9 +6,10 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from diffexp.errors import DiffexpError
 from diffexp.files import descriptor_to_append
 from diffexp.notice import warn
 
@@ -112,3 +113,23 @@ def _alive(holder: str) -> bool:
     except (ValueError, OverflowError, ProcessLookupError):
         return False
     return number != os.getpid()
+
+
+@contextmanager
+def one_at_a_time(path: Path) -> Iterator[None]:
+    """Wait for whoever is in it; go on at once where no lock can be had, as in a folder that is only read."""
+    with ExitStack() as held:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            held.enter_context(locked(path, wait=True))
+        except (OSError, DiffexpError):
+            pass
+        else:
+            # before it is given free: those who wait have it open, and will find what was made
+            held.callback(_remove, path)
+        yield
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):  # left in a folder that cannot be written to any more, it hinders nobody
+        path.unlink()

@@ -8,7 +8,7 @@ from commands import QUICK, composed
 @pytest.fixture
 def job(tmp_path):
     """job(*overrides, folder=...) runs a task and returns its folder."""
-    from diffexp.experiment.job import run_job
+    from diffexp.tasks.run import run_job
 
     def run(*overrides, folder="run"):
         overrides = [f"dir={tmp_path / folder}", *overrides]
@@ -22,7 +22,7 @@ def job(tmp_path):
 @pytest.fixture(scope="session")
 def run(tmp_path_factory):
     """The folder of a small run, for tests that leave it as it is."""
-    from diffexp.experiment.job import run_job
+    from diffexp.tasks.run import run_job
 
     folder = tmp_path_factory.mktemp("run") / "run"
     overrides = [*QUICK, f"dir={folder}"]

@@ -5,10 +5,10 @@ from functools import partial
 import pytest
 import torch
 
+from diffexp.config.build import OURS, build, locate
+from diffexp.config.check import check, describe, fits
 from diffexp.diffusion import ClassifierFree, MinSNR, cosine
 from diffexp.errors import ConfigError
-from diffexp.experiment.build import OURS, build, locate
-from diffexp.experiment.check import check, describe, fits
 
 
 def node(target, **values):
@@ -29,7 +29,7 @@ def test_nested_nodes_and_partials():
         "os.system",
         "torch.load",
         "builtins.eval",
-        "diffexp.experiment.record.subprocess.run",
+        "diffexp.run.folder.subprocess.run",
         "diffexp.diffusion.schedule.torch.load",
         "diffexperiments.x",
         3,

@@ -16,13 +16,15 @@ import torch
 from commands import CONF, QUICK, composed
 from safetensors.torch import save_file
 
+from diffexp.config.build import locate
+from diffexp.config.catalogue import _group, _root, _targets, judge
+from diffexp.config.kinds import KINDS, is_kind, kind_of
 from diffexp.errors import ConfigError, DataError
-from diffexp.experiment.build import locate
-from diffexp.experiment.catalogue import _group, _root, _targets, judge
-from diffexp.experiment.job import Job, run_job
-from diffexp.experiment.kinds import KINDS, is_kind, kind_of
-from diffexp.experiment.restore import ready, restore
-from diffexp.experiment.stored import read
+from diffexp.model.find import read
+from diffexp.model.restore import restore
+from diffexp.run.job import Job
+from diffexp.run.ready import ready
+from diffexp.tasks.run import run_job
 
 _seen: list[str] = []
 _watching = [False]
@@ -78,7 +80,7 @@ def watched(call):
 
 
 def path_node(path):
-    return {"_target_": "diffexp.experiment.names.path_of", "text": str(path), "where": "x"}
+    return {"_target_": "diffexp.config.suggest.path_of", "text": str(path), "where": "x"}
 
 
 KIND = {
@@ -86,7 +88,7 @@ KIND = {
         "_target_": "diffexp.files.write", "path": path_node(mark), "content": "written"
     },
     "ours_that_deletes": lambda own, mark: {
-        "_target_": "diffexp.training.checkpoint.remove", "path": path_node(mark)
+        "_target_": "diffexp.model.checkpoint.remove", "path": path_node(mark)
     },
     "ours_that_calls": lambda own, mark: {
         "_target_": "diffexp.metrics.reference.cached", "folder": None, "key": "x",
@@ -109,7 +111,7 @@ KIND = {
     "metric_of_a_dependency": lambda own, mark: {"_target_": "torchmetrics.MeanSquaredError"},
     "reexport_of_os": lambda own, mark: {"_target_": "diffexp.files.os.mkdir", "path": str(mark)},
     "reexport_of_subprocess": lambda own, mark: {
-        "_target_": "diffexp.experiment.record.subprocess.run", "args": f"mkdir {mark}"
+        "_target_": "diffexp.run.folder.subprocess.run", "args": f"mkdir {mark}"
     },
     "builtin": lambda own, mark: {"_target_": "builtins.open", "file": str(mark), "mode": "w"},
     "later": lambda own, mark: own | {"_partial_": not own.get("_partial_", False)},

@@ -11,10 +11,10 @@ import pytest
 from commands import QUICK
 from test_sweep import QUICKER, rows, sweep
 
-from diffexp.experiment import cluster, slurm
-from diffexp.experiment.cluster import Lost, run_on
-from diffexp.experiment.sweep import Cell
-from diffexp.experiment.work import News
+from diffexp.sweep import cluster, slurm
+from diffexp.sweep.cell import Cell
+from diffexp.sweep.cluster import Lost, run_on
+from diffexp.sweep.worker import News
 
 SLURM = shutil.which("sbatch")
 OPTIONS = "hydra.launcher.cluster.options"

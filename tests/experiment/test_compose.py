@@ -4,8 +4,8 @@ import pytest
 from commands import CONF, composed
 from omegaconf import OmegaConf
 
-from diffexp.experiment.build import build
-from diffexp.experiment.check import check
+from diffexp.config.build import build
+from diffexp.config.check import check
 
 OPTIONS = [
     f"{path.parent.name}={path.stem}" for path in sorted(CONF.glob("*/*.yaml")) if path.parent.name != "hydra"
@@ -45,7 +45,7 @@ def test_every_key_of_an_option_is_an_argument_with_its_default():
     """A YAML lists all that can be set: what is not there could not be typed without a plus sign."""
     import inspect
 
-    from diffexp.experiment.build import locate
+    from diffexp.config.build import locate
 
     for option in OPTIONS:
         group, name = option.split("=")

@@ -13,10 +13,11 @@ from commands import composed
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
+from diffexp.config.untrusted import read_yaml, typed_before
 from diffexp.errors import DiffexpError
-from diffexp.experiment.foreign import read_yaml, typed_before
-from diffexp.experiment.job import Job, run_resolved
-from diffexp.training.checkpoint import read_checkpoint
+from diffexp.model.checkpoint import read_checkpoint
+from diffexp.run.job import Job
+from diffexp.tasks.run import run_resolved
 
 VALUES = [
     None, True, False, 0, 1, -1, 2, 3.5, -0.0, 10**6, 10**12, 10**40, -(10**12), math.nan, math.inf, 1e308,

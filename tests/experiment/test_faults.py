@@ -19,7 +19,7 @@ from commands import QUICK, composed
 from test_resume_run import LONG, RUN, finish, reached, start, told, wait_for, weights
 
 from diffexp.errors import DivergedError, ResourceError
-from diffexp.experiment.job import run_job
+from diffexp.tasks.run import run_job
 from diffexp.training import LearningRate
 
 TIMES = ["times=uniform", "schedule.T=1000"]
@@ -247,7 +247,7 @@ def test_a_log_that_cannot_be_written_costs_its_lines(short, tmp_path):
 STOPPED = """
 import os, pathlib, signal
 from diffexp.errors import ResourceError
-from diffexp.experiment.record import Record
+from diffexp.run.folder import Record
 kept = Record._json
 
 def asked(self, ended):
@@ -302,7 +302,7 @@ def test_a_signal_does_not_wait_for_a_long_evaluation(tmp_path):
 
 
 def test_only_finite_weights_are_exported_and_they_sample_the_same(tmp_path):
-    from diffexp.experiment.restore import restore
+    from diffexp.model.restore import restore
 
     cfg, choices = composed([*QUICK, f"dir={tmp_path / 'run'}"])
     run_job(cfg, tmp_path / "run", [*QUICK], choices)
@@ -351,7 +351,7 @@ sys.path[:0] = [PATH]
 from commands import composed, QUICK
 import torch
 torch.set_num_threads(1)
-from diffexp.experiment.job import run_job
+from diffexp.tasks.run import run_job
 import diffexp.training.evaluate as evaluate
 
 kept, told = evaluate.Evaluate._evaluate, []

@@ -19,9 +19,10 @@ from commands import QUICK, composed
 from omegaconf import OmegaConf
 
 from diffexp.errors import DataError, ResourceError
-from diffexp.experiment.job import Job, run_job
-from diffexp.experiment.record import Record
-from diffexp.experiment.resume import cut, gone_back, start
+from diffexp.run.folder import Record
+from diffexp.run.job import Job
+from diffexp.run.resume import cut, gone_back, start
+from diffexp.tasks.run import run_job
 from diffexp.training import LearningRate
 
 STEPS = ["callbacks.checkpoint.every=2", "trainer.log_every_n_steps=1", "lr.warmup=1"]
@@ -379,7 +380,7 @@ def test_a_run_whose_folder_is_moved_stops_and_can_be_gone_on_with(tmp_path, mon
 
 FULL = """
 import logging, pathlib, resource
-from diffexp.experiment.record import Record
+from diffexp.run.folder import Record
 with Record(pathlib.Path("run"), {}, []) as record:
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     logging.getLogger("diffexp").error("one")

@@ -16,12 +16,12 @@ import torch
 from commands import CONF, QUICK, composed
 from PIL import Image
 
+from diffexp.config.untrusted import read_yaml, typed_before
 from diffexp.data import Folder, Npz
 from diffexp.errors import ConfigError, DataError
-from diffexp.experiment.foreign import read_yaml, typed_before
-from diffexp.experiment.job import run_job
-from diffexp.experiment.restore import restore
 from diffexp.metrics import LPIPS, Inception
+from diffexp.model.restore import restore
+from diffexp.tasks.run import run_job
 
 RUN = Path(__file__).parents[2] / "run.py"
 
@@ -90,7 +90,7 @@ def test_pickles_in_weights(mark, tmp_path, loader):
     "target",
     [
         "os.system", "subprocess.Popen", "torch.load", "torch.hub.load", "builtins.open", "builtins.eval",
-        "logging.config.dictConfig", "diffexp.experiment.cli.os.system", "hydra.utils.instantiate",
+        "logging.config.dictConfig", "diffexp.cli.os.system", "hydra.utils.instantiate",
         "diffexp.training.ema.torch.load",
     ],
 )  # fmt: skip
@@ -223,9 +223,9 @@ def test_exported_weights_that_are_none(tmp_path):
 
 def test_a_script_in_a_name_is_text_in_the_report(run, tmp_path):
     """A class name, an override and an error with tags in them."""
-    from diffexp.experiment.report import page
-    from diffexp.experiment.store import PLAN, append
     from diffexp.files import write
+    from diffexp.report.html import page
+    from diffexp.run.results import PLAN, append
 
     script = "<script>alert(1)</script><img src=x onerror=alert(2)>"
     cell = {"id": "a", "typed": [f"name={script}"], "values": {"name": script}, "folder": "jobs/a"}

@@ -13,7 +13,7 @@ from test_sweep import rows, sweep
 
 from diffexp.data import Digits
 from diffexp.errors import ConfigError, DataError
-from diffexp.experiment.sweep import identity
+from diffexp.sweep.cell import identity
 
 MEASURE, SAMPLE = (["task=" + name, "logger=none"] for name in ("measure", "sample"))
 WEIGHTS = Path(os.environ.get("DIFFEXP_WEIGHTS", ""), "inception2015_to_mixed6e_fp16.pth")
@@ -23,7 +23,7 @@ WEIGHTS = Path(os.environ.get("DIFFEXP_WEIGHTS", ""), "inception2015_to_mixed6e_
 def trained(tmp_path_factory):
     from commands import composed
 
-    from diffexp.experiment.job import run_job
+    from diffexp.tasks.run import run_job
 
     folder = tmp_path_factory.mktemp("trained") / "run"
     overrides = [*QUICK, "metrics=none", f"dir={folder}"]

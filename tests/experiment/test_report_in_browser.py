@@ -9,10 +9,10 @@ import shutil
 
 import pytest
 
-from diffexp.experiment import store
-from diffexp.experiment.report import page
 from diffexp.files import write
 from diffexp.pictures import grid, save
+from diffexp.report.html import page
+from diffexp.run import results as store
 
 pytestmark = pytest.mark.slow
 playwright = pytest.importorskip("playwright.sync_api")

@@ -13,13 +13,13 @@ import pytest
 from PIL import Image
 
 from diffexp.errors import DataError, DiffexpError
-from diffexp.experiment import store
-from diffexp.experiment.curves import Line, curves
-from diffexp.experiment.planned import read_plan
-from diffexp.experiment.quote import csv_field, markdown_cell
-from diffexp.experiment.report import page, refresh
-from diffexp.experiment.table import failures, flat, markdown, metrics_of, pivot, read
+from diffexp.escape import csv_field, markdown_cell
 from diffexp.files import write
+from diffexp.report.curves import Line, curves
+from diffexp.report.html import page, refresh
+from diffexp.report.table import failures, flat, markdown, metrics_of, pivot, read
+from diffexp.run import results as store
+from diffexp.run.plan import read_plan
 
 TERMINAL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e]")
 EVIL = "'\"><img src=x onerror=alert(1)>|`\x1b[31m\u202e\n=1[a](http://b)</script>"
@@ -323,7 +323,7 @@ def answers(folder):
 
 def panels(folder):
     """As task=workspace does."""
-    from diffexp.experiment.workspace import workspace
+    from diffexp.tasks.workspace import workspace
 
     found = read(folder)
     pytest.importorskip("wandb_workspaces")

@@ -17,8 +17,8 @@ from commands import QUICK
 from PIL import Image
 
 from diffexp.errors import ConfigError, DataError
-from diffexp.experiment.restore import restore
-from diffexp.experiment.resume import cut
+from diffexp.model.restore import restore
+from diffexp.run.resume import cut
 
 RUN = Path(__file__).parents[2] / "run.py"
 LONG = [
@@ -215,7 +215,7 @@ def test_a_damaged_checkpoint_is_replaced_by_the_one_before(unbroken, tmp_path, 
 
 
 def test_a_folder_in_use_is_left_alone(unbroken, tmp_path):
-    from diffexp.experiment.store import alone
+    from diffexp.run.results import alone
 
     shutil.copytree(unbroken, tmp_path / "run")
     with alone(tmp_path / "run"):

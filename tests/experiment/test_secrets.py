@@ -3,8 +3,8 @@
 import pytest
 from commands import QUICK, composed
 
-from diffexp.experiment.job import run_job
 from diffexp.redact import redact, redact_typed, secret
+from diffexp.tasks.run import run_job
 
 SECRETS = [
     "+extra.token.value=hush-hush", "+extra.api_key_1=hush-hush", "+extra.accessKeyId=hush-hush",

@@ -17,11 +17,13 @@ from commands import CONF, QUICK, composed
 from omegaconf import OmegaConf
 
 from diffexp import notice
+from diffexp.config.untrusted import typed_again, typed_before
 from diffexp.errors import ConfigError, DataError
-from diffexp.experiment.foreign import typed_again, typed_before
-from diffexp.experiment.job import Job, run_job
-from diffexp.experiment.restore import ready, restore
-from diffexp.training.checkpoint import read_checkpoint
+from diffexp.model.checkpoint import read_checkpoint
+from diffexp.model.restore import restore
+from diffexp.run.job import Job
+from diffexp.run.ready import ready
+from diffexp.tasks.run import run_job
 
 RUN = CONF.parent / "run.py"
 
@@ -216,10 +218,10 @@ def sampling_nodes(checkpoint, tmp_path, change, *more):
 
 def test_the_cache_of_the_person_is_that_of_the_metrics():
     """It is written twice, for the command line is read before torch is imported."""
-    from diffexp.experiment import foreign_paths
+    from diffexp.config import untrusted_paths
     from diffexp.metrics import reference
 
-    assert foreign_paths.CACHE == reference.CACHE
+    assert untrusted_paths.CACHE == reference.CACHE
 
 
 def test_a_checkpoint_does_not_say_where_a_cache_is(checkpoint, tmp_path, capsys):
@@ -317,7 +319,7 @@ CLASSIFIER = {
 )
 def test_a_classifier_of_a_stranger(checkpoint, tmp_path, change, told):
     from diffexp.diffusion import ClassifierGuidance
-    from diffexp.experiment.guides import classifier_of
+    from diffexp.model.guides import classifier_of
     from diffexp.networks.noisy_classifier import NoisyClassifier
 
     network = NoisyClassifier(**{k: v for k, v in CLASSIFIER.items() if k != "_target_"})

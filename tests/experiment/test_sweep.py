@@ -17,14 +17,14 @@ import torch
 from commands import CONF, QUICK
 from hydra import compose, initialize_config_dir
 
-from diffexp.experiment import store
-from diffexp.experiment.compat import BASE
-from diffexp.experiment.composing import cell_of
-from diffexp.experiment.pool import Pool
-from diffexp.experiment.report import page, refresh
-from diffexp.experiment.sweep import folder_id
-from diffexp.experiment.table import markdown, pivot, read
+from diffexp.config.compat import BASE
 from diffexp.files import write
+from diffexp.report.html import page, refresh
+from diffexp.report.table import markdown, pivot, read
+from diffexp.run import results as store
+from diffexp.sweep.cell import folder_id
+from diffexp.sweep.compose import cell_of
+from diffexp.sweep.local_pool import Pool
 
 RUN = Path(__file__).parents[2] / "run.py"
 QUICKER = ["task=evaluate", "network=gaussian", "metrics.n=20", "evaluator.pictures=20", "logger=none"]

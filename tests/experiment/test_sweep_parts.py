@@ -11,18 +11,21 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from test_sweep import QUICKER, rows
 
-from diffexp.experiment import cli, report, screen, store, work
-from diffexp.experiment.board import Board
-from diffexp.experiment.compat import BASE
-from diffexp.experiment.composing import Lines
-from diffexp.experiment.launch import _end, _name, _run
-from diffexp.experiment.plan import show
-from diffexp.experiment.pool import Pool
-from diffexp.experiment.report import page, refresh
-from diffexp.experiment.screen import values_table
-from diffexp.experiment.sweep import Cell, identity, plan_of, write_plan
-from diffexp.experiment.table import metrics_of, read
-from diffexp.experiment.work import News
+from diffexp.config.compat import BASE
+from diffexp.report import html as report
+from diffexp.report.html import page, refresh
+from diffexp.report.table import metrics_of, read
+from diffexp.run import console as screen
+from diffexp.run import results as store
+from diffexp.run.console import values_table
+from diffexp.sweep import worker as work
+from diffexp.sweep.cell import Cell, identity, plan_of, write_plan
+from diffexp.sweep.compose import Lines
+from diffexp.sweep.cost import show
+from diffexp.sweep.launcher import _end, _name, _run
+from diffexp.sweep.local_pool import Pool
+from diffexp.sweep.progress import Board
+from diffexp.sweep.worker import News
 
 
 def lines_of(folder, *typed):
@@ -157,11 +160,8 @@ def test_a_job_without_a_row_has_failed(tmp_path, monkeypatch):
     lines, _ = lines_of(tmp_path, "sampler.steps=2", "sampler.steps=3")
     write_plan(tmp_path, plan_of("x", {}, lines.keys, "run"), [cell for cell in lines if cell is not None])
     store.append(tmp_path, work.row(lines.cells[0], time.monotonic(), "done", results={}))
-    monkeypatch.setattr(cli, "codes", [])
-    _end(lines, False)
-    assert cli.codes == [1]
-    _end(lines, True)
-    assert cli.codes == [1, 75]
+    assert _end(lines, False) == 1
+    assert _end(lines, True) == 75
 
 
 def test_values_of_secrets_that_vary_are_not_in_the_plan(tmp_path):

@@ -12,10 +12,10 @@ from PIL import Image
 import diffexp
 from diffexp.data import Digits, Npz
 from diffexp.errors import ConfigError, DataError, DiffexpError, DivergedError
-from diffexp.experiment import evaluate
-from diffexp.experiment import restore as restore_module
-from diffexp.experiment.restore import restore
+from diffexp.model import restore as restore_module
+from diffexp.model.restore import restore
 from diffexp.samplers import DDIM
+from diffexp.tasks import evaluate
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def trained(tmp_path_factory):
     """A run folder."""
     from commands import composed
 
-    from diffexp.experiment.job import run_job
+    from diffexp.tasks.run import run_job
 
     folder = tmp_path_factory.mktemp("trained") / "run"
     overrides = [*QUICK, f"dir={folder}", "sampler.eta=0.5"]
@@ -299,13 +299,13 @@ def test_selftest_is_good_and_would_say_what_is_wrong(job, capsys, monkeypatch):
     out = job("task=selftest", folder="good")
     told = results(out)["results"]
     assert told["good"] == len(told["checks"]) > 30 and "all" in capsys.readouterr().out
-    monkeypatch.setattr("diffexp.experiment.selftest.STD", 0.51)  # of the data, not of what is wanted
+    monkeypatch.setattr("diffexp.tasks.selftest.STD", 0.51)  # of the data, not of what is wanted
     with pytest.raises(DiffexpError, match=r"checks are wrong: .*bound of a Gaussian"):
         job("task=selftest", folder="bad")
 
 
 def test_times_and_variances_are_measured_on_the_checkpoint_once(trained, job, tmp_path, monkeypatch):
-    monkeypatch.setattr("diffexp.experiment.measured.CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("diffexp.run.calibrate.CACHE", str(tmp_path / "cache"))
     base = ["task=sample", f"task.ckpt={trained}", "task.n=4", "task.files=false"]
     told = results(job(*base, "sampler=ddim", "sampler.spacing=optimal", "sampler.steps=4", folder="o"))
     assert "spacing=(1000" in told["results"]["sampler"] and "steps=4" in told["results"]["sampler"]

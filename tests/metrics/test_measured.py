@@ -5,7 +5,7 @@ import json
 import pytest
 
 from diffexp.errors import DataError
-from diffexp.experiment import measured
+from diffexp.run import calibrate
 
 WANT = [[-1.0, 0.125], [-1.0, 2.5]]
 
@@ -13,11 +13,11 @@ WANT = [[-1.0, 0.125], [-1.0, 2.5]]
 @pytest.fixture
 def kept(tmp_path, monkeypatch):
     """kept() -> (what is found, whether it was made); kept.file: where it is."""
-    monkeypatch.setattr(measured, "CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(calibrate, "CACHE", str(tmp_path / "cache"))
 
     def run(name="weights", want=WANT):
         made = []
-        found = measured._kept(name, "errors", lambda: made.append(1) or want)
+        found = calibrate._kept(name, "errors", lambda: made.append(1) or want)
         return found, bool(made)
 
     assert run() == (WANT, True) and run() == (WANT, False)
@@ -58,7 +58,7 @@ def test_a_file_of_other_weights_is_not_taken(kept, tmp_path):
 
 def test_a_folder_that_cannot_be_written_costs_time(kept, tmp_path, monkeypatch, capsys):
     (tmp_path / "file").touch()
-    monkeypatch.setattr(measured, "CACHE", str(tmp_path / "file" / "cache"))
+    monkeypatch.setattr(calibrate, "CACHE", str(tmp_path / "file" / "cache"))
     assert kept() == (WANT, True) and "not kept for the next run" in capsys.readouterr().out
 
 

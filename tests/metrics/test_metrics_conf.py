@@ -6,7 +6,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from diffexp.experiment.compat import BASE
+from diffexp.config.compat import BASE
 from diffexp.metrics import FID, Inception, MetricSet, SmallClassifier
 
 CONF = Path(__file__).parents[2] / "conf"

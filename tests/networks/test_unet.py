@@ -8,8 +8,8 @@ from commands import CONF
 from omegaconf import OmegaConf
 from torch import nn
 
+from diffexp.config.build import build
 from diffexp.errors import ConfigError
-from diffexp.experiment.build import build
 from diffexp.networks import UNet
 from diffexp.networks.blocks import attend
 from diffexp.networks.embedding import sinusoid

@@ -8,7 +8,8 @@ from test_orders import SCHEDULES, exact
 from diffexp.diffusion import ClassifierFree, ClassLabel, FixedSmall, Mixture, NoClip, Pixels, V, linear
 from diffexp.diffusion.denoiser import Denoiser
 from diffexp.errors import ConfigError, DivergedError
-from diffexp.samplers import Adaptive, Model
+from diffexp.model.model import Model
+from diffexp.samplers import Adaptive
 
 X = torch.randn(6, 1, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 

@@ -37,6 +37,7 @@ from diffexp.diffusion import (
     with_snr,
 )
 from diffexp.errors import ConfigError
+from diffexp.model.model import Model
 from diffexp.randomness import Noise
 from diffexp.samplers import (
     DDIM,
@@ -48,7 +49,6 @@ from diffexp.samplers import (
     DPMSolverSDE,
     Heun,
     Midpoint,
-    Model,
     Restart,
     Spacing,
     UniPC,

@@ -15,8 +15,9 @@ from diffexp.diffusion import (
     cosine,
 )
 from diffexp.errors import ConfigError, DivergedError
+from diffexp.model.model import Model
 from diffexp.networks import UNet
-from diffexp.samplers import DDIM, DDPM, Model, generate, labels_for, sample
+from diffexp.samplers import DDIM, DDPM, generate, labels_for, sample
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from diffexp.diffusion import (
     with_snr,
 )
 from diffexp.errors import ConfigError
+from diffexp.model.model import Model
 from diffexp.samplers import (
     DDIM,
     PNDM,
@@ -24,7 +25,6 @@ from diffexp.samplers import (
     DPMSolver,
     Heun,
     Midpoint,
-    Model,
     Spacing,
     grid,
     sample,

@@ -52,7 +52,7 @@ def test_what_was_best_is_remembered():
 def test_a_run_keeps_its_best(tmp_path):
     from commands import composed
 
-    from diffexp.experiment.job import run_job
+    from diffexp.tasks.run import run_job
 
     quick = [a for a in QUICK if not a.startswith(("evaluator.every", "trainer.max_steps"))]
     typed = [*quick, "evaluator.every=1", "trainer.max_steps=70", f"dir={tmp_path / 'run'}"]

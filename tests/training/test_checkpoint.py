@@ -15,9 +15,9 @@ import torch
 from commands import QUICK, composed
 
 from diffexp.errors import DataError, ResourceError
-from diffexp.experiment.job import run_job
+from diffexp.model.checkpoint import latest, write
+from diffexp.tasks.run import run_job
 from diffexp.training import AtomicCheckpointIO, read_checkpoint
-from diffexp.training.checkpoint import latest, write
 
 GOOD = {"diffexp": {"step": 3}, "global_step": 3, "state_dict": {"w": torch.arange(1000.0)}}
 
@@ -94,7 +94,7 @@ def test_what_cannot_be_written_is_an_error_and_keeps_the_old_file(tmp_path):
     write(path, GOOD)
     code = (
         "import resource, signal, torch, pathlib\n"
-        "from diffexp.training.checkpoint import write\n"
+        "from diffexp.model.checkpoint import write\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
         f"write(pathlib.Path({str(path)!r}), {{'w': torch.zeros(1_000_000)}})\n"
@@ -112,7 +112,7 @@ def test_kill_while_writing_never_leaves_a_torn_file(tmp_path):
     path = tmp_path / "last.ckpt"
     code = (
         "import torch, pathlib, itertools\n"
-        "from diffexp.training.checkpoint import write\n"
+        "from diffexp.model.checkpoint import write\n"
         "for n in itertools.count():\n"
         f"    write(pathlib.Path({str(path)!r}),"
         " {'diffexp': {}, 'global_step': n, 'w': torch.full((300_000,), float(n))})\n"

@@ -11,8 +11,8 @@ from urllib.error import URLError
 import torch
 
 from diffexp.data.memory import InMemory
-from diffexp.data.one_at_a_time import one_at_a_time
 from diffexp.errors import DataError
+from diffexp.locks import one_at_a_time
 
 WAIT = 10  # seconds that a host has to answer
 

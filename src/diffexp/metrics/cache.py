@@ -14,8 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from diffexp.data.one_at_a_time import one_at_a_time
 from diffexp.files import replacing
+from diffexp.locks import one_at_a_time
 from diffexp.notice import warn
 
 _log = logging.getLogger(__name__)

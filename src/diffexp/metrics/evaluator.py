@@ -15,8 +15,9 @@ from diffexp.diffusion.guidance import ClassifierFree
 from diffexp.errors import ConfigError
 from diffexp.metrics.metric import Card
 from diffexp.metrics.metric_set import MetricSet
+from diffexp.model.model import Model
 from diffexp.pictures import grid, save
-from diffexp.samplers import GridSampler, Model, Sampler, counted, generate, labels_for, nfe
+from diffexp.samplers import GridSampler, Sampler, check, counted, generate, labels_for, nfe
 
 Progress = Callable[[int, int], None]
 """Told (images done, images in all)."""
@@ -78,9 +79,9 @@ class Evaluator:
 
     def check(self, data: DataSet, model: Model) -> None:
         """Before training. Raises ConfigError, DataError for what would fail after it."""
-        model.check(self.sampler, self.guidance)
+        check(model, self.sampler, self.guidance)
         for scale in self.scales:
-            model.check(self.sampler, replace(self.guidance, scale=scale))
+            check(model, self.sampler, replace(self.guidance, scale=scale))
         self.metrics.check(data)
 
     def prepare(self, data: DataSet, device: torch.device | str) -> None:

@@ -12,16 +12,7 @@ from typing import Literal
 
 import torch
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
+from rich.progress import TextColumn
 from torch import Tensor
 
 from diffexp.data.batch import Batch
@@ -30,6 +21,7 @@ from diffexp.metrics.cache import cached as cached
 from diffexp.metrics.extractor import Extractor, extract
 from diffexp.metrics.statistics import Statistics
 from diffexp.metrics.statistics_file import read_statistics as read_statistics
+from diffexp.progress import bar
 from diffexp.randomness import generator
 
 CACHE = "~/.cache/diffexp/stats"
@@ -75,22 +67,11 @@ def _statistics(batches: Iterable[Batch], count: int, what: str, extractor: Extr
     return statistics
 
 
-class _Rate(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed or 0:.0f} images/s")
-
-
 def _shown(batches: Iterable[Batch], count: int, text: str) -> Iterator[Batch]:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Rate(),
-        TimeRemainingColumn(),
-    )
     _log.info("extracting %s, %d images", text, count)
     console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    column = TextColumn("{task.description}", markup=False)
+    with bar(column, console=console, show=console.is_terminal) as progress:
         task = progress.add_task(text, total=count)
         for batch in batches:
             yield batch

@@ -2,6 +2,7 @@
 
 from diffexp.samplers.adams import Adams
 from diffexp.samplers.adaptive import Adaptive
+from diffexp.samplers.calls import check, counted, nfe, with_calls
 from diffexp.samplers.ddim import DDIM
 from diffexp.samplers.ddpm import DDPM
 from diffexp.samplers.dpm_solver import DPMSolver
@@ -12,7 +13,6 @@ from diffexp.samplers.generate import generate, labels_for, sample
 from diffexp.samplers.grid import Spacing, grid
 from diffexp.samplers.heun import Heun
 from diffexp.samplers.midpoint import Midpoint
-from diffexp.samplers.model import Model, counted, nfe, with_calls
 from diffexp.samplers.pndm import PNDM
 from diffexp.samplers.restart import Restart
 from diffexp.samplers.sampler import GridSampler, Sampler
@@ -20,6 +20,6 @@ from diffexp.samplers.unipc import UniPC
 
 __all__ = [
     "DDIM", "DDPM", "PNDM", "Adams", "Adaptive", "DPMSolver", "DPMSolverPP", "DPMSolverSDE",
-    "GridSampler", "Heun", "Midpoint", "Model", "Restart", "Sampler", "Spacing", "UniPC", "counted", "encode",
+    "GridSampler", "Heun", "Midpoint", "Restart", "Sampler", "Spacing", "UniPC", "check", "counted", "encode",
     "generate", "grid", "labels_for", "nfe", "sample", "slerp", "with_calls",
 ]  # fmt: skip

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from diffexp.diffusion.clip import Clip, Static
 from diffexp.diffusion.guidance import ClassifierFree
 from diffexp.errors import ConfigError
+from diffexp.model.model import Model
 from diffexp.randomness import Noise
-from diffexp.samplers.model import Model
+from diffexp.samplers.calls import check
 from diffexp.samplers.sampler import Sampler
 
 
@@ -60,7 +61,7 @@ def generate(
     labels: int64 (N,), for a model with classes. on_batch: told how many images are done, after each batch.
     Raises ConfigError (see Model.check), and DivergedError when an image is not finite.
     """
-    model.check(sampler, guidance)
+    check(model, sampler, guidance)
     denoise, done = model.guided(guidance, clip), []
     with _evaluating(model.denoiser):
         for i in torch.arange(len(index)).split(batch_size):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from diffexp.errors import ConfigError
+from diffexp.model.weights import name_of
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,8 @@ class EMA:
             )
 
     def name(self, which: int | None) -> str:
-        """Of the weights of an average, or of those that are trained."""
-        return "as trained" if which is None else f"average of decay {self.decays[which]:g}"
+        """Return what the weights of an average are called, or for None those that are trained."""
+        return name_of(self.decays, which)
 
     def decay(self, d: float, n: int) -> float:
         """The decay of the n-th update, n from 1."""

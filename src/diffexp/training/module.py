@@ -24,8 +24,8 @@ from diffexp.diffusion.likelihood import bits_per_dim
 from diffexp.diffusion.prediction import Parameterization
 from diffexp.diffusion.variance import Variance
 from diffexp.errors import ConfigError
+from diffexp.model.model import Model
 from diffexp.randomness import Noise, key
-from diffexp.samplers import Model
 from diffexp.training.divergence import Recent
 from diffexp.training.ema import EMA, Averages
 from diffexp.training.lr import LearningRate

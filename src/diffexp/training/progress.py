@@ -14,7 +14,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from diffexp.training import listener
+from diffexp.progress import listener
 
 _SHOWN = (("train/loss", "loss"), ("val/loss", "val loss"), ("train/images_per_s", "images/s"))
 
@@ -43,8 +43,8 @@ class TrainingProgress(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if listener.told is not None and trainer.is_global_zero:
-            listener.told(_told(trainer), trainer.global_step, trainer.max_steps)
+        if (heard := listener()) is not None and trainer.is_global_zero:
+            heard(_told(trainer), trainer.global_step, trainer.max_steps)
         if self._bar is not None:
             self._bar.update(self._task, completed=trainer.global_step, told=_told(trainer))
         elif trainer.is_global_zero and self._tenths(trainer) > self._tenth:

@@ -13,7 +13,7 @@ from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
 from diffexp.errors import ConfigError, Interrupted
-from diffexp.training.checkpoint import LAST, read_checkpoint, remove, write
+from diffexp.model.checkpoint import LAST, read_checkpoint, remove, write
 from diffexp.training.divergence import Recent
 from diffexp.training.signals import Signals
 from diffexp.training.tolerance import Tolerance

@@ -29,22 +29,28 @@ ConfigStore.instance().store(group="hydra/launcher", name="diffexp", node=Conf, 
 
 
 class DiffexpLauncher(Launcher):
-    """Composes the jobs as Hydra does; the rest is diffexp.experiment.launch."""
+    """Compose the jobs as Hydra does; the rest is diffexp.sweep.launcher. codes: its exit codes."""
 
     def __init__(self, jobs: int = 1, threads: int | None = None, cluster: Any = None) -> None:
         self.jobs, self.threads, self.cluster = jobs, threads, cluster
+        self.codes: list[int] = []
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.context, self.config = hydra_context, config
+        # it goes on with what is left, and raises the exit code at its end
+        self.ours = "diffexp" in str(config.hydra.sweeper.get("_target_"))
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        from diffexp.experiment.launch import launch
+        from diffexp.sweep.launcher import launch
 
         def compose(number: int) -> tuple[DictConfig, dict[str, Any]]:
             return self._composed(list(job_overrides[number]), initial_job_idx + number)
 
         lines = [[text for text in typed if not _of_hydra(text)] for typed in job_overrides]
-        launch(self.config, lines, compose, min(self.jobs, len(lines)), self.threads, self.cluster)
+        code = launch(self.config, lines, compose, min(self.jobs, len(lines)), self.threads, self.cluster)
+        self.codes.append(code)
+        if code and not self.ours:
+            raise SystemExit(code)
         return [JobReturn(_return_value=None, status=JobStatus.COMPLETED) for _ in job_overrides]
 
     def _composed(self, overrides: list[str], number: int) -> tuple[DictConfig, dict[str, Any]]:

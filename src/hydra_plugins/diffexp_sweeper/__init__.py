@@ -40,6 +40,8 @@ class DiffexpSweeper(BasicSweeper):
             first += len(batch)
             for job in returns[-1]:
                 _ = job.return_value  # raises what the job has raised
+        if code := next(filter(None, getattr(self.launcher, "codes", ())), 0):
+            raise SystemExit(code)
         return returns
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:

@@ -1,0 +1,152 @@
+"""The command line: compose with Hydra, run the task, say what went wrong in three lines.
+
+torch and Lightning are imported in the job only, so that --help and a typo answer at once.
+"""
+
+import errno
+import os
+import sys
+import traceback
+from pathlib import Path
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from diffexp.config.argv import command_line
+from diffexp.config.compat import BASE, register_resolver
+from diffexp.errors import ConfigError, DiffexpError, ResourceError
+from diffexp.training.launched import die_with_launcher
+
+_INTERRUPTED, _SAVED = 130, 75
+
+
+def main(conf: Path) -> int:
+    """Runs what the command line asks for, with the options in the folder `conf`; returns the exit code.
+
+    A sweep (-m) is run by diffexp.sweep.launcher.
+    """
+    die_with_launcher()
+    full = os.environ.get("HYDRA_FULL_ERROR", "0") == "1"  # what the user wants
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra is to raise, not to print
+    _register()
+    try:
+        before, typed = _again(sys.argv[1:])
+    except DiffexpError as error:
+        return _say(error, full)
+    with command_line(typed):
+        return _main(conf, before, full)
+
+
+def _main(conf: Path, before: list[str], full: bool) -> int:
+    """Have Hydra compose what sys.argv says, and run it; return the exit code."""
+    code = 0
+
+    def job(cfg: DictConfig) -> None:
+        nonlocal code
+        try:
+            _run(cfg, before)
+        except DiffexpError as error:  # told here, for Hydra would add its own words
+            said = _say(error, full)
+            code = code or said
+        except Exception as error:
+            said = _say(_no_disk(error) or _no_memory(error) or _unexpected(error), full, error)
+            code = code or said
+
+    try:
+        hydra.main(config_path=str(conf.resolve()), config_name="config", **BASE)(job)()
+    except SystemExit as end:  # of a sweep in which jobs failed, or of Hydra's parser
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except DiffexpError as error:  # of a sweep, before its jobs
+        return _say(error, full)
+    except (HydraException, OmegaConfBaseException, TypeError, ValueError, LookupError) as error:
+        # of composing: what a job raises is told above
+        from diffexp.config.hydra_errors import explain
+
+        return _say(explain(error, sys.argv[1:], conf), full, error)
+    except OSError as error:  # Hydra makes the folder before anything is checked
+        do = "choose another folder with dir=..., or make this one writable"
+        where = str(error.filename or "")
+        return _say(ResourceError(f"cannot write to {where}: {error.strerror}", where, do), full, error)
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        return _INTERRUPTED
+    return code
+
+
+def _again(typed: list[str]) -> tuple[list[str], list[str]]:
+    """For resume=FOLDER: what was typed for that run, and the whole command line with what is typed now."""
+    given = [t.partition("=")[2] for t in typed if t.startswith("resume=")]
+    if not given or given[-1] in ("auto", "never"):
+        return [], typed
+    from diffexp.config.suggest import path_of
+    from diffexp.config.untrusted import typed_again, typed_before
+
+    if {"-m", "--multirun"} & set(typed):
+        do = "leave -m away, or type the sweep's own command again"
+        raise ConfigError("resume=FOLDER goes on with one run, not with a sweep", "resume", do)
+    folder, now = path_of(given[-1].strip("'\""), "resume"), [t for t in typed if not t.startswith("resume=")]
+    try:
+        before = typed_before(folder, any(t.startswith("plugins=") for t in now))
+    except OSError as error:
+        do = "give the folder of a run, which has checkpoints/ and overrides.yaml"
+        raise ConfigError(f"there is no run in {folder}", "resume", do) from error
+    return before, typed_again(folder, before, typed)
+
+
+def _register() -> None:
+    """`sweep_id`, of which config.yaml makes the folder of a sweep."""
+    from diffexp.sweep.cell import folder_id
+
+    register_resolver("sweep_id", folder_id, replace=True)
+
+
+def _say(error: DiffexpError, full: bool, cause: Exception | None = None) -> int:
+    if full:
+        raise cause or error
+    print(error if error.code == _SAVED else f"error: {error}", file=sys.stderr)
+    return error.code
+
+
+def _no_disk(error: Exception) -> DiffexpError | None:
+    """For whatever was written when the disk was full."""
+    if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return None
+    do = "free some disk, and type the same command again"
+    return ResourceError(f"the disk is full: {error.strerror}", str(error.filename or ""), do)
+
+
+def _no_memory(error: Exception) -> DiffexpError | None:
+    """Outside of training, which says itself what helps. torch's own error has no type on a CPU."""
+    text = str(error).splitlines()[0] if str(error) else "no memory"
+    kinds = [kind.__name__ for kind in type(error).__mro__]
+    if not {"MemoryError", "OutOfMemoryError"} & set(kinds) and "can't allocate memory" not in text:
+        return None
+    do = "lower evaluator.batch_size, metrics.n or task.n, or take a smaller network"
+    return ResourceError(f"out of memory: {text[:200]}", "evaluator.batch_size", do)
+
+
+def _unexpected(error: Exception) -> DiffexpError:
+    """An error that is no one's mistake but ours: where it is, and where more is to be read."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    do = "see the log in the run folder, or run again with HYDRA_FULL_ERROR=1 for the traceback"
+    return DiffexpError(f"{type(error).__name__}: {error}", f"{last.filename}:{last.lineno}", do)
+
+
+def _run(cfg: DictConfig, before: list[str]) -> None:
+    from hydra.core.hydra_config import HydraConfig
+
+    from diffexp.config.hydra_errors import before_imports
+    from diffexp.run.results import remove_if_empty
+
+    told = HydraConfig.get()
+    folder = Path(told.runtime.output_dir)
+    try:
+        before_imports(cfg)
+        from diffexp.tasks.run import run_job
+
+        run_job(cfg, folder, list(told.overrides.task), dict(told.runtime.choices), before)
+    finally:
+        os.chdir(told.runtime.cwd)  # hydra.job.chdir=true works in the folder
+        remove_if_empty(folder)

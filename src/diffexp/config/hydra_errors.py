@@ -1,0 +1,81 @@
+"""Hydra's complaints about the command line, told in the words of the one who typed it."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from diffexp.config.compat import BASE
+from diffexp.config.suggest import nearest
+from diffexp.errors import ConfigError
+
+
+def explain(error: Exception, typed: Sequence[str], conf: Path) -> ConfigError:
+    """The same complaint with the remedy: the nearest key or option, and what there is to choose from."""
+    text = str(error)
+    if found := re.search(r"Could not override '([^']+)'", text):
+        return _unknown_key(found[1], typed, conf)
+    if found := re.search(r"Could not find '([^']+)/([^'/]*)'", text):
+        return _unknown_option(found[1], found[2], conf)
+    if found := re.search(r"Ambiguous value for argument '([^=']+)=([^']*)'", text):
+        key, value = found[1], found[2]
+        do = f"type '{key}=[{value}]' for a list, or -m {key}={value} for one run each"
+        return ConfigError(f"{key}={value} is several values", key, do)
+    if found := re.search(r"Error parsing override '([^']*)'", text):
+        return ConfigError(f"cannot read {found[1]!r}", "command line", "type key=value, without spaces")
+    what = " ".join(text.split("\n")[0].split()) or type(error).__name__
+    if "no viable alternative" in text or "mismatched input" in text or "extraneous input" in text:
+        return ConfigError(what, "command line", "quote the value: 'key=\"value\"', 'key=[1,2]'")
+    return ConfigError(what, getattr(error, "full_key", "") or "command line", "see python run.py --help")
+
+
+def _unknown_key(key: str, typed: Sequence[str], conf: Path) -> ConfigError:
+    *parents, last = key.split(".")
+    rest = [a for a in typed if "=" in a and not a.startswith("-") and a.split("=")[0].lstrip("+~") != key]
+    node = OmegaConf.select(_compose(conf, rest), ".".join(parents)) if parents else _compose(conf, rest)
+    if not isinstance(node, DictConfig):
+        top = [str(k) for k in _compose(conf, rest)]
+        near = nearest(parents[0], top)
+        do = f"type {'.'.join([near, *parents[1:], last])}=..." if near else f"choose from {', '.join(top)}"
+        return ConfigError(f"there is no {key}", key, do)
+    known = [str(k) for k in node if not str(k).startswith("_")]
+    near = nearest(last, known)
+    do = f"type {'.'.join([*parents, near])}=..." if near else "see python run.py --cfg job"
+    inside = f"{'.'.join(parents)} has {', '.join(known) or 'no keys'}" if parents else "no such key or group"
+    return ConfigError(f"there is no {key}: {inside}", key, do)
+
+
+def _compose(conf: Path, overrides: Sequence[str]) -> DictConfig:
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf.resolve()), **BASE):
+        try:
+            return compose("config", list(overrides))
+        except (HydraException, OmegaConfBaseException):
+            return compose("config")
+
+
+def _unknown_option(group: str, option: str, conf: Path) -> ConfigError:
+    options = sorted(p.stem for p in (conf / group).glob("*.yaml"))
+    near = nearest(option, options)
+    do = f"type {group}={near}" if near else f"choose from {', '.join(options)}"
+    return ConfigError(f"there is no {group}={option}; there are {', '.join(options)}", group, do)
+
+
+def before_imports(cfg: DictConfig) -> None:
+    """What needs no torch to be seen: keys that must be set, interpolations that lead nowhere."""
+    try:
+        for key in sorted(OmegaConf.missing_keys(cfg)):
+            raise ConfigError(f"{key} must be set", key, f"type {key}=...")
+        OmegaConf.to_container(cfg, resolve=True)
+    except OmegaConfBaseException as error:
+        what = " ".join(str(error).split("\n")[0].split())
+        where = str(error.full_key or "")
+        raise ConfigError(what, where, "restore the group or key that it names") from error
+    if cfg.task.get("ckpt", "") is None and cfg.network._target_.startswith("diffexp.networks."):
+        do = "type task.ckpt=..., a run folder; or network=ideal, gaussian or mixture, which need none"
+        raise ConfigError("task.ckpt must be set", "task.ckpt", do)

@@ -1,0 +1,31 @@
+"""Where a class is now that older runs, checkpoints, and options of one's own name elsewhere."""
+
+from collections.abc import Mapping
+from typing import Any
+
+_TASKS = (
+    "train.Train", "sample.Sample", "evaluate.Evaluate", "encode.Encode", "interpolate.Interpolate",
+    "likelihood.Likelihood", "measure.Measure", "classifier.Classifier", "export.Export", "stats.Stats",
+    "selftest.SelfTest", "workspace.Workspace",
+)  # fmt: skip
+_ROOM = {f"diffexp.experiment.{name}": f"diffexp.tasks.{name}" for name in _TASKS} | {
+    "diffexp.experiment.report_task.Report": "diffexp.tasks.report.Report",
+    "diffexp.experiment.slurm.Submitit": "diffexp.sweep.slurm.Submitit",
+    "diffexp.experiment.cluster.Ray": "diffexp.sweep.cluster.Ray",
+}
+MOVED = {"diffexp.data.DataModule": "diffexp.training.DataModule"} | _ROOM
+_FIRST = {new: old for old, new in _ROOM.items()}
+
+
+def moved(name: Any) -> Any:
+    """Return the name that a class has now; any other value as it is."""
+    return MOVED.get(name, name) if isinstance(name, str) else name
+
+
+def first_names(node: Any) -> Any:
+    """Return a configuration with the names that version 0.1.0 gave to the classes: the identity of what a
+    job computes is not to change when a class moves.
+    """
+    if isinstance(node, Mapping):
+        return {k: _FIRST.get(v, v) if k == "_target_" else first_names(v) for k, v in node.items()}
+    return [first_names(value) for value in node] if isinstance(node, list) else node

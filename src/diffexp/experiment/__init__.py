@@ -1,1 +1,0 @@
-"""From the command line to a finished run. Hydra and OmegaConf are imported here only."""

@@ -1,0 +1,1 @@
+"""A trained model: what samples, and reading it from a checkpoint. Imports neither Hydra nor Lightning."""

@@ -1,0 +1,124 @@
+"""Where the weights of a run lie, and reading them: its checkpoint, or what task=export has made of it."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from diffexp.archive import plain
+from diffexp.config.suggest import path_of
+from diffexp.errors import DataError
+from diffexp.files import read_json
+from diffexp.model.checkpoint import LAST, PREVIOUS, latest, read_checkpoint
+
+MODEL_FILE, CONFIG = "model.safetensors", "config.json"  # of task=export
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The checkpoint. Raises DataError."""
+    return _exported(path) if path.suffix == ".safetensors" else read_checkpoint(path)
+
+
+def find(path: str | Path) -> Path:
+    """The checkpoint at `path`, or the last one of a run folder. Raises DataError."""
+    given = path_of(path, "task.ckpt")
+    inside = given / "checkpoints"
+    if not given.is_dir():
+        return given
+    if (given / MODEL_FILE).is_file():
+        return given / MODEL_FILE
+    found = _latest(inside, written(inside / LAST), written(inside / PREVIOUS))
+    if found is None:
+        do = "give a run folder or a .ckpt file"
+        raise DataError(f"no checkpoints/last.ckpt in {given}", "task.ckpt", do)
+    return found
+
+
+MODEL = ("network", "schedule", "prediction", "variance", "conditioning", "codec")
+LONGEST_NAME = 1000  # of a class: it is drawn into pictures
+MOST_NUMBERS = 1 << 28  # of an image, whose size no weights vouch for
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a checkpoint says of itself. config: of the training run, plain values; shape: (C, H, W) of the
+    images; classes: their names, or None; step: of the optimizer; decays: of the averages.
+    """
+
+    config: dict[str, Any]
+    shape: tuple[int, int, int]
+    classes: tuple[str, ...] | None
+    step: int
+    decays: tuple[float, ...]
+
+
+def describe(checkpoint: Mapping[str, Any], path: Path) -> Description:
+    """Return what the checkpoint of a model of images says of itself. Raises DataError for what is wrong."""
+    told: Any = plain({k: v for k, v in checkpoint["diffexp"].items() if k != "meter"}, "diffexp", path)
+    if "config" not in told:
+        do = "give a run of task=train; this one is for guidance.ckpt"
+        raise DataError("the checkpoint holds no model of images", str(path), do)
+    config: Any = told["config"]
+    nodes: Any = config.get("model") if isinstance(config, dict) else None
+    faults = [f"config.model.{key}" for key in (*MODEL, "ema") if not isinstance(_in(nodes, key), dict)]
+    decays, shape = _in(_in(nodes, "ema"), "decays"), told.get("shape")
+    classes, step = told.get("classes"), told.get("step")
+    if not (isinstance(decays, list) and all(type(d) in (int, float) for d in decays)):
+        faults.append("config.model.ema.decays")
+    if not (isinstance(shape, list) and len(shape) == 3 and all(map(_count, shape))):
+        faults.append("shape")
+    elif math.prod(shape) > MOST_NUMBERS:
+        faults.append(f"shape={shape}")
+    if not (classes is None or _texts(classes)):
+        faults.append("classes")
+    if not (isinstance(step, int) and 0 <= step < 10**15):
+        faults.append("step")
+    if not isinstance(checkpoint.get("state_dict"), Mapping):
+        faults.append("state_dict")
+    if faults:
+        do = "use another checkpoint, or the version of diffexp that wrote it"
+        raise DataError(f"the checkpoint is damaged in {', '.join(faults)}", str(path), do)
+    return Description(config, tuple(shape), classes and tuple(classes), step, tuple(decays))
+
+
+def _in(node: Any, key: str) -> Any:
+    return node.get(key) if isinstance(node, dict) else None
+
+
+def _count(number: Any) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool) and 1 <= number <= MOST_NUMBERS
+
+
+def _texts(values: Any) -> bool:
+    return isinstance(values, list) and len(values) > 0 and all(map(_name, values))
+
+
+def _name(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= LONGEST_NAME
+
+
+def written(path: Path) -> int:
+    """When, in nanoseconds; 0 for no file. What is kept of a file is of this file only."""
+    return path.stat().st_mtime_ns if path.is_file() else 0
+
+
+@lru_cache(maxsize=8)
+def _latest(folder: Path, *written: int) -> Path | None:
+    return latest(folder)
+
+
+def _exported(path: Path) -> dict[str, Any]:
+    """What task=export has written, as a checkpoint. Raises DataError."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        told = read_json(path.parent / CONFIG)
+        prefix = "ema.networks.0." if told["ema"] else "denoiser.network."
+        weights = load_file(path)
+    except (OSError, ValueError, KeyError, SafetensorError, DataError) as error:
+        do = f"give a folder of task=export, with {MODEL_FILE} and {CONFIG}"
+        raise DataError(f"these weights cannot be read: {error}", str(path), do) from error
+    return {"diffexp": told, "state_dict": {prefix + name: w for name, w in weights.items()}}

@@ -1,0 +1,79 @@
+"""The weights of a checkpoint, and whether the network that it describes is of their size."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
+
+from diffexp.errors import DataError, DiffexpError
+
+DO = "use the version of diffexp that wrote it"
+
+
+def weights_of(state: Mapping[str, Any], average: int | None, path: Path) -> dict[str, Tensor]:
+    """Return the weights of an average, or for None those that are trained, by the network's own names.
+
+    Raises DataError where there are none.
+    """
+    prefix = "denoiser.network." if average is None else f"ema.networks.{average}."
+    found = {k.removeprefix(prefix): v for k, v in state.items() if str(k).startswith(prefix)}
+    if not found:
+        do = "type task.ema=false (or guidance.ema=null) for the weights being trained"
+        raise DataError(f"the checkpoint holds no averaged weights of number {average}", str(path), do)
+    if strange := [name for name, value in found.items() if not isinstance(value, Tensor)]:
+        raise DataError(f"{prefix}{strange[0]} is no tensor", str(path), DO)
+    return found
+
+
+def name_of(decays: Sequence[float], average: int | None) -> str:
+    """Return what the weights of an average are called, or for None those that are trained."""
+    return "as trained" if average is None else f"average of decay {decays[average]:g}"
+
+
+def load_weights(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Put the weights into the network. Raises DataError where they are not just those that it has."""
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        what = f"the weights do not fit the network: {' '.join(str(error).split())[:200]}"
+        raise DataError(what, str(path), DO) from error
+
+
+@contextmanager
+def no_larger_than(weights: Mapping[str, Tensor], path: Path) -> Iterator[None]:
+    """Raise DataError as soon as modules are made with more parameters, or more numbers in them, than the
+    weights have: a small file may describe a network of any size.
+
+    A parameter is registered before it is filled, so what is refused has taken no memory yet.
+    """
+    count, numbers = len(weights), sum(value.numel() for value in weights.values())
+
+    def heard(module: nn.Module, name: str, parameter: Any) -> None:
+        nonlocal count, numbers
+        if parameter is not None:
+            count, numbers = count - 1, numbers - parameter.numel()
+        if count < 0 or numbers < 0:
+            what = "the weights do not fit the network: it is larger than what the file holds"
+            raise DataError(what, str(path), DO)
+
+    hook = register_module_parameter_registration_hook(heard)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+@contextmanager
+def holding_together(path: Path) -> Iterator[None]:
+    """Raise DataError naming the file for any error of Python that building what it describes ends in."""
+    try:
+        yield
+    except DiffexpError:
+        raise
+    except Exception as error:
+        first = (str(error) or "no text").splitlines()[0]
+        what = f"what the file describes cannot be built: {type(error).__name__}: {first[:200]}"
+        raise DataError(what, str(path), "use another checkpoint, or the version that wrote it") from error

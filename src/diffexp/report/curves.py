@@ -1,0 +1,122 @@
+"""Curves as SVG, such as a metric over network calls, on logarithmic axes, with error bars."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from diffexp.escape import markup
+
+WIDTH, HEIGHT = 640, 360
+LARGEST = 1e100  # what is drawn; an axis has room beside it, and powers of ten as marks
+LEFT, RIGHT, TOP, BOTTOM = 64, 12, 12, 44
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#8c564b", "#7f7f7f")
+DASHES = ("", "6 3", "2 3", "8 3 2 3")
+
+
+@dataclass(frozen=True)
+class Line:
+    """points: (x, the values there, one for each seed)."""
+
+    name: str
+    points: Sequence[tuple[float, Sequence[float]]]
+
+
+class _Axis:
+    """Maps values to pixels; logarithmic where all are positive."""
+
+    def __init__(self, values: Sequence[float], start: float, end: float) -> None:
+        self.log = min(values) > 1 / LARGEST
+        low, high = self._of(min(values)), self._of(max(values))
+        # values that differ by less than a millionth of them are one
+        pad = max(0.05 * (high - low), 1e-6 * max(abs(low), abs(high))) or 0.5
+        self.low, self.high, self.start, self.end = low - pad, high + pad, start, end
+
+    def _of(self, value: float) -> float:
+        return math.log10(value) if self.log else value
+
+    def __call__(self, value: float) -> float:
+        return self.start + (self._of(value) - self.low) / (self.high - self.low) * (self.end - self.start)
+
+    def ticks(self) -> Iterator[float]:
+        if not self.log:
+            power = 10 ** math.floor(math.log10((self.high - self.low) / 4))
+            step = next(s for s in (power, 2 * power, 5 * power) if (self.high - self.low) / s < 10)
+            first = math.ceil(self.low / step)
+            yield from (i * step for i in range(first, math.floor(self.high / step) + 1))
+            return
+        wide = self.high - self.low > 3.2
+        for power in range(math.floor(self.low), math.ceil(self.high) + 1):
+            for digit in (1,) if wide else (1, 2, 5):
+                if self.low <= power + math.log10(digit) <= self.high:
+                    yield digit * 10.0**power
+
+
+def curves(
+    metric: str, lines: Sequence[Line], over: str = "network calls for one image", marks: bool = True
+) -> str:
+    """A figure with its legend; nothing for no lines. over: what x is; marks: a dot at each point."""
+    values = [v for line in lines for calls, found in line.points for v in found if _drawn_at(calls, v)]
+    if not values:
+        return ""
+    places = [calls for line in lines for calls, found in line.points for v in found if _drawn_at(calls, v)]
+    x = _Axis(places, LEFT, WIDTH - RIGHT)
+    y = _Axis(values, HEIGHT - BOTTOM, TOP)
+    label = markup(f"{metric} over {over}")
+    parts = [f"<figure><svg viewBox='0 0 {WIDTH} {HEIGHT}' role=img aria-label='{label}'>"]
+    for value in x.ticks():
+        at = x(value)
+        parts.append(f"<path class=grid d='M{at:.1f} {TOP}V{HEIGHT - BOTTOM}'/>")
+        parts.append(f"<text x={at:.1f} y={HEIGHT - BOTTOM + 16} text-anchor=middle>{value:g}</text>")
+    for value in y.ticks():
+        at = y(value)
+        parts.append(f"<path class=grid d='M{LEFT} {at:.1f}H{WIDTH - RIGHT}'/>")
+        parts.append(f"<text x={LEFT - 6} y={at + 4:.1f} text-anchor=end>{value:g}</text>")
+    middle = (LEFT + WIDTH - RIGHT) / 2
+    parts.append(f"<text x={middle:.0f} y={HEIGHT - 8} text-anchor=middle>{markup(over)}</text>")
+    parts += [_drawn(line, i, x, y, marks) for i, line in enumerate(lines)]
+    legend = "".join(
+        f"<li><svg viewBox='0 0 28 10'><path d='M0 5H28' {_stroke(i)}/></svg>{markup(line.name)}</li>"
+        for i, line in enumerate(lines)
+    )
+    caption = f"<figcaption><code>{markup(metric)}</code><ul class=legend>{legend}</ul></figcaption>"
+    return "".join([*parts, "</svg>", caption, "</figure>"])
+
+
+def _drawn_at(x: float, y: float) -> bool:
+    return abs(x) < LARGEST and abs(y) < LARGEST  # not infinity, and no NaN
+
+
+def _stroke(i: int) -> str:
+    dash = DASHES[i // len(COLOURS) % len(DASHES)]
+    return f"fill=none stroke='{COLOURS[i % len(COLOURS)]}' stroke-width=2 stroke-dasharray='{dash}'"
+
+
+def _drawn(line: Line, i: int, x: _Axis, y: _Axis, marks: bool) -> str:
+    found = []
+    for calls, values in line.points:
+        kept = [v for v in values if _drawn_at(calls, v)]
+        if kept:
+            found.append((calls, sum(kept) / len(kept), min(kept), max(kept)))
+    path = "L".join(f"{x(calls):.1f} {y(mean):.1f}" for calls, mean, _, _ in found)
+    parts = [f"<path d='M{path}' {_stroke(i)}/>"] if len(found) > 1 else []
+    for calls, mean, low, high in found if marks else ():
+        at = x(calls)
+        if high > low:
+            parts.append(f"<path d='M{at:.1f} {y(low):.1f}V{y(high):.1f}' {_stroke(i)}/>")
+        told = markup(f"{line.name}: {mean:.4g} at {calls:g} calls")
+        parts.append(
+            f"<circle cx={at:.1f} cy={y(mean):.1f} r=3.5 fill='{COLOURS[i % len(COLOURS)]}'>"
+            f"<title>{told}</title></circle>"
+        )
+    return "".join(parts)
+
+
+def page(title: str, figures: Sequence[str]) -> str:
+    """A page of nothing else."""
+    style = (
+        ":root{color-scheme:light dark}body{font:14px system-ui;max-width:60rem;margin:auto;padding:0 1rem}"
+        "svg{width:100%}text{fill:currentColor;font-size:12px}.grid{stroke:#8884}"
+        ".legend{display:flex;flex-wrap:wrap;gap:.2rem 1rem;list-style:none;padding:0}.legend svg{width:28px}"
+    )
+    head = f"<!doctype html><meta charset=utf-8><title>{markup(title)}</title><style>{style}</style>"
+    return head + "".join(figures)

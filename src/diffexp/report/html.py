@@ -1,0 +1,244 @@
+"""report.html: a sweep in one file that needs nothing else, for the eye and for a colleague."""
+
+import base64
+import io
+import json
+import math
+import shlex
+import warnings
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from PIL import Image
+
+from diffexp.escape import markup
+from diffexp.files import write
+from diffexp.report.curves import Line, curves
+from diffexp.report.table import (
+    LAST,
+    Cells,
+    Found,
+    Pivot,
+    Sweep,
+    better_high,
+    flat,
+    markdown,
+    metrics_of,
+    numbers,
+    pivot,
+    places,
+    protocol,
+    read,
+    short,
+)
+
+BUDGET = 1_300_000  # bytes of pictures in base64
+
+
+def refresh(folder: Path) -> None:
+    """table.md, results.csv and report.html of a sweep's folder, from its rows. Raises ResourceError,
+    DataError.
+    """
+    found = read(folder)
+    write(folder / "table.md", markdown(found))
+    write(folder / "results.csv", flat(found))
+    write(folder / "report.html", page([found]))
+
+
+def page(sweeps: Sequence[Sweep]) -> str:
+    """The report of one sweep, or of several below each other. Raises DataError."""
+    template = Template(files("diffexp.report").joinpath("report.html").read_text(encoding="utf-8"))
+    found = [read(sweep) for sweep in sweeps]
+    cells = sum(len(f.cells) for f in found)
+    body = "\n".join(_sweep(f, BUDGET // max(1, cells)) for f in found)
+    rows = [_finite(row) for f in found for _, row in f.cells if row]
+    data = json.dumps(rows).replace("<", "\\u003c")
+    title = " and ".join(dict.fromkeys(f.plan["name"] for f in found))
+    return template.substitute(title=markup(title), body=body, data=data)
+
+
+def _finite(value: Any) -> Any:
+    """The same with null for numbers that JSON does not have: a browser would read none of it."""
+    if isinstance(value, Mapping):
+        return {key: _finite(v) for key, v in value.items()}
+    if isinstance(value, list):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _sweep(found: Found, budget: int) -> str:
+    plan, cells = found.plan, found.cells
+    states = [row["state"] if row else "to do" for _, row in cells]
+    told = ", ".join(f"{states.count(s)} {s}" for s in ("done", "failed", "to do") if s in states)
+    seconds = sum(row.get("seconds") or 0 for _, row in cells if row)
+    note = f"<p>{markup(found.note)}.</p>" if found.note else ""
+    parts = [
+        f"<h2>{markup(plan['name'])}, {markup(found.folder.resolve().name)}</h2>",
+        f"<p>{len(cells)} jobs: {told}. {seconds:,.0f} s of work in all.</p>{note}",
+        f"<pre class=command>{markup(plan['command'])}</pre>",
+    ]
+    for metric in metrics_of(found):
+        parts.append(_heat(pivot(found, metric), dict((r["id"], r) for _, r in cells if r)))
+        parts.append(curves(metric, _lines(plan, cells, metric)))
+    parts += [_pictures(found, budget), _all(found), _failed(cells)]
+    return "\n".join(filter(None, parts))
+
+
+def _heat(p: Pivot, rows: dict[str, dict[str, Any]]) -> str:
+    """The pivot, darker where it is better; each cell shows its card when pointed at or reached by Tab."""
+    values = {s.mean for s in p.stats.values() if math.isfinite(s.mean)}
+    ranks = sorted(values, reverse=not better_high(p.metric))
+    head = " \\ ".join(filter(None, p.heads))
+    lines = [
+        "<figure><table class=heat>",
+        f"<caption><code>{markup(p.metric)}</code>, "
+        f"{'higher' if better_high(p.metric) else 'lower'} is better</caption>",
+        f"<thead><tr><th scope=col>{markup(head)}</th>",
+        *(f"<th scope=col>{markup(c or 'value')}</th>" for c in p.columns),
+        "</tr></thead><tbody>",
+    ]
+    for r in p.rows:
+        lines.append(f"<tr><th scope=row>{markup(r)}</th>")
+        for c in p.columns:
+            stat = p.stats.get((r, c))
+            if stat is None:
+                lines.append("<td class=none>·</td>")
+                continue
+            share = ranks.index(stat.mean) / max(1, len(ranks) - 1) if stat.mean in ranks else 0.0
+            text = f"{stat.mean:.4g}" + (f" ± {stat.spread:.2g}" if stat.spread is not None else "")
+            if stat.published is not None:
+                text += f"<br><small>paper {stat.published:g}, {stat.mean - stat.published:+.2f}</small>"
+            bold = " class=best" if stat.mean == p.best else ""
+            lines.append(
+                f'<td{bold} tabindex=0 style="--share:{100 * share:.0f}%">{text}'
+                f"<span class=card>{_card(rows[stat.ids[0]], p.metric)}</span></td>"
+            )
+        lines.append("</tr>")
+    return "\n".join([*lines, "</tbody></table></figure>"])
+
+
+def _card(row: dict[str, Any], metric: str) -> str:
+    """The protocol of a number."""
+    told = protocol(row, metric)
+    told = {**told, "seconds": row.get("seconds"), "job": row["id"]}
+    items = (f"<dt>{markup(str(k))}<dd>{markup(str(v))}" for k, v in told.items())
+    return f"<dl>{''.join(items)}</dl>"
+
+
+def _lines(plan: dict[str, Any], cells: Cells, metric: str) -> list[Line]:
+    """metric over network calls, a line for each choice of the other keys; none where calls do not vary."""
+    keys = [k for k in plan["varying"] if k not in ("seed", *LAST)]
+    points: dict[str, dict[float, list[tuple[float, float]]]] = {}
+    for cell, row in cells:
+        if row and row["state"] == "done" and metric in numbers(row) and row["results"].get("nfe"):
+            name = " ".join(short(k, cell["values"][k], len(keys)) for k in keys) or metric
+            calls = points.setdefault(name, {})
+            value, error = numbers(row)[metric], protocol(row, metric).get("standard_error")
+            calls.setdefault(row["results"]["nfe"], []).append((value, error or 0.0))
+    lines = [Line(n, [(c, _bar(v)) for c, v in sorted(f.items())]) for n, f in points.items()]
+    return lines if any(len(line.points) > 1 for line in lines) else []
+
+
+def _bar(found: Sequence[tuple[float, float]]) -> list[float]:
+    """What a bar reaches over: the values of all seeds, or the standard error of the only one."""
+    (value, error), *more = found
+    return [v for v, _ in found] if more else [value - error, value, value + error]
+
+
+def _pictures(sweep: Found, budget: int) -> str:
+    """Each job's samples, from the same seeds, in the rows and columns of the table."""
+    names, found = places(sweep.plan, sweep.cells), dict[tuple[str, str], str]()
+    for (cell, row), place in zip(sweep.cells, names, strict=True):
+        path = None if row is None or place in found else _picture(sweep.folder, cell, row)
+        if path is not None and (shown := _thumbnail(path, budget)):
+            told = markup(" ".join(f"{k}={v}" for k, v in cell["values"].items()) or cell["id"])
+            found[place] = (
+                f"<button class=look><img loading=lazy alt='samples of {told}' title='{told}' "
+                f"src='{shown}'></button>"
+            )
+    if not found:
+        return ""
+    columns = list(dict.fromkeys(column for _, column in names))
+    lines = ["<h3>Samples</h3><div class=scroll><table class=pictures><thead><tr><th></th>"]
+    lines += [f"<th scope=col>{markup(c)}</th>" for c in columns]
+    lines.append("</tr></thead><tbody>")
+    for r in dict.fromkeys(row for row, _ in names):
+        shown = "".join(f"<td>{found.get((r, c), '')}</td>" for c in columns)
+        lines.append(f"<tr><th scope=row>{markup(r)}</th>{shown}</tr>")
+    return "".join([*lines, "</tbody></table></div>"])
+
+
+def _picture(folder: Path, cell: Mapping[str, Any], row: Mapping[str, Any]) -> Path | None:
+    """The picture of a job, if it lies in the folder of this job: a row, or a link, may name any other."""
+    try:
+        home = folder.resolve() / cell["folder"]
+        path = (home / ((row.get("results") or {}).get("picture") or "-")).resolve()
+        return path if path.is_relative_to(home) and path.is_file() else None
+    except (OSError, ValueError, RuntimeError):  # no name of a file, or links in a circle
+        return None
+
+
+def _thumbnail(path: Path, budget: int) -> str | None:
+    return _encoded(path, path.stat().st_mtime_ns, budget)
+
+
+@lru_cache(maxsize=4096)
+def _encoded(path: Path, written: int, budget: int) -> str | None:
+    """As a data URI of at most `budget` bytes; where there is little room, the upper part alone. None for
+    what is no picture that we write, or has too many pixels.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=("PNG",)) as image:
+                picture = image.convert("RGB")
+    except Exception:  # of Pillow's readers: its kinds have no common type
+        return None
+    if budget < 40_000 and picture.height > picture.width * 0.6:
+        picture = picture.crop((0, 0, picture.width, int(picture.width * 0.6)))
+    picture.thumbnail((900, 900))
+    while True:
+        out = io.BytesIO()
+        picture.save(out, "JPEG", quality=70, optimize=True)
+        if out.tell() * 4 / 3 <= budget or min(picture.size) < 64:
+            return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()
+        picture = picture.resize((max(1, picture.width * 4 // 5), max(1, picture.height * 4 // 5)))
+
+
+def _all(sweep: Found) -> str:
+    """Every job, sortable, with the command that makes it again."""
+    keys, metrics = list(sweep.plan["varying"]), metrics_of(sweep)
+    heads = [*keys, *metrics, "nfe", "seconds", "state"]
+    lines = ["<h3>All jobs</h3><div class=scroll><table class=all><thead><tr>"]
+    lines += [f"<th scope=col><button class=sort>{markup(h)}</button></th>" for h in heads]
+    lines.append("<th scope=col>again</th></tr></thead><tbody>")
+    for cell, row in sweep.cells:
+        row = row or {"state": "to do"}
+        found, results = numbers(row), row.get("results") or {}
+        values = [cell["values"][k] for k in keys] + [found.get(m) for m in metrics]
+        values += [results.get("nfe"), row.get("seconds"), row["state"]]
+        lines.append(
+            f"<tr data-id='{markup(cell['id'])}'>" + "".join(f"<td>{_plain(v)}</td>" for v in values)
+        )
+        command = markup(shlex.join(["python", "run.py", *cell["typed"]]))
+        lines.append(f"<td><details><summary>command</summary><code>{command}</code></details></td></tr>")
+    return "".join([*lines, "</tbody></table></div>"])
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, float):
+        return f"<data value='{value!r}'>{value:.5g}</data>"
+    return "" if value is None else markup(str(value))
+
+
+def _failed(cells: Cells) -> str:
+    told = [
+        f"<li><code>{markup(' '.join(cell['typed']))}</code><pre>{markup(row.get('error') or '')}</pre></li>"
+        for cell, row in cells
+        if row and row["state"] == "failed"
+    ]
+    return f"<h3>Failures</h3><ul>{''.join(told)}</ul>" if told else ""

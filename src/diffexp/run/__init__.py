@@ -1,0 +1,1 @@
+"""One run: its job, its folder, and going on with it."""

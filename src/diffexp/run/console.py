@@ -1,0 +1,78 @@
+"""What is shown on the screen at the end of a run: its values, where things are, what to type next."""
+
+import shlex
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from diffexp.config.suggest import override
+from diffexp.escape import plain
+from diffexp.notice import say
+
+if TYPE_CHECKING:  # which needs torch, and the launcher of a sweep does not
+    from diffexp.metrics.evaluator import Evaluation
+
+
+def near(path: Path) -> Path:
+    """The path from here, where that is shorter."""
+    try:
+        return path.absolute().relative_to(Path.cwd())
+    except ValueError:
+        return path
+
+
+def summary(
+    folder: Path, picture: Path, results: Mapping[str, Any], found: Mapping[float, "Evaluation"]
+) -> None:
+    """Values with their cards, where things are, and what to type next."""
+    table = values_table(
+        (f"{key}, guidance {scale:g}" if len(found) > 1 else key, value, result.cards[key])
+        for scale, result in found.items()
+        for key, value in result.values.items()
+    )
+    for key in ("train/loss", "val/loss"):
+        if key in results:
+            table.add_row(key, f"{results[key]:.4f}", "mean squared error of the network's output")
+    for scale, result in found.items():
+        name = f"sampling, guidance {scale:g}" if len(found) > 1 else "sampling"
+        how = f"{result.nfe} network calls an image, {result.protocol['sampler']}"
+        table.add_row(name, f"{result.seconds:.1f} s", plain(how))
+    if "train_seconds" in results:
+        table.add_row("training", f"{results['train_seconds']:.0f} s", "with the evaluations in between")
+    Console().print(table)
+    say(f"picture: {near(picture)}   everything: {near(folder)}/")
+    say("next:")
+    for line in _next(folder, results):
+        say(f"  {line}")
+
+
+def values_table(rows: Iterable[tuple[str, float, Mapping[str, Any]]]) -> Table:
+    """Of (name, value, card)."""
+    table = Table(title="result", title_justify="left")
+    for column in ("metric", "value", "how it was made"):
+        table.add_column(column, overflow="fold")
+    for name, value, card in rows:
+        error = card.get("standard_error")
+        told = f"{value:.4g}" + (f" ± {error:.2g}" if error else "")
+        table.add_row(plain(name), told, plain(_card(card)))
+    return table
+
+
+def _card(card: Mapping[str, Any]) -> str:
+    told = [f"N={card['n']}"] if "n" in card else []
+    if "floor" in card:
+        told += [f"floor {card['floor']:.2f} (real against real, N={card['floor_n']})"]
+    told += [f"{k} {card[k]}" for k in ("extractor", "judge", "split") if k in card]
+    return ", ".join(told) + (f"; {card['note']}" if card.get("note") else "")
+
+
+def _next(folder: Path, results: Mapping[str, Any]) -> list[str]:
+    run = shlex.quote(override("task.ckpt", near(folder) if "train_seconds" in results else "RUN"))
+    return [
+        f"python run.py task=sample {run} task.n=16 task.classes=[3] guidance.scale=2",
+        f"python run.py task=evaluate {run} sampler.steps=10 sampler.eta=1",
+        "python run.py schedule=linear prediction=eps name=linear_eps",
+    ]

@@ -1,0 +1,140 @@
+"""What a job samples with: the model of its checkpoint, and the groups that sampling reads.
+
+What the command line gives are those groups; those that it does not name, and the values of them that it does
+not set, are the training run's own.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from diffexp.config.build import build
+from diffexp.config.check import check
+from diffexp.config.suggest import nearest
+from diffexp.config.untrusted_paths import settled
+from diffexp.diffusion import Autoguidance, ClassifierGuidance
+from diffexp.diffusion.denoiser import Precision, build_denoiser
+from diffexp.errors import ConfigError, DataError
+from diffexp.model.checkpoint import digest
+from diffexp.model.find import MODEL, find, written
+from diffexp.model.guides import classifier_of, guide_of
+from diffexp.model.model import Model
+from diffexp.model.restore import Restored, closed, judged, restore
+from diffexp.run.calibrate import filled
+from diffexp.run.job import Job, device_of
+
+SAMPLING = ("sampler", "guidance", "clip", "metrics", "data")
+TRAINED = (
+    "network", "schedule", "snr", "prediction", "variance", "objective", "weighting", "times", "terms",
+    "conditioning", "codec", "optimizer", "lr", "ema", "loader", "model", "experiment", "callbacks",
+    "compile",
+)  # fmt: skip
+
+
+def ready(job: Job, ckpt: str | None, ema: bool = True) -> tuple[Restored, dict[str, Any]]:
+    """The model of `ckpt`, with its guide where guidance wants one, and the nodes of SAMPLING.
+
+    Without ckpt the network is a closed form, and all the rest is the job's own. Raises DiffexpError.
+    """
+    if ckpt is None:
+        restored, nodes = _closed_form(job), {group: job.config[group] for group in SAMPLING}
+        name = f"{job.config['model']} {job.config['data']}"
+        return restored, _with_measured(job, restored, nodes, lambda: name)
+    plugins, precision = job.config["plugins"], precision_of(job)
+    restored = _kept(ckpt, 0 if ema else None, plugins, precision)
+    nodes = sampling_config(job, restored.config, restored.path)
+    guidance = build(nodes["guidance"], "guidance", job.allowed)
+    if isinstance(guidance, Autoguidance):
+        guide = guide_of(_kept(guidance.ckpt or ckpt, guidance.ema, plugins, precision).model, restored.model)
+        restored = replace(restored, model=replace(restored.model, guide=guide.to(device_of(job))))
+    if isinstance(guidance, ClassifierGuidance):
+        classify = classifier_of(guidance, restored.model).to(device_of(job))
+        restored = replace(restored, model=replace(restored.model, classify=classify))
+    return restored, _with_measured(job, restored, nodes, lambda: f"{digest(restored.path)} {ema}")
+
+
+def _with_measured(
+    job: Job, restored: Restored, nodes: dict[str, Any], name: Callable[[], str]
+) -> dict[str, Any]:
+    sampler = filled(job, nodes["sampler"], restored.model, name, nodes["data"], device_of(job))
+    return nodes | {"sampler": sampler}
+
+
+def _closed_form(job: Job) -> Restored:
+    config, data = job.config, job.build("data")
+    parts = {key: build(config["model"][key], f"model.{key}", job.allowed) for key in MODEL}
+    network = parts["network"]
+    if not closed(network):
+        do = "type task.ckpt=RUN, or network=ideal, gaussian or mixture, which need none"
+        raise ConfigError("task.ckpt must be set", "task.ckpt", do)
+    codec, conditioning = parts.pop("codec"), parts["conditioning"]
+    names = data.classes
+    denoiser = build_denoiser(data.shape, names and len(names), precision=config["precision"], **parts)
+    model = Model(
+        denoiser.eval(), conditioning, codec, data.shape, conditioning.classes(names and len(names))
+    )
+    return Restored(model, names, config, 0, Path())
+
+
+def _kept(path: str, average: int | None, plugins: Sequence[str], precision: Precision | None) -> Restored:
+    """`restore`, kept from the check to the run, and from job to job of a sweep."""
+    found = find(path)
+    return _restored(found, written(found), average, tuple(plugins), precision)
+
+
+@lru_cache(maxsize=2)
+def _restored(path: Path, written: int, *more: Any) -> Restored:
+    return restore(path, *more)
+
+
+def sampling_config(job: Job, trained: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """The nodes of SAMPLING: of the job where it names an option, else of the training run, whose checkpoint
+    lies at `path`.
+
+    Raises ConfigError for what only training reads, for values that the run's own option has not, and for
+    what a file may not name.
+    """
+    typed = [t.lstrip("+~").split("=", 1)[0] for t in job.typed]
+    for key in typed:
+        if key.split(".")[0].split("@")[0] in TRAINED:
+            do = "leave it away, or train with it"
+            raise ConfigError(f"{key} is of the training run: the checkpoint holds it", key, do)
+    stored = {}
+    for group in (g for g in SAMPLING if g not in typed):
+        if not isinstance(trained.get(group), Mapping):
+            raise DataError(f"config.{group} of the checkpoint is missing", str(path), f"type {group}=...")
+        stored[group] = trained[group]
+        for key in (k for k in typed if k.startswith(f"{group}.")):
+            stored[group] = _with(stored[group], job.config[group], key.split(".")[1:], key, trained)
+    nodes = settled(judged(stored, job.plugins), typed, job.config["data_root"], path)
+    check(nodes, job.allowed)
+    return {group: nodes.get(group, job.config[group]) for group in SAMPLING}
+
+
+def _with(node: Any, composed: Any, keys: Sequence[str], path: str, trained: Mapping[str, Any]) -> Any:
+    """`node` with the value of `composed` at `keys`."""
+    if isinstance(node, list) and isinstance(composed, list) and keys[0].isdecimal():
+        i = int(keys[0])
+        if i < min(len(node), len(composed)):
+            value = composed[i] if len(keys) == 1 else _with(node[i], composed[i], keys[1:], path, trained)
+            return [*node[:i], value, *node[i + 1 :]]
+    if not isinstance(node, Mapping) or not isinstance(composed, Mapping) or keys[0] not in node:
+        group = path.split(".")[0]
+        choices = trained.get("choices")
+        option = choices.get(group, group) if isinstance(choices, Mapping) else group
+        known = node if isinstance(node, Mapping) else ()
+        near = nearest(keys[0], [k for k in known if not k.startswith("_")])
+        do = f"type {group}.{near}=..." if near else f"name the option as well: {group}=... {path}=..."
+        raise ConfigError(f"the {group} of this run, {option}, has no {keys[0]}", path, do)
+    value = composed.get(keys[0])
+    return {
+        **node,
+        keys[0]: value if len(keys) == 1 else _with(node[keys[0]], value, keys[1:], path, trained),
+    }
+
+
+def precision_of(job: Job) -> Precision | None:
+    """The precision that was typed, or None for that of the training run."""
+    return job.config["precision"] if any(t.startswith("precision=") for t in job.typed) else None

@@ -1,0 +1,103 @@
+"""Whether the run in a folder is the one that is typed, by the configuration that it was begun with."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from diffexp.config.moved import moved
+from diffexp.config.untrusted import read_yaml
+from diffexp.errors import ConfigError, DataError
+from diffexp.model.checkpoint import latest, read_checkpoint
+from diffexp.notice import say
+from diffexp.run.job import Job
+
+MAY_CHANGE = (  # without another result of the steps that are left
+    "dir", "name", "resume", "dry_run", "sweep", "logger", "callbacks", "evaluator", "metrics", "sampler",
+    "guidance", "clip", "data_root", "task", "choices", "trainer.max_steps", "trainer.accelerator",
+    "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.log_every_n_steps",
+    "trainer.check_val_every_n_epoch", "loader.workers", "loader.eval_batch_size", "lr.steps", "compile",
+    "plugins", "experiment", "on_divergence", "data.download",
+)  # fmt: skip
+COPIED = (  # of top-level nodes, which are judged where they were typed
+    "model.", "loader.data.", "snr.schedule", "objective.weighting", "objective.times", "objective.terms",
+)  # fmt: skip
+
+
+def check_same(job: Job, ckpt: Path) -> None:
+    """Raise ConfigError for another run than that of `ckpt`.
+
+    Where config.yaml is missing, damaged or not of this run, and the checkpoint's own configuration is, that
+    is told, and the file is not needed.
+    """
+    found = _of_file(job.folder)
+    changed = None if found is None else _changed(job, found)
+    if changed == []:
+        return
+    kept = _of_checkpoint(ckpt) or {}
+    of_checkpoint = _changed(job, kept)
+    if kept and not of_checkpoint:
+        path = job.folder / "config.yaml"
+        say(f"{path} is missing or damaged; the configuration in the checkpoint is that of this run")
+        return
+    changed = changed or of_checkpoint
+    shown = "; ".join(changed[:5]) + (f"; and {len(changed) - 5} more" if len(changed) > 5 else "")
+    do = "type what was typed before, or begin in another folder with dir=..."
+    raise ConfigError(f"the run in this folder was another: {shown}", str(job.folder), do)
+
+
+def steps_before(folder: Path) -> Any:
+    """Return the trainer.max_steps of the run in a folder, None where nothing tells it. Raises DataError."""
+    config = _of_file(folder)
+    if config is None and (ckpt := latest(folder / "checkpoints")) is not None:
+        config = _of_checkpoint(ckpt)
+    return steps_of(config or {})
+
+
+def _of_file(folder: Path) -> Mapping[str, Any] | None:
+    try:
+        found = read_yaml(folder / "config.yaml")
+    except (OSError, DataError):
+        return None
+    return found if found and isinstance(found, Mapping) else None
+
+
+def _of_checkpoint(ckpt: Path) -> Mapping[str, Any] | None:
+    told = read_checkpoint(ckpt)["diffexp"]
+    found = told.get("config") if isinstance(told, Mapping) else None
+    return found if isinstance(found, Mapping) else None
+
+
+def _changed(job: Job, config: Mapping[str, Any]) -> list[str]:
+    """What differs in a way that makes another run, as "key before -> now"."""
+    before, now = dict(_flat(config)), dict(_flat(job.public()))
+    before = {key: moved(value) for key, value in before.items()}
+    typed = tuple(f"{text.lstrip('+~').partition('=')[0]}." for text in job.typed)
+    longer = steps_of(config) != steps_of(job.config)
+    return [
+        f"{key} {before.get(key)} -> {now.get(key)}"
+        for key in sorted({*before, *now})
+        # a key of a later version has the default that keeps what was done before it
+        if before.get(key) != now.get(key)
+        and not _may_change(key, longer)
+        and (key in before or f"{key}.".startswith(typed))
+    ]
+
+
+def _may_change(key: str, longer: bool) -> bool:
+    """longer: with another number of steps, whose learning rate is a question of its own."""
+    may = (*MAY_CHANGE, "lr") if longer else MAY_CHANGE
+    return key.startswith(COPIED) or any(key == k or key.startswith(f"{k}.") for k in may)
+
+
+def steps_of(config: Mapping[str, Any]) -> Any:
+    """Return trainer.max_steps, None where there is none."""
+    trainer = config.get("trainer")
+    return trainer.get("max_steps") if isinstance(trainer, Mapping) else None
+
+
+def _flat(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(node, Mapping) and node:
+        for key, value in node.items():
+            yield from _flat(value, f"{path}.{key}" if path else str(key))
+    else:
+        yield path, node

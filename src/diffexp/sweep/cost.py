@@ -1,0 +1,82 @@
+"""What a sweep will cost, before it is run."""
+
+from rich.console import Console
+from rich.table import Table
+
+from diffexp.config.build import build
+from diffexp.errors import DiffexpError
+from diffexp.escape import plain
+from diffexp.notice import say
+from diffexp.run.job import Job
+from diffexp.run.ready import ready
+from diffexp.run.results import rows
+from diffexp.samplers import check, nfe, with_calls
+from diffexp.sweep.cell import Cell
+from diffexp.sweep.compose import Lines
+
+
+def show(sweep: Lines) -> list[int]:
+    """dry_run=true: the jobs, which of them are done, and how many network calls the others make.
+
+    Returns the exit code of the first line that cannot be composed, if there is one. Raises DiffexpError if
+    none can.
+    """
+    cells = [cell for cell in sweep if cell is not None]
+    if len(sweep.refused) == len(cells):
+        raise next(iter(sweep.refused.values()))
+    found = rows(sweep.folder)
+    done = {cell.id for cell in cells if found.get(cell.id, {}).get("state") == "done"}
+    title = f"{len(cells)} jobs, {len(done)} done, in {sweep.folder}"
+    table = Table(title=plain(title), title_justify="left")
+    for column in (*sweep.keys, "job", "network calls", "state"):
+        table.add_column(plain(column), overflow="fold")
+    total = 0
+    for cell in cells:
+        calls, told = _calls(sweep, cell)
+        total += calls if cell.id not in done else 0
+        values = [str(cell.shown.get(key)) for key in sweep.keys]
+        state = "done" if cell.id in done else "to do"
+        table.add_row(*map(plain, (*values, cell.id, told, state)))
+    Console().print(table)
+    if sweep.same:
+        say(f"{sweep.same} of the {len(sweep.typed)} lines are the same as another, and are no jobs")
+    say(f"{len(cells) - len(done)} jobs to do, {total:,} network calls, counted by image")
+    return [error.code for error in sweep.refused.values()][:1]
+
+
+def _calls(sweep: Lines, cell: Cell) -> tuple[int, str]:
+    """Of the network, and what is said of them."""
+    try:
+        if cell.id in sweep.refused:
+            raise sweep.refused[cell.id]
+        calls = network_calls(cell)
+    except DiffexpError as error:
+        return 0, f"error: {error.what}"
+    return calls or 0, "" if calls is None else f"{calls:,}"
+
+
+def network_calls(cell: Cell) -> int | None:
+    """Evaluations of the network, counted by image; None where it is not known beforehand.
+
+    An adaptive sampler's is that of a black image. Raises DiffexpError for a job that would be refused.
+    """
+    job = Job(cell.config, cell.folder, cell.typed, cell.choices)
+    task = job.config["task"]
+    kind = task["_target_"].rpartition(".")[2]
+    if kind == "Train":
+        trainer, loader = job.config["trainer"], job.config["loader"]
+        return trainer["max_steps"] * trainer.get("accumulate_grad_batches", 1) * loader["batch_size"]
+    if "ckpt" not in task:
+        return None
+    restored, nodes = ready(job, task["ckpt"], task.get("ema", True))
+    sampler, guidance = (build(nodes[k], k, job.allowed) for k in ("sampler", "guidance"))
+    if task.get("calls"):
+        sampler = with_calls(sampler, task["calls"], restored.model.denoiser.schedule)
+    check(restored.model, sampler, guidance)
+    if kind == "Evaluate":
+        n = max(nodes["metrics"]["n"], job.config["evaluator"]["pictures"])
+    elif kind == "Sample":
+        n = task["n"]
+    else:
+        return None
+    return n * nfe(sampler, guidance, restored.model)

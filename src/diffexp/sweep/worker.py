@@ -1,0 +1,151 @@
+"""One job of a sweep, in whatever process it is run: its output in a file, its row in results.jsonl."""
+
+import contextlib
+import os
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from diffexp.config.argv import command_line
+from diffexp.config.suggest import override
+from diffexp.errors import DataError, DiffexpError, printable
+from diffexp.files import descriptor_to_append, make_folder
+from diffexp.redact import redact_text
+from diffexp.run.results import append, refuse_links
+from diffexp.sweep.cell import Cell
+from diffexp.training.tracker import first
+
+KILLED = 137
+STOPPED = 75
+"""Saved and stopped by a signal: the same job goes on from there."""
+
+
+@dataclass(frozen=True)
+class News:
+    """Of a cell: started, told (text, done of total), done or failed (text, code, the row of it)."""
+
+    cell: Cell
+    kind: str
+    text: str = ""
+    done: int = 0
+    total: int = 0
+    code: int = 0
+    row: Mapping[str, Any] = field(default_factory=dict)
+
+
+Steps = Iterator[Cell | News | None]
+"""The lines of a sweep as they are composed: a job to run, news of one that cannot be, or nothing to do."""
+
+
+def draw(lines: Steps, waiting: list[Cell], news: list[News]) -> bool:
+    """Have one more line composed, and put what comes of it where it belongs; return False for no more."""
+    try:
+        found = next(lines)
+    except StopIteration:
+        return False
+    if isinstance(found, Cell):
+        waiting.append(found)
+    elif found is not None:
+        news.append(found)
+    return True
+
+
+def perform(folder: Path, cell: Cell, command: str) -> News:
+    """Runs the job in this process; `command` is what is typed for it, and for its other ranks."""
+    since = time.monotonic()
+    try:
+        make_folder(folder / "logs")
+        refuse_links(cell.folder.parent, cell.folder)
+        log = descriptor_to_append(folder / "logs" / f"{cell.id}.txt")
+    except DataError as error:  # a link, which somebody has put there
+        news, told = _failed(cell, str(error), error.code)
+    else:
+        # what Lightning starts again for the other ranks is this job, not the sweep
+        typed = [*cell.typed, override("dir", cell.folder)]
+        with _output_to(log), command_line(typed, command):
+            news, told = _tried(cell)
+    written = row(cell, since, news.kind, **told)
+    if first():
+        append(folder, written)
+    return replace(news, row=written)
+
+
+def failed(folder: Path, cell: Cell, since: float, error: str, code: int) -> News:
+    """Write the row of a job that could not say by itself what happened to it."""
+    written = row(cell, since, "failed", error=error, code=code)
+    append(folder, written)
+    return News(cell, "failed", error, code=code, row=written)
+
+
+def prepare(cell: Cell) -> None:
+    """Loads what a job like this one will need: modules, checkpoint, images. It says and writes nothing."""
+    from diffexp.run.job import Job
+
+    with _output_to(os.open(os.devnull, os.O_WRONLY)), contextlib.suppress(Exception):
+        job = Job(cell.config, cell.folder, cell.typed, cell.choices)
+        job.build("task").check(job)
+
+
+def trains(cell: Cell) -> bool:
+    """Whether a job leaves a process that no other job may use: Lightning's ranks, seeds and signals."""
+    return str(cell.config["task"]["_target_"]).endswith(".Train")
+
+
+def row(cell: Cell, since: float, state: str, **more: Any) -> dict[str, Any]:
+    """What results.jsonl says of a job that began at `since` of time.monotonic(), which nobody sets."""
+    seconds = time.monotonic() - since
+    return {
+        "id": cell.id,
+        "state": state,
+        "typed": cell.told,
+        "folder": f"jobs/{cell.folder.name}",
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - seconds)),
+        "seconds": round(seconds, 2),
+        **more,
+    }
+
+
+def _tried(cell: Cell) -> tuple[News, dict[str, Any]]:
+    from diffexp.tasks.run import run_resolved
+
+    try:
+        results = run_resolved(cell.config, cell.folder, cell.typed, cell.choices)
+        if "picture" in results:  # a sweep's folder may be moved
+            results["picture"] = os.path.relpath(results["picture"], cell.folder)
+        return News(cell, "done"), {"results": results}
+    except DiffexpError as error:
+        code, text = error.code, str(error)
+    except (KeyboardInterrupt, SystemExit):
+        code, text = STOPPED, "stopped"
+    except Exception as error:
+        traceback.print_exc()
+        code, text = 1, redact_text(f"{type(error).__name__}: {error}")
+    print(f"error: {printable(text)}", file=sys.stderr)
+    return _failed(cell, text, code)
+
+
+def _failed(cell: Cell, text: str, code: int) -> tuple[News, dict[str, Any]]:
+    return News(cell, "failed", text, code=code), {"error": text, "code": code}
+
+
+@contextlib.contextmanager
+def _output_to(number: int) -> Iterator[None]:
+    """What this process prints goes to an open file meanwhile, which is closed then."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = os.dup(1), os.dup(2)
+    os.dup2(number, 1)
+    os.dup2(number, 2)
+    os.close(number)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for old, number in zip(kept, (1, 2), strict=True):
+            os.dup2(old, number)
+            os.close(old)

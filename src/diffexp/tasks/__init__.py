@@ -1,0 +1,1 @@
+"""What task= chooses, a file each."""

@@ -1,0 +1,74 @@
+"""task=evaluate: the metrics of a checkpoint, under any sampler, steps, η and guidance."""
+
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from diffexp.config.build import build
+from diffexp.data import DataSet
+from diffexp.metrics import MetricSet
+from diffexp.metrics.evaluator import Evaluator
+from diffexp.model.restore import Restored
+from diffexp.progress import counting
+from diffexp.run.console import summary
+from diffexp.run.folder import Record
+from diffexp.run.job import Job, device_of
+from diffexp.run.ready import ready
+from diffexp.samplers import with_calls
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """ckpt: a checkpoint or a run folder; ema: the averaged weights.
+
+    calls: of the network, unguided, for one image: the sampler takes as many steps as they allow.
+    """
+
+    ckpt: str | None = None
+    ema: bool = True
+    calls: int | None = None
+
+    def check(self, job: Job) -> None:
+        device_of(job)
+        restored, evaluator, data, _ = self._ready(job)
+        data.check()
+        evaluator.check(data, restored.model)
+
+    def _ready(self, job: Job) -> tuple[Restored, Evaluator, DataSet, Any]:
+        restored, nodes = ready(job, self.ckpt, self.ema)
+        told = {
+            **job.config["evaluator"],
+            **{k: nodes[k] for k in ("sampler", "guidance", "clip", "metrics")},
+        }
+        evaluator = build(told, "evaluator", job.allowed)
+        if self.calls is not None:
+            evaluator.sampler = with_calls(evaluator.sampler, self.calls, restored.model.denoiser.schedule)
+        return restored, evaluator, _data(json.dumps(nodes["data"]), job.allowed), nodes["metrics"]
+
+    def run(self, job: Job, record: Record) -> None:
+        restored, evaluator, data, metrics = self._ready(job)
+        device = device_of(job)
+        restored.model.denoiser.to(device)
+        evaluator.metrics = _prepared(json.dumps(metrics), data, str(device), job.allowed)
+        with counting("sampling") as progress:
+            result = evaluator.run(restored.model, device=device, progress=progress)
+        title = f"step {restored.step}, {result.nfe:g} calls"
+        picture = result.draw(restored.class_names, title, job.folder / "samples" / "grid.png")
+        told = {"nfe": result.nfe, "sampling_seconds": round(result.seconds, 2)}
+        record.results |= result.values | told | {"cards": result.cards, "picture": str(picture)}
+        summary(job.folder, picture, record.results, {evaluator.guidance.scale: result})
+
+
+@lru_cache(maxsize=2)
+def _data(node: str, allowed: tuple[str, ...]) -> DataSet:
+    """Kept from job to job of a sweep, for reading it takes longer than many a job."""
+    return build(json.loads(node), "data", allowed)
+
+
+@lru_cache(maxsize=2)
+def _prepared(node: str, data: DataSet, device: str, allowed: tuple[str, ...]) -> MetricSet:
+    """Kept as well: the extractor, and what the metrics have found out about the real images."""
+    metrics: MetricSet = build(json.loads(node), "metrics", allowed)
+    metrics.prepare(data, device)
+    return metrics

@@ -1,0 +1,53 @@
+"""task=export: the weights of a run as safetensors, and beside them the configuration that they belong to.
+
+What comes out is read wherever a run folder is: task.ckpt=FOLDER.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import ClassVar
+
+from safetensors.torch import save_file
+
+from diffexp.files import replacing, write
+from diffexp.model.find import CONFIG, MODEL_FILE
+from diffexp.model.restore import restore
+from diffexp.run.console import near, say
+from diffexp.run.folder import Record
+from diffexp.run.job import Job
+from diffexp.run.ready import SAMPLING
+
+
+@dataclass(frozen=True)
+class Export:
+    """ckpt: a checkpoint or a run folder; ema: the averaged weights, or those being trained."""
+
+    ckpt: str
+    ema: bool = True
+    tracked: ClassVar[bool] = False
+
+    def check(self, job: Job) -> None:
+        restore(self.ckpt, 0 if self.ema else None, job.config["plugins"])
+
+    def run(self, job: Job, record: Record) -> None:
+        found = restore(self.ckpt, 0 if self.ema else None, job.config["plugins"])
+        network = found.model.denoiser.network
+        with replacing(job.folder / MODEL_FILE) as part:
+            save_file({k: v.contiguous() for k, v in network.state_dict().items()}, part)
+        told = {
+            "format": 1,
+            "shape": list(found.model.shape),
+            "classes": found.class_names and list(found.class_names),
+            "step": found.step,
+            "ema": self.ema,
+            "config": {
+                "model": found.config["model"],
+                "precision": found.config["precision"],
+                "choices": found.config.get("choices", {}),
+                **{group: found.config[group] for group in SAMPLING},
+            },
+        }
+        write(job.folder / CONFIG, json.dumps(told, indent=1, ensure_ascii=False) + "\n")
+        size = (job.folder / MODEL_FILE).stat().st_size
+        record.results |= {"file": str(job.folder / MODEL_FILE), "bytes": size, "step": found.step}
+        say(f"{near(job.folder / MODEL_FILE)}, {size / 1e6:.1f} MB, of step {found.step}, and {CONFIG}")

@@ -1,0 +1,91 @@
+"""Run the task of a job, after all checks, in its folder."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from diffexp.config.check import all_at_once, check
+from diffexp.errors import ConfigError
+from diffexp.notice import say
+from diffexp.run.folder import Record
+from diffexp.run.job import Job, Task
+
+TRAINING = ("loader", "model", "trainer", "callbacks")
+"""What task=train alone builds; it needs Lightning, whose import takes longer than many a job."""
+
+
+def run_job(
+    cfg: DictConfig,
+    folder: Path,
+    typed: Sequence[str],
+    choices: Mapping[str, str],
+    of_file: Sequence[str] = (),
+) -> dict[str, Any]:
+    """`run_resolved`, of a composed configuration. of_file: those of `typed` that a run folder has said, for
+    which nothing may be built that a file may not name.
+    """
+    OmegaConf.update(cfg, "dir", str(folder))
+    if any("root" in text for text in of_file) and "download" in (cfg.data or {}):
+        cfg.data.download = False  # a run folder does not say where to write
+    config = OmegaConf.to_container(cfg, resolve=True)
+    if of_file:
+        _judge_all(config, typed, of_file)  # type: ignore[arg-type]
+    return run_resolved(config, folder, typed, choices)  # type: ignore[arg-type]
+
+
+def _judge_all(config: dict[str, Any], typed: Sequence[str], of_file: Sequence[str]) -> None:
+    """Raises ConfigError with all that `of_file` has put where it may not be."""
+    from diffexp.config.catalogue import judge
+
+    own = [text for text in typed if text not in of_file and "_target_" in text]
+    nodes = {key: node for key, node in config.items() if isinstance(node, (Mapping, list))}
+    plugins = Job(config, Path()).plugins
+    if plugins and not any(text.lstrip("+").startswith("plugins=") for text in typed if text not in of_file):
+        what = "the run used packages of its own"
+        raise ConfigError(what, "plugins", f"if you trust them, type plugins=[{','.join(plugins)}]")
+    found = [problem for key, node in nodes.items() for problem in judge(node, key, plugins)]
+    # what the person names on this command line may stand where they put it
+    all_at_once([p for p in found if not any(p.what.partition(" ")[0] in text for text in own)])
+
+
+def run_resolved(
+    config: dict[str, Any], folder: Path, typed: Sequence[str], choices: Mapping[str, str]
+) -> dict[str, Any]:
+    """Check, then run; returns the results. Raises DiffexpError; nothing is written before all checks have
+    passed.
+    """
+    chosen = {k: v for k, v in choices.items() if v and not k.startswith("hydra/")}
+    job = Job(config, folder, tuple(typed), chosen)
+    check(_needed(job), job.allowed)
+    task: Task = job.build("task")
+    try:
+        task.check(job)
+    except (AttributeError, TypeError) as error:
+        if not any("_target_" in text for text in typed):
+            raise
+        what = f"what was typed does not fit the rest: {error}"
+        raise ConfigError(what, "_target_", "name a class of the kind that the group has") from error
+    if config.get("dry_run"):
+        say(f"dry_run: all checks have passed; {config['name']} would be run in {folder}")
+        return {}
+    if (ended := getattr(task, "done", lambda job: None)(job)) is not None:
+        say(f"already finished: {folder}; type resume=never dir=... to begin another")
+        return ended
+    with Record(folder, job.public(), job.typed) as record:
+        task.run(job, record)
+        if getattr(task, "tracked", True):
+            from diffexp.report.wandb import track
+
+            track(job, record.results, job.config["task"]["_target_"].rpartition(".")[2].lower())
+    return record.results
+
+
+def _needed(job: Job) -> dict[str, Any]:
+    """The nodes to check: all for training; else without those of TRAINING in which nothing was typed."""
+    if str(job.config["task"].get("_target_")).endswith(".Train"):
+        return job.config
+    typed = {text.lstrip("+~").partition("=")[0] for text in job.typed}
+    unused = [key for key in TRAINING if not any(text.startswith(f"{key}.") for text in typed)]
+    return {key: node for key, node in job.config.items() if key not in unused}

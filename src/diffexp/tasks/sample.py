@@ -1,0 +1,114 @@
+"""task=sample: images from a checkpoint, as one grid, single files, or an array."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from diffexp.config.build import build
+from diffexp.errors import ConfigError
+from diffexp.files import create, make_folder, replacing, write
+from diffexp.model.restore import Restored
+from diffexp.pictures import grid, save
+from diffexp.progress import counting
+from diffexp.run.console import say
+from diffexp.run.folder import Record
+from diffexp.run.job import Job, device_of
+from diffexp.run.ready import ready
+from diffexp.samplers import check, generate, labels_for
+
+
+@dataclass(frozen=True)
+class Sample:
+    """ckpt: a checkpoint or a run folder; n: images; classes: their numbers, in turn, None for all.
+
+    files: each as <number>_seed<seed>.png, its class in metadata.jsonl; npz: all in samples.npz, `images`
+    uint8 (N, H, W, C), `labels`.
+    ema: the averaged weights.
+    """
+
+    ckpt: str | None = None
+    n: int = 64
+    classes: tuple[int, ...] | None = None
+    files: bool = True
+    npz: bool = False
+    ema: bool = True
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise ConfigError(f"n={self.n}", "task.n", "give 1 or more")
+
+    def check(self, job: Job) -> None:
+        device_of(job)
+        self._ready(job)
+
+    def _ready(self, job: Job) -> tuple[Restored, dict[str, Any], Tensor | None]:
+        restored, nodes = ready(job, self.ckpt, self.ema)
+        parts = {key: build(nodes[key], key, job.allowed) for key in ("sampler", "guidance", "clip")}
+        check(restored.model, parts["sampler"], parts["guidance"])
+        return restored, parts, labels_for(self.n, restored.model.classes, self.classes)
+
+    def run(self, job: Job, record: Record) -> None:
+        restored, parts, labels = self._ready(job)
+        device, seed = device_of(job), job.config["seed"]
+        restored.model.denoiser.to(device)
+        with counting("sampling") as progress:
+            images = generate(
+                restored.model,
+                parts["sampler"],
+                torch.arange(self.n),
+                labels,
+                parts["guidance"],
+                parts["clip"],
+                seed,
+                job.config["evaluator"]["batch_size"],
+                device,
+                lambda done: progress(done, self.n),
+            )
+        folder = job.folder / "samples"
+        make_folder(folder)
+        picture = self._grid(images, labels, restored, folder / "grid.png")
+        if self.files:
+            _files(images, seed, folder, labels, restored.class_names)
+        if self.npz:
+            _array(images, labels, folder / "samples.npz")
+        record.results |= {"picture": str(picture), "n": self.n, "sampler": repr(parts["sampler"])}
+        say(f"{self.n} images of step {restored.step} by {parts['sampler']}: {picture}")
+
+    def _grid(self, images: Tensor, labels: Tensor | None, restored: Restored, path: Path) -> Path:
+        names, shown = restored.class_names, images[:400]
+        if labels is None:
+            save(grid(shown), path)
+            return path
+        order = torch.argsort(labels[:400], stable=True)
+        words = [names[i] if names else str(i) for i in labels[order].tolist()]
+        save(grid(shown[order], words), path)
+        return path
+
+
+def _array(images: Tensor, labels: Tensor | None, path: Path) -> None:
+    arrays = {"images": images.permute(0, 2, 3, 1).numpy()}
+    if labels is not None:
+        arrays["labels"] = labels.numpy()
+    with replacing(path) as part, create(part) as file:
+        np.savez_compressed(file, **arrays)  # pyright: ignore[reportArgumentType]
+
+
+def _files(
+    images: Tensor, seed: int, folder: Path, labels: Tensor | None, names: tuple[str, ...] | None
+) -> None:
+    """A PNG of each, and metadata.jsonl, which tells the classes: so the folder is a data set."""
+    lines = []
+    for i, image in enumerate(images.permute(0, 2, 3, 1).numpy()):
+        row = {"file_name": f"{i:05d}_seed{seed}.png"}
+        if labels is not None:
+            row["label"] = names[labels[i]] if names else str(int(labels[i]))
+        lines.append(json.dumps(row, ensure_ascii=False) + "\n")
+        picture = Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
+        save(picture, folder / row["file_name"])
+    write(folder / "metadata.jsonl", "".join(lines))

@@ -1,0 +1,54 @@
+"""task=stats: mean and covariance of the features of real images, for pytorch-fid and EDM."""
+
+import io
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from diffexp.data import DataSet
+from diffexp.errors import ConfigError, DataError
+from diffexp.files import write
+from diffexp.metrics import MetricSet, reference
+from diffexp.run.console import near, say
+from diffexp.run.folder import Record
+from diffexp.run.job import Job, device_of
+
+
+@dataclass(frozen=True)
+class Stats:
+    """split: of the data that is typed; the extractor is that of the metrics."""
+
+    split: Literal["train", "val", "test"] = "train"
+    tracked: ClassVar[bool] = False
+
+    def check(self, job: Job) -> None:
+        data: DataSet = job.build("data")
+        metrics: MetricSet = job.build("metrics")
+        if metrics.extractor is None:
+            raise ConfigError("metrics=none has no extractor", "metrics", "type metrics=inception or digits")
+        data.check()
+        metrics.extractor.check(data.shape)
+
+    def run(self, job: Job, record: Record) -> None:
+        data: DataSet = job.build("data")
+        extractor = job.build("metrics").extractor
+        extractor.check(data.shape)
+        extractor.to(device_of(job))
+        found = reference.whole(data, self.split, extractor, reference.CACHE)
+        path = job.folder / f"{data.name}_{self.split}_{extractor.name}.npz"
+        mean, covariance = found.mean.cpu().numpy(), found.covariance.cpu().numpy()
+        if found.n < 2 or not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
+            what = f"{int(found.n)} images of the {self.split} split have no finite covariance of features"
+            raise DataError(what, "task.split", "give another split, or more images")
+        content = io.BytesIO()
+        np.savez(content, mu=mean, sigma=covariance, n=int(found.n))
+        write(path, content.getvalue())
+        record.results |= {
+            "file": str(path),
+            "n": int(found.n),
+            "extractor": extractor.name,
+            "sha256": extractor.sha256,
+            "fingerprint": data.fingerprint(self.split),
+        }
+        say(f"{near(path)}: mu {mean.shape}, sigma {covariance.shape} of {int(found.n):,} images")

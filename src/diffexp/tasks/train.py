@@ -1,0 +1,192 @@
+"""task=train: fit, then sample and measure the averaged weights."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+import torch
+from lightning import Trainer
+from lightning.pytorch.loggers import WandbLogger
+from torch import nn
+
+from diffexp.errors import ConfigError, DivergedError, Interrupted
+from diffexp.metrics.evaluator import Evaluation, Evaluator
+from diffexp.networks.allocator import keep_freed_memory
+from diffexp.notice import say
+from diffexp.progress import counting
+from diffexp.report.wandb import summarise, tags, tell_sync
+from diffexp.run.console import summary
+from diffexp.run.disk import check_room, checkpoint_bytes
+from diffexp.run.fit import fit, going_on, tell_rate
+from diffexp.run.folder import Record, check_links
+from diffexp.run.job import Job, device_of
+from diffexp.run.resume import finished, start, told_divergence
+from diffexp.training.data_module import DataModule
+from diffexp.training.evaluate import Evaluate, show
+from diffexp.training.launched import launching
+from diffexp.training.logger import Jsonl
+from diffexp.training.module import DiffusionModule
+from diffexp.training.quiet import quiet
+from diffexp.training.saving import AtomicCheckpointIO, Checkpoint
+from diffexp.training.signals import deaf
+from diffexp.training.tracker import Tracker
+
+
+@dataclass(frozen=True)
+class Train:
+    """What is trained, on what, and how often it is measured is all in the configuration."""
+
+    tracked: ClassVar[bool] = False
+
+    def check(self, job: Job) -> None:
+        device_of(job)
+        check_links(job.folder)
+        ckpt = start(job)
+        loader: DataModule = job.build("loader")
+        loader.prepare_data()
+        if job.config["on_divergence"] not in ("stop", "rollback"):
+            what = f"on_divergence={job.config['on_divergence']}"
+            raise ConfigError(what, "on_divergence", "give stop or rollback")
+        module = _module(job, loader, shapes_only=True)
+        check_room(job.folder, checkpoint_bytes(module))
+        if not any(True for _ in module.denoiser.network.parameters()):
+            do = "type task=sample or task=evaluate, without task.ckpt"
+            raise ConfigError("this network has nothing to train", "network", do)
+        for term in module.objective.terms.values():
+            term.check()
+        job.build("evaluator").check(loader.data, module.model())
+        if job.config.get("dry_run") and ckpt is not None:
+            tell_rate(ckpt, job, module.lr)
+
+    def done(self, job: Job) -> dict[str, Any] | None:
+        """The results of the run in this folder, if it has ended."""
+        return finished(job)
+
+    def run(self, job: Job, record: Record) -> None:
+        quiet()
+        tracker: Tracker = job.build("logger")
+        try:
+            self._run(job, record, tracker)
+        except BaseException as error:
+            with deaf():
+                tracker.close(failed=not isinstance(error, Interrupted))
+            raise
+        tracker.close()
+        tell_sync(job.folder)
+
+    def _run(self, job: Job, record: Record, tracker: Tracker) -> None:
+        begun = time.perf_counter()
+        launching()
+        torch.manual_seed(job.config["seed"])  # of the initial weights
+        loader: DataModule = job.build("loader")
+        evaluator: Evaluator = job.build("evaluator")
+        module = _module(job, loader)
+        if not torch.cuda.is_available():
+            keep_freed_memory()
+        trainer = _trainer(job, evaluator, tracker, record)
+        if trainer.is_global_zero:
+            say(headline(module, loader))
+            evaluator.prepare(loader.data, trainer.strategy.root_device)
+        trainer.strategy.barrier()
+        if not trainer.is_global_zero:
+            evaluator.prepare(loader.data, trainer.strategy.root_device)
+        try:
+            ckpt = start(job)
+            going_on(job, trainer, module, record, ckpt)
+            fit(trainer, module, loader, ckpt)
+        except DivergedError as error:
+            record.check()
+            # raises it again, unless there is a way back
+            ckpt = told_divergence(job, error, (trainer.global_rank, trainer.world_size))
+            tracker.close()
+            module, trainer = _module(job, loader), _trainer(job, evaluator, tracker, record)
+            going_on(job, trainer, module, record, ckpt)
+            try:
+                fit(trainer, module, loader, ckpt)
+            except DivergedError as again:
+                told_divergence(job, again)
+        record.results["train_seconds"] = round(time.perf_counter() - begun, 1)
+        self._measure(job, trainer, module, evaluator, record)
+
+    def _measure(
+        self, job: Job, trainer: Trainer, module: DiffusionModule, evaluator: Evaluator, record: Record
+    ) -> None:
+        module.to(trainer.strategy.root_device).eval()
+        found: dict[float, Evaluation] = {}
+        for scale in evaluator.scales or (evaluator.guidance.scale,):
+            with counting(f"sampling at guidance scale {scale:g}") as progress:
+                found[scale] = evaluator.run(
+                    module.model(),
+                    scale,
+                    module.device,
+                    progress,
+                    (trainer.global_rank, trainer.world_size),
+                )
+        if not trainer.is_global_zero:
+            return
+        record.check()
+        first = next(iter(found.values()))
+        picture = show(trainer, module, first, job.folder)
+        values = {_key(k, s, len(found)): v for s, r in found.items() for k, v in r.values.items()}
+        for logger in trainer.loggers:
+            logger.log_metrics({f"final/{k}": v for k, v in values.items()}, step=trainer.global_step)
+        losses = {k: float(v) for k, v in trainer.callback_metrics.items() if k in ("train/loss", "val/loss")}
+        cards = {_key(k, s, len(found)): c for s, r in found.items() for k, c in r.cards.items()}
+        record.results |= losses | values | {"cards": cards, "picture": str(picture)}
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                summarise(logger.experiment, record.results)
+        summary(job.folder, picture, record.results, found)
+
+
+def _key(metric: str, scale: float, scales: int) -> str:
+    return f"{metric}@{scale:g}" if scales > 1 else metric
+
+
+def headline(module: DiffusionModule, loader: DataModule) -> str:
+    """One line on what is about to be trained."""
+    millions = sum(p.numel() for p in module.denoiser.network.parameters()) / 1e6
+    counts = ", ".join(f"{len(loader.data.split(s)):,} {s}" for s in ("train", "val", "test"))
+    size = "x".join(map(str, reversed(loader.shape)))
+    return f"{loader.name}: {size} images, {counts}; network of {millions:.2f} M parameters"
+
+
+def _module(job: Job, loader: DataModule, shapes_only: bool = False) -> DiffusionModule:
+    make = job.build("model")
+    if shapes_only:
+        make = partial(make, network=partial(_without_memory, make.keywords["network"]))
+    return make(shape=loader.shape, classes=loader.classes, config=job.public())
+
+
+def _without_memory(network: Callable[..., nn.Module], **options: Any) -> nn.Module:
+    with torch.device("meta"):
+        return network(**options)
+
+
+def _trainer(job: Job, evaluator: Evaluator, tracker: Tracker, record: Record) -> Trainer:
+    """Callbacks act in this order: samples first, so that a checkpoint comes after them."""
+    others = job.build("callbacks")
+    keeper = others.get("checkpoint")
+    saves = isinstance(keeper, Checkpoint)
+    asked = keeper.asked if saves else lambda: False
+    evaluate = Evaluate(evaluator, job.folder, asked, record.check)
+    io = keeper.io if saves else AtomicCheckpointIO()
+    io.check = record.check
+    run = tracker.open(job.folder, job.config["name"], "train", tags(job), job.public())
+    return job.build("trainer")(
+        callbacks=[evaluate, *others.values()],
+        logger=[
+            Jsonl(job.folder / "metrics.jsonl", record.check),
+            *([WandbLogger(experiment=run)] if run else []),
+        ],
+        plugins=[io],
+        precision="16-mixed" if job.config["precision"] == "fp16" else "32-true",
+        default_root_dir=job.folder,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,  # the data module knows ranks
+        num_sanity_val_steps=0,
+    )
