@@ -18,7 +18,9 @@ def faults(message: str) -> list[str]:
     subject, second, *_ = [*text.strip().split("\n"), ""]
     wrong = []
     if len(subject) > MOST_LETTERS:
-        wrong.append(f"the subject has {len(subject)} letters, more than {MOST_LETTERS}: say the rest in the body")
+        wrong.append(
+            f"the subject has {len(subject)} letters, more than {MOST_LETTERS}: leave some to the body"
+        )
     if second.strip():
         wrong.append("the second line is not empty: leave a line between the subject and the body")
     return [] if subject.startswith(WRITTEN_BY_GIT) else wrong
