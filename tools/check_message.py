@@ -5,6 +5,8 @@
 FILE is the one that git gives to its hook commit-msg. Says what is wrong, and then exits with 1.
 """
 
+from __future__ import annotations  # python3 may be an old one of the system
+
 import sys
 from pathlib import Path
 
@@ -13,7 +15,7 @@ WRITTEN_BY_GIT = ("Merge ", "Revert ", "fixup! ", "squash! ", "amend! ")
 
 
 def faults(message: str) -> list[str]:
-    """Return what is wrong with a message, [] for a good one; comments, and what git writes itself, are left out."""
+    """Return what is wrong with a message, [] for a good one, or one that git has written itself."""
     text = "\n".join(line for line in message.split("\n") if not line.startswith("#"))
     subject, second, *_ = [*text.strip().split("\n"), ""]
     wrong = []
@@ -22,7 +24,7 @@ def faults(message: str) -> list[str]:
             f"the subject has {len(subject)} letters, more than {MOST_LETTERS}: leave some to the body"
         )
     if second.strip():
-        wrong.append("the second line is not empty: leave a line between the subject and the body")
+        wrong.append("the second line is not empty: leave a line before the body")
     return [] if subject.startswith(WRITTEN_BY_GIT) else wrong
 
 

@@ -5,6 +5,8 @@
 Paths are those of the repository, from its root. Says which are refused and why, and then exits with 1.
 """
 
+from __future__ import annotations  # python3 may be an old one of the system
+
 import re
 import sys
 from pathlib import Path
