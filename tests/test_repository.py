@@ -73,10 +73,7 @@ def test_large_and_binary_files_are_refused_by_name(name, content, why, tmp_path
         ("A subject\n", ""),
         ("A subject\n# Please enter the commit message\n", ""),
         ("# a comment\n\nA subject\n\nWhy.\n", ""),
-        (
-            "A subject\nWhy.\n",
-            "the second line is not empty: leave a line before the body\n",
-        ),
+        ("A subject\nWhy.\n", "the second line is not empty: leave a line before the body\n"),
         (f'Revert "{"a" * 70}"\n\nThis reverts commit 1.\n', ""),
     ],
 )
