@@ -157,9 +157,9 @@ def test_what_is_public_says_what_it_is(file):
 
 def test_no_file_names_a_folder_of_the_machine_it_was_written_on():
     machine = re.compile(r"(?<![\w.~$}*])/(work|root|home|tmp|Users)/")
-    kinds = {".py", ".yaml", ".yml", ".toml", ".md", ".txt", ".lock", ".cfg", ""}
-    folders = ["src", "tests", "conf", "sweeps", "docs", "benchmarks", ".ci"]
+    kinds = {".py", ".yaml", ".yml", ".toml", ".md", ".txt", ".lock", ".cfg", ".cff", ""}
+    folders = ["src", "tests", "conf", "sweeps", "docs", "benchmarks", "tools", ".ci", ".github"]
     files = [file for folder in folders for file in (ROOT / folder).rglob("*") if file.suffix in kinds]
-    files += [file for file in ROOT.iterdir() if file.suffix in kinds]
+    files += [file for file in ROOT.iterdir() if file.suffix in kinds and file.name != ".git"]
     found = [f"{f.relative_to(ROOT)}" for f in files if f.is_file() and machine.search(f.read_text())]
     assert files and found == []

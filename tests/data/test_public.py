@@ -1,7 +1,6 @@
 """Public data sets, where several processes want them at once."""
 
 import errno
-import multiprocessing
 import os
 import struct
 import time
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from forked import PROCESSES
 
 from diffexp.data import CIFAR10, MNIST, FashionMNIST
 from diffexp.data.public import read_public
@@ -41,7 +41,7 @@ def read(root):
 
 
 def test_of_several_processes_one_downloads(tmp_path):
-    with multiprocessing.get_context("fork").Pool(3) as pool:
+    with PROCESSES.Pool(3) as pool:
         assert pool.map(read, [tmp_path / "data"] * 3, chunksize=1) == [10, 10, 10]
     assert (tmp_path / "data" / "downloads").read_text() == "one\n" * 2  # train and test
     assert sorted(p.name for p in (tmp_path / "data").iterdir()) == ["False.bin", "True.bin", "downloads"]
