@@ -14,10 +14,11 @@ SRC = ROOT / "src" / "diffexp"
 FILES = sorted(SRC.rglob("*.py"))
 ORDER = (  # a room or file of the package imports those of the lines above its own
     {"redact"},
-    {"errors", "randomness"},
+    {"errors", "randomness", "condition"},
     {"escape", "files", "notice"},
     {"archive", "locks", "pictures", "progress"},
-    {"config", "diffusion", "networks"},
+    {"config", "conditioning", "codecs", "networks"},
+    {"diffusion"},
     {"model"},
     {"samplers"},
     {"data"},
@@ -31,7 +32,8 @@ ORDER = (  # a room or file of the package imports those of the lines above its 
 )
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 FILES_ALONE = {
-    "archive", "cli", "errors", "escape", "files", "locks", "notice", "pictures", "progress", "randomness",
+    "archive", "cli", "condition", "errors", "escape", "files", "locks", "notice", "pictures", "progress",
+    "randomness",
     "redact",
 }  # fmt: skip
 BESIDE_TORCH = {"samplers": {"scipy"}, "diffusion": {"scipy"}}  # when it is used
@@ -96,7 +98,10 @@ def test_no_file_imports_itself_by_way_of_others():
     assert set(left) == set()
 
 
-@pytest.mark.parametrize("name", ["diffusion", "networks", "samplers", "errors", "randomness"])
+@pytest.mark.parametrize(
+    "name",
+    ["diffusion", "networks", "samplers", "conditioning", "codecs", "condition", "errors", "randomness"],
+)
 def test_the_core_needs_torch_alone(name):
     files = [file for file in FILES if where(file).split("/")[0].removesuffix(".py") == name]
     roots = {imported.split(".")[0] for file in files for imported in names(file)}
@@ -111,7 +116,7 @@ def loaded_after(line):
 
 
 def test_importing_the_core_loads_no_framework():
-    found = loaded_after("import diffexp.diffusion, diffexp.samplers, diffexp.networks")
+    found = loaded_after("import diffexp.diffusion, diffexp.samplers, diffexp.networks, diffexp.model.model")
     assert "torch" in found and found.isdisjoint({*HEAVY, "scipy"})
 
 

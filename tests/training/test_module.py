@@ -20,7 +20,7 @@ from diffexp.training import (
     Jsonl,
     LearningRate,
 )
-from diffexp.training.quiet import quiet
+from diffexp.training.log_filters import quiet
 
 STEPS = 30  # with 32 images in 2 micro-batches: 45 batches an epoch
 

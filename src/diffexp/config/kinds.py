@@ -9,7 +9,7 @@ from diffexp.errors import ConfigError
 
 KINDS = {  # the type of what stands in a place; of protocols the methods count
     "sampler": "diffexp.samplers.sampler:Sampler",
-    "guidance": "diffexp.diffusion.guidance:ClassifierFree",
+    "guidance": "diffexp.diffusion.guidance:Guidance",
     "clip": "diffexp.diffusion.clip:Clip",
     "metrics": "diffexp.metrics.metric_set:MetricSet",
     "metrics.extractor": "diffexp.metrics.extractor:Extractor",
@@ -20,8 +20,8 @@ KINDS = {  # the type of what stands in a place; of protocols the methods count
     "snr": "diffexp.diffusion.schedule:Schedule",
     "prediction": "diffexp.diffusion.prediction:Parameterization",
     "variance": "diffexp.diffusion.variance:Variance",
-    "conditioning": "diffexp.diffusion.conditioning:Conditioning",
-    "codec": "diffexp.diffusion.codec:Codec",
+    "conditioning": "diffexp.conditioning:Conditioning",
+    "codec": "diffexp.codecs:Codec",
     "weighting": "diffexp.diffusion.weighting:Weighting",
     "times": "diffexp.diffusion.times:Times",
     "terms.*": "diffexp.diffusion.objective:Term",

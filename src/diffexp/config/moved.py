@@ -10,6 +10,9 @@ _TASKS = (
 )  # fmt: skip
 _ROOM = {f"diffexp.experiment.{name}": f"diffexp.tasks.{name}" for name in _TASKS} | {
     "diffexp.experiment.report_task.Report": "diffexp.tasks.report.Report",
+    "diffexp.diffusion.ClassLabel": "diffexp.conditioning.ClassLabel",
+    "diffexp.diffusion.Unconditional": "diffexp.conditioning.Unconditional",
+    "diffexp.diffusion.Pixels": "diffexp.codecs.Pixels",
     "diffexp.experiment.slurm.Submitit": "diffexp.sweep.slurm.Submitit",
     "diffexp.experiment.cluster.Ray": "diffexp.sweep.cluster.Ray",
 }

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from diffexp.condition import Asked
+
 
 class Batch(NamedTuple):
     """image: uint8 (B, C, H, W), turned into numbers around 0 by the codec, on the device.
@@ -11,12 +13,24 @@ class Batch(NamedTuple):
     label: int64 (B,), the class, or None where the data set has no classes.
     text: one caption for each image, or None.
     index: int64 (B,), the number of each image in its split.
+    latent: what the codec would make of the images, where that lies ready, in place of making it.
+    size: int64 (B, K), such as height, width and crop before the image was fitted, where the data tells it.
+    weight: float32 (B,), of each image in the loss; None for the same.
     """
 
     image: Tensor
     label: Tensor | None
     text: list[str] | None
     index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride]  (hides tuple.index)
+    latent: Tensor | None = None
+    size: Tensor | None = None
+    weight: Tensor | None = None
+
+    @property
+    def asked(self) -> Asked:
+        """What a model would be asked for, to get images like these."""
+        text = None if self.text is None else tuple(self.text)
+        return Asked(len(self.image), self.label, text, size=self.size)
 
 
 def texts_of(texts: list[str] | None, index: Tensor) -> list[str] | None:

@@ -3,10 +3,8 @@
 from diffexp.diffusion.classifier_guidance import ClassifierGuidance, ClassifierGuided
 from diffexp.diffusion.clip import Clipped, Dynamic, NoClip, Static
 from diffexp.diffusion.closed_form import ClosedForm, Gaussian, Ideal, Mixture
-from diffexp.diffusion.codec import Pixels
-from diffexp.diffusion.conditioning import ClassLabel, Unconditional
 from diffexp.diffusion.denoiser import Denoiser, Prediction
-from diffexp.diffusion.guidance import Autoguidance, ClassifierFree, Guided
+from diffexp.diffusion.guidance import Autoguidance, ClassifierFree, Guidance, Guided
 from diffexp.diffusion.objective import Losses, Objective, Term
 from diffexp.diffusion.prediction import EDM, X0, Eps, Mean, V
 from diffexp.diffusion.schedule import (
@@ -38,14 +36,14 @@ from diffexp.diffusion.weighting import (
 )
 
 __all__ = [
-    "EDM", "P2", "SNR", "VLB", "X0", "Autoguidance", "Chain", "ClassLabel", "ClassifierFree",
+    "EDM", "P2", "SNR", "VLB", "X0", "Autoguidance", "Chain", "ClassifierFree",
     "ClassifierGuidance", "ClassifierGuided", "Clipped",
     "ClosedForm", "Debiased", "Denoiser", "Dynamic", "EDMWeight", "Eps", "FixedLarge", "FixedSmall",
-    "Gaussian", "Guided", "Ideal", "Importance",
+    "Gaussian", "Guidance", "Guided", "Ideal", "Importance",
     "Learned", "LearnedRange", "Level", "LogNormal", "LogitNormal", "Losses", "Mean",
-    "MinSNR", "Mixture", "NoClip", "Objective", "Pixels", "Posterior",
+    "MinSNR", "Mixture", "NoClip", "Objective", "Posterior",
     "Prediction", "Schedule", "Sigmoid", "SoftMinSNR", "Static", "Stratified", "Term",
     "TruncatedSNR", "Uncertain",
-    "Unconditional", "Uniform", "V", "cosine", "linear", "quad", "scaled_linear", "sigmoid", "sigmoid_beta",
+    "Uniform", "V", "cosine", "linear", "quad", "scaled_linear", "sigmoid", "sigmoid_beta",
     "with_snr",
 ]  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from diffexp.condition import Condition
 from diffexp.diffusion.denoiser import Denoise, Prediction
 from diffexp.diffusion.schedule import Schedule
 from diffexp.errors import ConfigError
@@ -64,7 +65,7 @@ class Clipped:
     def __init__(self, denoise: Denoise, schedule: Schedule, clip: Clip) -> None:
         self.denoise, self.schedule, self.clip = denoise, schedule, clip
 
-    def __call__(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> Prediction:
+    def __call__(self, x: Tensor, t: Tensor, cond: Condition | None = None) -> Prediction:
         p = self.denoise(x, t, cond)
         if isinstance(self.clip, NoClip):
             return p

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diffexp.diffusion.codec import Codec, Pixels
+from diffexp.codecs import Codec, Pixels
+from diffexp.condition import Condition
 from diffexp.diffusion.prediction import Parameterization
 from diffexp.diffusion.schedule import Level, Schedule, like
 from diffexp.diffusion.variance import Learned, LearnedRange, Variance, log_variance
@@ -34,10 +35,10 @@ class ClosedForm(nn.Module, ABC):
         self.schedule, self.prediction, self.variance, self.null = schedule, prediction, variance, num_classes
 
     @abstractmethod
-    def moments(self, x: Tensor, level: Level, cond: Tensor | None) -> tuple[Tensor, Tensor]:
+    def moments(self, x: Tensor, level: Level, cond: Condition | None) -> tuple[Tensor, Tensor]:
         """E[x0 | x_t] and Var[x0 | x_t] of each pixel, of the shape of x; levels of shape (B, 1, 1, 1)."""
 
-    def forward(self, x_in: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+    def forward(self, x_in: Tensor, t: Tensor, cond: Condition | None = None) -> Tensor:
         t = self._unblurred(t).view(-1, *[1] * (x_in.ndim - 1))
         level = self.schedule(t)
         c = self.prediction(level)
@@ -83,17 +84,18 @@ class Mixture(ClosedForm):
         table = torch.tensor([means, stds, weights], dtype=torch.float64)
         self.register_buffer("table", table, persistent=False)
 
-    def moments(self, x: Tensor, level: Level, cond: Tensor | None) -> tuple[Tensor, Tensor]:
+    def moments(self, x: Tensor, level: Level, cond: Condition | None) -> tuple[Tensor, Tensor]:
         means, stds, weights = self.get_buffer("table").to(x.device)
         alpha, sigma = (u[..., None] for u in level)
         spread = alpha**2 * stds**2 + sigma**2
         far = x[..., None].double() - alpha * means
         score = weights.log() - 0.5 * spread.log() - far**2 / (2 * spread)
-        if cond is not None:
-            chosen = (cond[:, None] == torch.arange(len(means), device=x.device)) | (
-                cond[:, None] >= len(means)
+        label = None if cond is None else cond.label
+        if label is not None:
+            chosen = (label[:, None] == torch.arange(len(means), device=x.device)) | (
+                label[:, None] >= len(means)
             )
-            score = score.masked_fill(~chosen.view(len(cond), *[1] * (x.ndim - 1), -1), -torch.inf)
+            score = score.masked_fill(~chosen.view(len(label), *[1] * (x.ndim - 1), -1), -torch.inf)
         share = score.softmax(-1)
         each, var = means + alpha * stds**2 / spread * far, stds**2 * sigma**2 / spread
         mean = (share * each).sum(-1)
@@ -115,7 +117,7 @@ class Gaussian(Mixture):
     ) -> None:
         super().__init__(schedule, prediction, variance, (mean,), (std,), (1.0,), num_classes)
 
-    def moments(self, x: Tensor, level: Level, cond: Tensor | None) -> tuple[Tensor, Tensor]:
+    def moments(self, x: Tensor, level: Level, cond: Condition | None) -> tuple[Tensor, Tensor]:
         return super().moments(x, level, None)
 
 
@@ -151,8 +153,9 @@ class Ideal(ClosedForm):
             self._read = images, torch.cat([b.label for b in batches]).to(device) if named else None
         return self._read
 
-    def moments(self, x: Tensor, level: Level, cond: Tensor | None) -> tuple[Tensor, Tensor]:
+    def moments(self, x: Tensor, level: Level, cond: Condition | None) -> tuple[Tensor, Tensor]:
         images, labels = self.images(x.device)
+        label = None if cond is None else cond.label
         flat = x.flatten(1)
         gain = (level.alpha / level.sigma**2).flatten()[:, None]  # of the logit, ⟨x, y⟩ − α |y|²/2
         alpha = level.alpha.flatten()[:, None]
@@ -161,8 +164,8 @@ class Ideal(ClosedForm):
         for i in range(0, len(images), _CHUNK):
             y = self.codec.encode(images[i : i + _CHUNK]).flatten(1).to(flat)
             logit = gain * ((flat @ y.T).double() - alpha * y.double().square().sum(1) / 2)
-            if cond is not None and labels is not None:
-                here = (cond[:, None] == labels[i : i + _CHUNK]) | (cond[:, None] == self.null)
+            if label is not None and labels is not None:
+                here = (label[:, None] == labels[i : i + _CHUNK]) | (label[:, None] == self.null)
                 logit = logit.masked_fill(~here, -torch.inf)
             new = torch.maximum(top, logit.amax(1, keepdim=True)).clamp(min=-1e300)
             share, keep = (logit - new).exp(), (top - new).exp()

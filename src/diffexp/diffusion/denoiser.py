@@ -5,21 +5,19 @@
 is all that samplers, guidance and clipping see of it.
 """
 
-from collections.abc import Callable
 from functools import cached_property
 from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from diffexp.diffusion.conditioning import Conditioning
+from diffexp.condition import Condition
 from diffexp.diffusion.prediction import Eps, Parameterization
 from diffexp.diffusion.schedule import Level, Schedule, like
 from diffexp.diffusion.variance import Variance
 from diffexp.errors import ConfigError
 
 Precision = Literal["fp32", "bf16", "fp16"]
-_AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Prediction:
@@ -58,9 +56,10 @@ class Prediction:
 
 
 class Denoise(Protocol):
-    """x: (B, C, H, W); t: float64, 0-dim or (B, 1, 1, 1), in (0, 1]; cond: int64 (B,) or None."""
+    """x: (B, C, H, W); t: float64, 0-dim or (B, 1, 1, 1), in (0, 1]; cond: what the network is
+    told beside, or None."""
 
-    def __call__(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> Prediction: ...
+    def __call__(self, x: Tensor, t: Tensor, cond: Condition | None = None) -> Prediction: ...
 
 
 class Denoiser(nn.Module):
@@ -83,7 +82,7 @@ class Denoiser(nn.Module):
         self.network, self.schedule, self.prediction, self.variance = network, schedule, prediction, variance
         self.autocast = autocast
 
-    def output(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor | float]:
+    def output(self, x: Tensor, t: Tensor, cond: Condition | None = None) -> tuple[Tensor, Tensor | float]:
         """F(c_in x, t), (B, C, H, W), and frac: what the objective needs."""
         c_in = like(self.prediction(self.schedule(t)).c_in, x)
         times = t.reshape(-1).expand(len(x)).to(x.device, torch.float32)
@@ -95,7 +94,7 @@ class Denoiser(nn.Module):
             out = self.network(x_in, times, cond)
         return self.variance.split(out.to(x.dtype), self.schedule, t)
 
-    def forward(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> Prediction:
+    def forward(self, x: Tensor, t: Tensor, cond: Condition | None = None) -> Prediction:
         level = self.schedule(t)
         out, frac = self.output(x, t, cond)
         if isinstance(self.prediction, Eps):
@@ -104,29 +103,6 @@ class Denoiser(nn.Module):
         if level.alpha.ndim:
             return Prediction(like(c.c_skip, x) * x + like(c.c_out, x) * out, x, level, frac)
         return Prediction(torch.mul(x, float(c.c_skip)).add(out, alpha=float(c.c_out)), x, level, frac)
-
-
-def build_denoiser(
-    shape: tuple[int, int, int],
-    classes: int | None,
-    network: Callable[..., nn.Module],
-    schedule: Schedule,
-    prediction: Parameterization,
-    variance: Variance,
-    conditioning: Conditioning,
-    precision: Precision = "fp32",
-) -> Denoiser:
-    """The denoiser of images of that shape, (C, H, W), with the number of classes of the data.
-
-    network: called with image_size, in_channels, out_channels, num_classes. Raises ConfigError.
-    """
-    built = network(
-        image_size=shape[1],
-        in_channels=shape[0],
-        out_channels=shape[0] * variance.outputs,
-        num_classes=conditioning.classes(classes),
-    )
-    return Denoiser(built, schedule, prediction, variance, _AUTOCAST[precision])
 
 
 def check_coupling(schedule: Schedule, prediction: Parameterization) -> None:

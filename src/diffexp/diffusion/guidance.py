@@ -1,26 +1,56 @@
-"""Guidance: a denoiser made of two others, a better one and a worse one,
+"""Guidance: a denoiser made of a better one and a worse one,
 
     x̂0 = worse + w (better − worse),    w = 1 is the better one alone, w = 0 the worse.
 
-Classifier-free: conditional and null, through the network as one batch (the paper's own w' is w − 1).
-Autoguidance: the model, and a weaker one of the same kind.
+Classifier-free: with the condition and with what it is to go away from (nothing, or a negative prompt),
+through the network as one batch (the paper's own w' is w − 1). Autoguidance: the model, and a weaker one of
+the same kind.
 """
 
 import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from diffexp.diffusion.denoiser import Denoise, Prediction
+from diffexp.condition import Condition
+from diffexp.diffusion.denoiser import Denoise, Denoiser, Prediction
 from diffexp.diffusion.schedule import Schedule
 from diffexp.errors import ConfigError
 
 
+class Need(NamedTuple):
+    """What a guidance needs of a file. kind: model, one of diffexp's own, or classifier, of noisy images.
+
+    ckpt: where it lies, None for the file of the model itself; ema: which average of its weights, from 0,
+    None for the weights that are trained.
+    """
+
+    kind: Literal["model", "classifier"]
+    ckpt: str | None = None
+    ema: int | None = None
+
+
+class Guidable(Protocol):
+    """What guidance sees of a model. helpers: what it has asked for in `needs`, by the same names."""
+
+    denoiser: Denoiser
+
+    @property
+    def helpers(self) -> Mapping[str, nn.Module]: ...
+
+    @property
+    def guidable(self) -> bool:
+        """Whether it was trained with and without its condition."""
+        ...
+
+
 @dataclass(frozen=True)
-class ClassifierFree:
-    """Ho & Salimans 2022.
+class Guidance(ABC):
+    """What all kinds have.
 
     scale: w. interval: guide only while σ/α is in (low, high] (Kynkäänniemi et al. 2024), null for always.
     rescale: φ of Lin et al. 2024, which brings the standard deviation of each image's x̂0 back to that of
@@ -43,7 +73,7 @@ class ClassifierFree:
             raise ConfigError(what, "guidance.interval", "give [low, high] of σ/α with 0 <= low < high")
 
     def weight(self, t: Tensor, schedule: Schedule) -> Tensor:
-        """w at each t, float64 of its shape; 1 where there is nothing to guide."""
+        """Return w at each t, float64 of its shape; 1 where there is nothing to guide."""
         u = t.double()
         shapes = {"constant": torch.ones_like(u), "linear": 2 * (1 - u), "cosine": 1 + (math.pi * u).cos()}
         w = 1 + (self.scale - 1) * shapes[self.ramp]
@@ -53,9 +83,21 @@ class ClassifierFree:
         return torch.where((self.interval[0] < ratio) & (ratio <= self.interval[1]), w, 1.0)
 
     def calls(self, t: Tensor, schedule: Schedule) -> Tensor:
-        """Evaluations of a network at each t, int64 of its shape."""
+        """Return how often a network is evaluated at each t, int64 of its shape."""
         w = self.weight(t, schedule)
         return torch.where((w == 1) | (w == 0), 1, 2)
+
+    def needs(self) -> Mapping[str, Need]:
+        """Return what is to be read from files beside the model, by the names that it has in `helpers`."""
+        return {}
+
+    @abstractmethod
+    def check(self, model: Guidable) -> None:
+        """Raise ConfigError for a model that cannot be guided so."""
+
+    @abstractmethod
+    def wrap(self, model: Guidable) -> Denoise:
+        """Return the model's denoiser under guidance."""
 
 
 def _rising(interval: tuple[float, ...]) -> bool:
@@ -63,7 +105,21 @@ def _rising(interval: tuple[float, ...]) -> bool:
 
 
 @dataclass(frozen=True)
-class Autoguidance(ClassifierFree):
+class ClassifierFree(Guidance):
+    """From the condition's `null` to the condition. Ho & Salimans 2022."""
+
+    def check(self, model: Guidable) -> None:
+        if self.scale != 1 and not model.guidable:
+            do = "give guidance.scale=1, or train with conditioning=class conditioning.dropout=0.1"
+            what = f"guidance.scale={self.scale:g} needs a model trained with and without its condition"
+            raise ConfigError(what, "guidance.scale", do)
+
+    def wrap(self, model: Guidable) -> Denoise:
+        return Guided(model.denoiser, model.denoiser.schedule, self)
+
+
+@dataclass(frozen=True)
+class Autoguidance(Guidance):
     """The model away from a worse version of itself. Karras et al. 2024 ("Guiding a diffusion model with a
     bad version of itself").
 
@@ -74,26 +130,32 @@ class Autoguidance(ClassifierFree):
     ckpt: str | None = None
     ema: int | None = None
 
+    def needs(self) -> Mapping[str, Need]:
+        return {"guide": Need("model", self.ckpt, self.ema)}
+
+    def check(self, model: Guidable) -> None:
+        if self.scale != 1 and "guide" not in model.helpers:
+            what = "autoguidance needs a worse model beside this one"
+            raise ConfigError(what, "guidance.ckpt", "use it in task=sample or task=evaluate")
+
+    def wrap(self, model: Guidable) -> Denoise:
+        guide = model.helpers.get("guide")
+        return Guided(model.denoiser, model.denoiser.schedule, self, guide)
+
 
 class Guided:
-    """`denoise` under guidance: from `guide`, or from the condition `null` that means none (int64 0-dim).
+    """`denoise` under guidance: from `guide`, or from the `null` of the condition.
 
-    t: 0-dim, the same for all images, or (B, 1, 1, 1), each its own.
+    t: 0-dim, the same for all images, or (B, 1, 1, 1), each its own. Raises ValueError for a condition that
+    has no null.
     """
 
     def __init__(
-        self,
-        denoise: Denoise,
-        schedule: Schedule,
-        guidance: ClassifierFree,
-        null: Tensor | None = None,
-        guide: Denoise | None = None,
+        self, denoise: Denoise, schedule: Schedule, guidance: Guidance, guide: Denoise | None = None
     ) -> None:
-        self.denoise, self.schedule, self.guidance, self.null, self.guide = (
-            denoise, schedule, guidance, null, guide,
-        )  # fmt: skip
+        self.denoise, self.schedule, self.guidance, self.guide = denoise, schedule, guidance, guide
 
-    def __call__(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> Prediction:
+    def __call__(self, x: Tensor, t: Tensor, cond: Condition | None = None) -> Prediction:
         g = self.guidance
         if g.scale == 1 or (cond is None and self.guide is None):
             return self.denoise(x, t, cond)
@@ -108,26 +170,28 @@ class Guided:
             x0 = _rescaled(x0, better, g.rescale)
         return Prediction(x0, x, self.schedule(t), frac)
 
-    def _pair(self, x: Tensor, t: Tensor, cond: Tensor | None) -> tuple[Tensor, Tensor, Tensor | float]:
+    def _pair(self, x: Tensor, t: Tensor, cond: Condition | None) -> tuple[Tensor, Tensor, Tensor | float]:
         """x0 of the better and of the worse, and frac of the better."""
         if self.guide is not None:
             p = self.denoise(x, t, cond)
             return p.x0, self.guide(x, t, cond).x0, p.frac
         assert cond is not None
         times = torch.cat([t, t]) if t.ndim else t
-        both = self.denoise(torch.cat([x, x]), times, torch.cat([cond, self._none(cond)]))
+        both = self.denoise(torch.cat([x, x]), times, Condition.cat(cond, _null(cond)))
         c, n = both.x0.chunk(2)
         return c, n, both.frac.chunk(2)[0] if isinstance(both.frac, Tensor) else both.frac
 
-    def _worse(self, x: Tensor, t: Tensor, cond: Tensor | None) -> Prediction:
+    def _worse(self, x: Tensor, t: Tensor, cond: Condition | None) -> Prediction:
         if self.guide is not None:
             return self.guide(x, t, cond)
         assert cond is not None
-        return self.denoise(x, t, self._none(cond))
+        return self.denoise(x, t, _null(cond))
 
-    def _none(self, cond: Tensor) -> Tensor:
-        assert self.null is not None
-        return self.null.to(cond.device).expand_as(cond)
+
+def _null(cond: Condition) -> Condition:
+    if cond.null is None:
+        raise ValueError("this condition says not what guidance goes away from: Condition(..., null=...)")
+    return cond.null
 
 
 def _rescaled(x0: Tensor, better: Tensor, phi: float) -> Tensor:

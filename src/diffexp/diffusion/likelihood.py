@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from diffexp.condition import Condition
 from diffexp.diffusion import bound
 from diffexp.diffusion.denoiser import Denoise
 from diffexp.diffusion.schedule import Schedule, like
@@ -48,7 +49,7 @@ def bits_per_dim(
     schedule: Schedule,
     x0: Tensor,
     noise: Callable[[int], Tensor],
-    cond: Tensor | None = None,
+    cond: Condition | None = None,
     steps: int | None = None,
     on_step: Callable[[int], None] | None = None,
     cdf: Callable[[Tensor], Tensor] = torch.special.ndtr,

@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
+from diffexp.condition import Condition
 from diffexp.diffusion import bound
 from diffexp.diffusion.denoiser import Denoiser
 from diffexp.diffusion.prediction import target
@@ -87,8 +88,14 @@ class Objective(nn.Module):
                     f"{name}={term} is no term", f"terms.{name}", "type terms=lpips or terms=none"
                 )
 
-    def check(self, variance: Variance) -> None:
-        """Raises ConfigError for a variance that this objective would not train, or has not to train."""
+    def check(self, variance: Variance, pixels: bool = True) -> None:
+        """Raise ConfigError for a variance that this objective would not train, or has not to train.
+
+        pixels: whether x0 is an image of 8 bits in [−1, 1]: the bound and the terms are of such.
+        """
+        if not pixels and (self.vlb or self.terms):
+            do = "use objective=simple terms=none, or codec=pixels"
+            raise ConfigError("the bound and the terms are of pixels, not of latents", "objective", do)
         learned = variance.outputs > 1
         if learned and not self.vlb:
             do = "use objective=hybrid or vlb, or variance=fixed_small"
@@ -101,26 +108,30 @@ class Objective(nn.Module):
         self,
         denoiser: Denoiser,
         x0: Tensor,
-        cond: Tensor | None,
+        cond: Condition | None,
         generator: torch.Generator,
         rank: tuple[int, int] = (0, 1),
+        scale: Tensor | None = None,
     ) -> Losses:
         """x0: (B, C, H, W) in [−1, 1]; times and noise come from `generator`, on the device of x0.
 
         rank: (r, ranks). Each rank draws for all of them, and takes its part: as one that had all the images.
+        scale: of the loss of each image, (B,).
         """
         n, mine = len(x0), slice(rank[0] * len(x0), (rank[0] + 1) * len(x0))
         t = self.times(n * rank[1], denoiser.schedule, generator)[mine]
         shape = (n * rank[1], *x0.shape[1:])
         noise = torch.randn(shape, generator=generator, device=x0.device, dtype=x0.dtype)[mine]
         weight = self.times.weight(t) if isinstance(self.times, Importance) else None
+        if scale is not None:
+            weight = scale if weight is None else weight * scale.to(weight)
         return self.at(denoiser, x0, cond, t, noise, weight)
 
     def at(
         self,
         denoiser: Denoiser,
         x0: Tensor,
-        cond: Tensor | None,
+        cond: Condition | None,
         t: Tensor,
         noise: Tensor,
         weight: Tensor | None = None,

@@ -11,9 +11,9 @@ from diffexp.metrics.inception import Inception
 from diffexp.metrics.inception_score import InceptionScore
 from diffexp.metrics.kid import KID
 from diffexp.metrics.lpips import LPIPS
-from diffexp.metrics.manifold import Manifold
 from diffexp.metrics.metric import Card, Metric
 from diffexp.metrics.metric_set import MetricSet
+from diffexp.metrics.precision_recall import Manifold
 from diffexp.metrics.pretrained import Clip, Dinov2
 from diffexp.metrics.statistics import Statistics, frechet_distance
 from diffexp.metrics.svm import SVMAccuracy

@@ -14,9 +14,9 @@ from diffexp.data.dataset import DataSet
 from diffexp.errors import ConfigError
 from diffexp.metrics import reference as real
 from diffexp.metrics.classifier import SmallClassifier
+from diffexp.metrics.distributed import summed
 from diffexp.metrics.extractor import Extractor, extract
 from diffexp.metrics.metric import Card
-from diffexp.metrics.ranks import summed
 
 
 class Share:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from diffexp.data.dataset import Images
-from diffexp.metrics.ranks import summed
+from diffexp.metrics.distributed import summed
 
 
 class Alike:

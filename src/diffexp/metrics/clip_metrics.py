@@ -10,11 +10,11 @@ from diffexp.data.batch import Batch
 from diffexp.data.dataset import DataSet
 from diffexp.errors import ConfigError
 from diffexp.metrics import reference as real
-from diffexp.metrics.bank import Bank
+from diffexp.metrics.distributed import summed
 from diffexp.metrics.extractor import Extractor, extract
+from diffexp.metrics.features import Bank
 from diffexp.metrics.metric import Card
 from diffexp.metrics.pretrained import Clip
-from diffexp.metrics.ranks import summed
 
 SIGMA, SCALE = 10.0, 1000.0  # Jayasumana et al. 2024
 _ROWS = 2048  # of a matrix of distances at a time

@@ -11,13 +11,14 @@ from torch import Tensor
 
 from diffexp.data.dataset import DataSet
 from diffexp.diffusion.clip import Clip
-from diffexp.diffusion.guidance import ClassifierFree
+from diffexp.diffusion.guidance import Guidance
 from diffexp.errors import ConfigError
 from diffexp.metrics.metric import Card
 from diffexp.metrics.metric_set import MetricSet
+from diffexp.model.ask import ask
 from diffexp.model.model import Model
 from diffexp.pictures import grid, save
-from diffexp.samplers import GridSampler, Sampler, check, counted, generate, labels_for, nfe
+from diffexp.samplers import GridSampler, Sampler, check, counted, generate, nfe
 
 Progress = Callable[[int, int], None]
 """Told (images done, images in all)."""
@@ -57,7 +58,7 @@ class Evaluator:
     def __init__(
         self,
         sampler: Sampler,
-        guidance: ClassifierFree,
+        guidance: Guidance,
         clip: Clip,
         metrics: MetricSet,
         seed: int = 0,
@@ -76,6 +77,7 @@ class Evaluator:
         self.sampler, self.guidance, self.clip, self.metrics = sampler, guidance, clip, metrics
         self.seed, self.batch_size, self.pictures = seed, batch_size, pictures
         self.every, self.scales = every, scales
+        self.data: DataSet | None = None  # whose captions are asked for
 
     def check(self, data: DataSet, model: Model) -> None:
         """Before training. Raises ConfigError, DataError for what would fail after it."""
@@ -87,6 +89,7 @@ class Evaluator:
     def prepare(self, data: DataSet, device: torch.device | str) -> None:
         """What the metrics need of the real images, once."""
         self.metrics.prepare(data, device)
+        self.data = data
 
     def run(
         self,
@@ -102,17 +105,17 @@ class Evaluator:
         """
         guidance = self.guidance if scale is None else replace(self.guidance, scale=scale)
         n = max(self.metrics.n, self.pictures)
-        labels, mine = labels_for(n, model.classes), torch.arange(rank[0], n, rank[1])
+        wanted, mine = ask(model, n, text=self._captions(model, n)), torch.arange(rank[0], n, rank[1])
         self.metrics.reset()
         start, kept, evaluations = time.perf_counter(), [], 0
         for index in mine.split(self.batch_size):
-            asked = None if labels is None else labels[index]
+            asked = wanted[index]
             with counted(model) as seen:
                 images = generate(
                     model, self.sampler, index, asked, guidance, self.clip, self.seed, len(index), device
                 )
             evaluations += sum(seen)
-            self.metrics.update(images, asked)
+            self.metrics.update(images, asked.label, None if asked.text is None else list(asked.text))
             if len(kept) * self.batch_size < self.pictures:
                 kept.append(images)
             if progress is not None:
@@ -124,10 +127,24 @@ class Evaluator:
             calls = round(evaluations / len(mine), 1)
         told = self._protocol(model, guidance, calls)
         cards = {key: card | told for key, card in self.metrics.cards.items()}
-        shown_labels = None if labels is None else labels[mine[: len(shown)]]
+        shown_labels = wanted[mine[: len(shown)]].label
         return Evaluation(values, cards, shown, shown_labels, calls, time.perf_counter() - start, told)
 
-    def _protocol(self, model: Model, guidance: ClassifierFree, calls: float) -> dict[str, Any]:
+    def _captions(self, model: Model, n: int) -> list[str] | None:
+        """Those of the validation images, for a model that is told captions."""
+        if "text" not in model.conditioning.asks:
+            return None
+        texts = list[str]()
+        for batch in () if self.data is None else self.data.batches("val", 256):
+            texts += batch.text or ()
+            if len(texts) >= n:
+                break
+        if not texts:
+            do = "take a data set with captions, or a model that is not told any"
+            raise ConfigError("this model wants captions, and the data has none", "data", do)
+        return texts
+
+    def _protocol(self, model: Model, guidance: Guidance, calls: float) -> dict[str, Any]:
         return {
             "sampler": repr(self.sampler),
             "guidance": repr(guidance),

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from diffexp.errors import ConfigError, check_at_most
 from diffexp.metrics import reference as real
-from diffexp.metrics.bank import Bank
+from diffexp.metrics.features import Bank
 from diffexp.metrics.statistics import Statistics, frechet_distance
 
 

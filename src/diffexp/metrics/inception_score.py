@@ -10,8 +10,8 @@ from torch import Tensor
 from diffexp.data.dataset import DataSet
 from diffexp.errors import ConfigError
 from diffexp.metrics import reference as real
-from diffexp.metrics.bank import Bank
 from diffexp.metrics.extractor import Extractor
+from diffexp.metrics.features import Bank
 from diffexp.metrics.metric import Card
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from diffexp.errors import DataError
-from diffexp.metrics.ranks import summed
+from diffexp.metrics.distributed import summed
 
 
 class Statistics:

@@ -21,6 +21,7 @@ from diffexp.archive import DO, judge_archive, judge_content
 from diffexp.errors import DataError, ResourceError
 from diffexp.files import create, flush, make_folder, read_json, replacing, sync_folder
 from diffexp.files import write as write_file
+from diffexp.model.format import upgraded
 from diffexp.notice import say, warn
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
@@ -212,4 +213,4 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
     judge_content(checkpoint, path)
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("diffexp"), dict):
         raise DataError("not a checkpoint of diffexp", str(path), "give a .ckpt file written by task=train")
-    return checkpoint
+    return upgraded(checkpoint, path)

@@ -44,7 +44,8 @@ MOST_NUMBERS = 1 << 28  # of an image, whose size no weights vouch for
 @dataclass(frozen=True)
 class Description:
     """What a checkpoint says of itself. config: of the training run, plain values; shape: (C, H, W) of the
-    images; classes: their names, or None; step: of the optimizer; decays: of the averages.
+    images; classes: their names, or None; step: of the optimizer; decays: of the averages; base: digests of
+    the weights that come from other files, by the part that has them.
     """
 
     config: dict[str, Any]
@@ -52,6 +53,7 @@ class Description:
     classes: tuple[str, ...] | None
     step: int
     decays: tuple[float, ...]
+    base: Mapping[str, str]
 
 
 def describe(checkpoint: Mapping[str, Any], path: Path) -> Description:
@@ -64,7 +66,7 @@ def describe(checkpoint: Mapping[str, Any], path: Path) -> Description:
     nodes: Any = config.get("model") if isinstance(config, dict) else None
     faults = [f"config.model.{key}" for key in (*MODEL, "ema") if not isinstance(_in(nodes, key), dict)]
     decays, shape = _in(_in(nodes, "ema"), "decays"), told.get("shape")
-    classes, step = told.get("classes"), told.get("step")
+    classes, step, base = told.get("classes"), told.get("step"), told.get("base")
     if not (isinstance(decays, list) and all(type(d) in (int, float) for d in decays)):
         faults.append("config.model.ema.decays")
     if not (isinstance(shape, list) and len(shape) == 3 and all(map(_count, shape))):
@@ -75,12 +77,15 @@ def describe(checkpoint: Mapping[str, Any], path: Path) -> Description:
         faults.append("classes")
     if not (isinstance(step, int) and 0 <= step < 10**15):
         faults.append("step")
-    if not isinstance(checkpoint.get("state_dict"), Mapping):
-        faults.append("state_dict")
+    if not isinstance(checkpoint.get("trained"), Mapping) and not isinstance(checkpoint.get("ema"), list):
+        faults.append("trained")
+    if not (base is None or (isinstance(base, dict) and all(isinstance(v, str) for v in base.values()))):
+        faults.append("base")
     if faults:
         do = "use another checkpoint, or the version of diffexp that wrote it"
         raise DataError(f"the checkpoint is damaged in {', '.join(faults)}", str(path), do)
-    return Description(config, tuple(shape), classes and tuple(classes), step, tuple(decays))
+    names = classes and tuple(classes)
+    return Description(config, tuple(shape), names, step, tuple(decays), base or {})
 
 
 def _in(node: Any, key: str) -> Any:
@@ -116,9 +121,10 @@ def _exported(path: Path) -> dict[str, Any]:
 
     try:
         told = read_json(path.parent / CONFIG)
-        prefix = "ema.networks.0." if told["ema"] else "denoiser.network."
-        weights = load_file(path)
+        prefix = "denoiser.network." if told.get("format", 1) == 1 else ""  # of the network alone
+        weights = {prefix + name: value for name, value in load_file(path).items()}
+        held = {"ema": [weights]} if told["ema"] else {"trained": weights}
     except (OSError, ValueError, KeyError, SafetensorError, DataError) as error:
         do = f"give a folder of task=export, with {MODEL_FILE} and {CONFIG}"
         raise DataError(f"these weights cannot be read: {error}", str(path), do) from error
-    return {"diffexp": told, "state_dict": {prefix + name: w for name, w in weights.items()}}
+    return {"diffexp": told, **held}

@@ -1,6 +1,7 @@
 """The second network of a guidance: a worse model for autoguidance, a classifier for classifier guidance."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from diffexp.archive import plain
 from diffexp.config.build import OURS
 from diffexp.config.check import check
-from diffexp.diffusion import ClassifierGuidance, Denoiser
+from diffexp.diffusion import Denoiser
 from diffexp.errors import ConfigError, DataError
 from diffexp.model.checkpoint import read_checkpoint
 from diffexp.model.find import find
@@ -21,7 +22,7 @@ CLASSIFIER = "diffexp.networks.noisy_classifier.NoisyClassifier"
 
 def guide_of(guide: Model, model: Model) -> Denoiser:
     """The worse model of autoguidance. Raises ConfigError for one of other data or another schedule."""
-    same = (guide.shape, guide.classes) == (model.shape, model.classes)
+    same = (guide.shape, _told(guide)) == (model.shape, _told(model))
     a, b = guide.denoiser.schedule.angles, model.denoiser.schedule.angles
     if not same or a.shape != b.shape or not torch.equal(a, b):
         what = "the guide is of other images, classes or another schedule than the model"
@@ -29,12 +30,17 @@ def guide_of(guide: Model, model: Model) -> Denoiser:
     return guide.denoiser
 
 
-def classifier_of(guidance: ClassifierGuidance, model: Model) -> nn.Module:
+def _told(model: Model) -> tuple[Any, ...]:
+    """What its network is told, and of how many classes."""
+    return model.conditioning.asks, model.class_names and len(model.class_names)
+
+
+def classifier_of(ckpt: str | None, model: Model) -> nn.Module:
     """The network of a run of task=classifier. Raises ConfigError, DataError."""
-    if guidance.ckpt is None:
+    if ckpt is None:
         do = "type guidance.ckpt=RUN, a run of task=classifier"
         raise ConfigError("guidance=classifier needs a classifier", "guidance.ckpt", do)
-    path = find(guidance.ckpt)
+    path = find(ckpt)
     checkpoint = read_checkpoint(path)
     told = checkpoint["diffexp"]
     if told.get("kind") != "classifier":
@@ -45,11 +51,16 @@ def classifier_of(guidance: ClassifierGuidance, model: Model) -> nn.Module:
     if not isinstance(weights, Mapping) or not all(isinstance(w, Tensor) for w in weights.values()):
         raise DataError("its weights are no tensors", str(path), "train one: task=classifier")
     check({"network": {"_target_": CLASSIFIER, **options}}, OURS, construct=False)
-    fits = (options["in_channels"], options["image_size"], options["image_size"])
-    if fits != tuple(model.shape):
-        what = f"the classifier is of images of {fits}, the model makes {tuple(model.shape)}"
+    fits = (options["in_channels"], *_sides(options["image_size"]))
+    if fits != tuple(model.latent_shape):
+        what = f"the classifier is of images of {fits}, the model makes {tuple(model.latent_shape)}"
         raise ConfigError(what, "guidance.ckpt", "train one with task.ckpt of this model's run")
     with holding_together(path), no_larger_than(weights, path):
         network = NoisyClassifier(**options)
     load_weights(network, weights, path)
     return network.eval().requires_grad_(False)
+
+
+def _sides(size: Any) -> tuple[int, int]:
+    """Height and width of an image_size, which is one number where they are the same."""
+    return (size, size) if isinstance(size, int) else tuple(size)

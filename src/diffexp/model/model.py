@@ -1,63 +1,91 @@
-"""A trained model: all that sampling needs."""
+"""A model: a denoiser, what it is told, and the space in which it works. All that sampling needs."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
+from torch import nn
 
-from diffexp.diffusion.classifier_guidance import ClassifierGuidance, ClassifierGuided, Classify
-from diffexp.diffusion.clip import Clip, Clipped
-from diffexp.diffusion.codec import Codec
-from diffexp.diffusion.conditioning import Conditioning
+from diffexp.codecs import Codec
+from diffexp.condition import Asked, Condition
+from diffexp.conditioning import Conditioning
+from diffexp.diffusion.clip import Clip, Clipped, NoClip
 from diffexp.diffusion.denoiser import Denoise, Denoiser
-from diffexp.diffusion.guidance import Autoguidance, ClassifierFree, Guided
-from diffexp.errors import ConfigError
+from diffexp.diffusion.guidance import Guidance
+
+Shape = tuple[int, int, int]
 
 
-@dataclass(frozen=True)
-class Model:
-    """shape: (C, H, W) of the images; classes: the number that the network was built for, or None; guide: the
-    worse model of autoguidance; classify: the classifier of classifier guidance; weights: which they are, for
-    the cards of metrics.
+class Model(nn.Module):
+    """shape: (C, H, W) of the images; class_names: of the labels, or None where the data has none; helpers:
+    what a guidance needs beside it, by name; weights: which they are, for the cards of metrics.
     """
 
-    denoiser: Denoiser
-    conditioning: Conditioning
-    codec: Codec
-    shape: tuple[int, int, int]
-    classes: int | None = None
-    guide: Denoiser | None = None
-    classify: Classify | None = None
-    weights: str = "as given"
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        conditioning: Conditioning,
+        codec: Codec,
+        shape: Shape,
+        class_names: tuple[str, ...] | None = None,
+        helpers: Mapping[str, nn.Module] | None = None,
+        weights: str = "as given",
+    ) -> None:
+        super().__init__()
+        self.denoiser, self.conditioning, self.codec = denoiser, conditioning, codec
+        self.shape, self.class_names, self.weights = shape, class_names, weights
+        self.beside = nn.ModuleDict(helpers)
+
+    @property
+    def helpers(self) -> dict[str, nn.Module]:
+        """What a guidance needs beside the model, by name."""
+        return dict(self.beside.items())
+
+    @property
+    def latent_shape(self) -> Shape:
+        """(C, H, W) of what the network sees."""
+        return self.codec.latent(self.shape)
 
     @property
     def precision(self) -> str:
         """Of the network: float32, or that of its autocast."""
         return str(self.denoiser.autocast or torch.float32).removeprefix("torch.")
 
-    def guided(self, guidance: ClassifierFree, clip: Clip) -> Denoise:
-        """The denoiser under guidance, clipped after it."""
-        schedule = self.denoiser.schedule
-        if isinstance(guidance, ClassifierGuidance) and self.classify is not None:
-            guided = ClassifierGuided(self.denoiser, schedule, guidance, self.classify)
-            return Clipped(guided, schedule, clip)
-        null = None if self.classes is None else torch.tensor(self.classes)
-        guide = self.guide if isinstance(guidance, Autoguidance) else None
-        return Clipped(Guided(self.denoiser, schedule, guidance, null, guide), schedule, clip)
+    @property
+    def guidable(self) -> bool:
+        """Whether it was trained with and without its condition."""
+        return self.conditioning.guidable
 
-    def check(self, guidance: ClassifierFree) -> None:
-        """Raise ConfigError for a guidance that this model cannot do."""
-        if guidance.scale == 1:
-            return
-        if isinstance(guidance, Autoguidance):
-            if self.guide is None:
-                what = "autoguidance needs a worse model beside this one"
-                raise ConfigError(what, "guidance.ckpt", "use it in task=sample or task=evaluate")
-        elif isinstance(guidance, ClassifierGuidance):
-            if self.classify is None:
-                what = "classifier guidance needs a classifier of noisy images"
-                do = "train one with task=classifier, and use it in task=sample or task=evaluate"
-                raise ConfigError(what, "guidance.ckpt", do)
-        elif not self.conditioning.guidable:
-            do = "give guidance.scale=1, or train with conditioning=class conditioning.dropout=0.1"
-            what = f"guidance.scale={guidance.scale:g} needs a model trained with and without its condition"
-            raise ConfigError(what, "guidance.scale", do)
+    def load(self) -> None:
+        """Read the weights that come from files of their own, once, after every check."""
+        self.conditioning.load()
+        self.codec.load()
+
+    def helped(self, helpers: Mapping[str, nn.Module]) -> "Model":
+        """Return the same model with these helpers in place of its own."""
+        return Model(
+            self.denoiser, self.conditioning, self.codec, self.shape, self.class_names, helpers, self.weights
+        )
+
+    def condition(self, asked: Asked | None, guided: bool = False) -> Condition | None:
+        """Return the condition of what is asked for; guided: with what guidance goes away from.
+
+        Raises ConfigError where something is missing.
+        """
+        if asked is None:
+            return None
+        made = self.conditioning.encode(asked)
+        if made is None or not guided:
+            return made
+        return replace(made, null=self.conditioning.null(asked))
+
+    def denoise(
+        self, guidance: Guidance, clip: Clip, asked: Asked | None
+    ) -> tuple[Denoise, Condition | None]:
+        """Return the denoiser under guidance, clipped after it, and the condition for it. What clips pixels
+        clips nothing else.
+        """
+        clip = clip if self.codec.pixels else NoClip()
+        guided = guidance.scale != 1
+        denoise = Clipped(guidance.wrap(self), self.denoiser.schedule, clip)
+        return denoise, self.condition(asked, guided)

@@ -13,24 +13,30 @@ from diffexp.config.catalogue import judge
 from diffexp.config.check import all_at_once, check
 from diffexp.config.kinds import check_kinds
 from diffexp.diffusion import ClosedForm
-from diffexp.diffusion.denoiser import Precision, build_denoiser
+from diffexp.diffusion.denoiser import Precision
 from diffexp.errors import DataError
+from diffexp.model.build import build_model
 from diffexp.model.find import MODEL, Description, describe, find, read
 from diffexp.model.model import Model
-from diffexp.model.weights import holding_together, load_weights, name_of, no_larger_than, weights_of
+from diffexp.model.trainable import Full, check_base
+from diffexp.model.weights import holding_together, name_of, no_larger_than, weights_of
 
 MODEL_PLACES = {"schedule": "snr"}  # the rest of a model's nodes are named like their groups
 
 
 @dataclass(frozen=True)
 class Restored:
-    """class_names: of the labels, or None; config: of the training run; step: of the optimizer."""
+    """config: of the training run; step: of the optimizer; path: of the checkpoint."""
 
     model: Model
-    class_names: tuple[str, ...] | None
     config: dict[str, Any]
     step: int
     path: Path
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """Of the labels, or None."""
+        return self.model.class_names
 
 
 def restore(
@@ -47,7 +53,7 @@ def restore(
     found = find(path)
     checkpoint = read(found)
     told = describe(checkpoint, found)
-    weights = weights_of(checkpoint["state_dict"], average, found)
+    weights = weights_of(checkpoint, average, found)
     with holding_together(found):
         return _built(told, weights, average, tuple(plugins), precision, found)
 
@@ -64,19 +70,18 @@ def _built(
     check(nodes, (*OURS, *plugins))
     parts = {key: build(node, f"model.{key}", (*OURS, *plugins)) for key, node in nodes.items()}
     check_kinds({MODEL_PLACES.get(key, key): made for key, made in parts.items()})
-    codec, conditioning = parts.pop("codec"), parts["conditioning"]
-    count = None if told.classes is None else len(told.classes)
     if closed(parts["network"]):
         raise DataError("its network has no weights", str(path), "use a checkpoint of task=train")
     precision = cast(Precision, precision or told.config.get("precision", "fp32"))
-    ours = str(nodes["network"]["_target_"]).startswith("diffexp.")  # another may build more than it keeps
-    with no_larger_than(weights, path) if ours else nullcontext():
-        denoiser = build_denoiser(told.shape, count, precision=precision, **parts)
-    load_weights(denoiser.network, weights, path)
-    denoiser.eval().requires_grad_(False)
-    classes, name = conditioning.classes(count), name_of(told.decays, average)
-    model = Model(denoiser, conditioning, codec, told.shape, classes, weights=name)
-    return Restored(model, told.classes, told.config, told.step, path)
+    ours = all(str(node["_target_"]).startswith("diffexp.") for node in nodes.values())
+    with no_larger_than(weights, path) if ours else nullcontext():  # another may build more than it keeps
+        model = build_model(
+            told.shape, told.classes, precision=precision, weights=name_of(told.decays, average), **parts
+        )
+    Full().load(model, weights, path)
+    model.load()
+    check_base(model, told.base, path)
+    return Restored(model.eval().requires_grad_(False), told.config, told.step, path)
 
 
 def closed(network: Any) -> bool:

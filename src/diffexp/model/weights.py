@@ -13,19 +13,25 @@ from diffexp.errors import DataError, DiffexpError
 DO = "use the version of diffexp that wrote it"
 
 
-def weights_of(state: Mapping[str, Any], average: int | None, path: Path) -> dict[str, Tensor]:
-    """Return the weights of an average, or for None those that are trained, by the network's own names.
+def weights_of(checkpoint: Mapping[str, Any], average: int | None, path: Path) -> dict[str, Tensor]:
+    """Return the weights of an average, or for None those that are trained, by the names in the model.
 
     Raises DataError where there are none.
     """
-    prefix = "denoiser.network." if average is None else f"ema.networks.{average}."
-    found = {k.removeprefix(prefix): v for k, v in state.items() if str(k).startswith(prefix)}
-    if not found:
+    averages = checkpoint.get("ema")
+    if average is None:
+        found = checkpoint.get("trained")
+    else:
+        found = averages[average] if isinstance(averages, list) and average < len(averages) else None
+    if not isinstance(found, Mapping) or not found:
         do = "type task.ema=false (or guidance.ema=null) for the weights being trained"
-        raise DataError(f"the checkpoint holds no averaged weights of number {average}", str(path), do)
+        if average is None:
+            do = "use another checkpoint of the run"
+        which = "trained weights" if average is None else f"averaged weights of number {average}"
+        raise DataError(f"the checkpoint holds no {which}", str(path), do)
     if strange := [name for name, value in found.items() if not isinstance(value, Tensor)]:
-        raise DataError(f"{prefix}{strange[0]} is no tensor", str(path), DO)
-    return found
+        raise DataError(f"{strange[0]} is no tensor", str(path), DO)
+    return dict(found)
 
 
 def name_of(decays: Sequence[float], average: int | None) -> str:

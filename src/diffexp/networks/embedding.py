@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from diffexp.condition import Condition
 from diffexp.errors import ConfigError
 
 
@@ -39,29 +40,31 @@ class Embedding(nn.Module):
         self.label = None if num_classes is None else nn.Embedding(num_classes + 1, width)
         self.tell = nn.Linear(width, sum(told))
 
-    def forward(self, t: Tensor, cond: Tensor | None) -> Tensor:
-        """t: (B,) in [0, 1]; cond: int64 (B,) in 0..num_classes, or None. (B, sum(told)).
+    def forward(self, t: Tensor, cond: Condition | None) -> Tensor:
+        """t: (B,) in [0, 1]; cond: its label int64 (B,) in 0..num_classes; None without
+        classes. (B, sum(told)).
 
         Raises ConfigError when cond is given to a network without classes, or not given to one with them.
         """
-        if (cond is None) != (self.label is None):
+        label = None if cond is None else cond.label
+        if (label is None) != (self.label is None):
             raise ConfigError(*self._misfit())
         with torch.autocast(t.device.type, enabled=False):
             emb = self.time2(F.silu(self.time1(sinusoid(t, self.channels).to(self.time1.weight.dtype))))
             if self.label is not None:
-                emb = emb + self.label(cond)
+                emb = emb + self.label(label)
             return self.tell(F.silu(emb))
 
     def _misfit(self) -> tuple[str, str, str]:
         if self.num_classes is None:
             return (
-                "this network knows no classes, but was given cond",
+                "this network knows no classes, but was given a label",
                 "UNet(num_classes=None)",
-                "give cond=None",
+                "give no label",
             )
         do = f"give labels 0..{self.num_classes - 1}, or {self.num_classes}, the null label"
         return (
-            "this network is class-conditional, but was given no cond",
+            "this network is class-conditional, but was given no label",
             f"UNet(num_classes={self.num_classes})",
             do,
         )

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
+from diffexp.condition import Condition
 from diffexp.networks.blocks import Attention, Norm, ResidualBlock, Told, conv3x3
 from diffexp.networks.embedding import Embedding
 from diffexp.networks.paths import Paths, plan
@@ -62,7 +63,7 @@ class UNet(nn.Module):
         nn.init.zeros_(self.conv_out.weight)
         self.to(memory_format=torch.channels_last)
 
-    def forward(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, cond: Condition | None = None) -> Tensor:
         """F, (B, out_channels, H, W), in the dtype of autocast where that is on.
 
         x: (B, in_channels, H, W), H = W = image_size; t: float32 (B,), times in [0, 1]; cond: int64 (B,)

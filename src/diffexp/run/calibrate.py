@@ -13,30 +13,41 @@ import torch
 from diffexp.config.build import build
 from diffexp.errors import DataError, ResourceError
 from diffexp.files import read_json, write
+from diffexp.model.ask import ask
 from diffexp.model.model import Model
 from diffexp.notice import say
 from diffexp.progress import counting
 from diffexp.randomness import Noise, key
 from diffexp.run.job import Job
-from diffexp.samplers import labels_for
 from diffexp.samplers.optimal import fine, local_errors, second_moments, shortest
 
 CACHE = "~/.cache/diffexp/measured"
 IMAGES = 64
 POINTS = 100
+MOST_TIMES = 120  # of `fine`, without the last
 VERSION = 2
 
 
 def filled(
-    job: Job, node: Mapping[str, Any], model: Model, name: Callable[[], str], data: Any, device: Any
+    job: Job, node: Mapping[str, Any], model: Model, name: str, data: Any, device: Any
 ) -> dict[str, Any]:
-    """The sampler's node with what it asks for; name: tells what the weights are."""
+    """Return the sampler's node with what it asks for; name: of the weights."""
     told = dict(node)
     if told.get("spacing") == "optimal":
         steps = told["steps"]
-        told["spacing"] = [round(p, 6) for p in _times(job, model, name(), steps, device)]
+        told["spacing"] = [round(p, 6) for p in _times(job, model, name, steps, device)]
     if told.get("variance") == "analytic" and not told.get("gammas"):
-        told["gammas"] = _kept(name(), "gammas", lambda: _gammas(job, model, data, device))
+        told["gammas"] = _kept(name, "gammas", lambda: _gammas(job, model, data, device))
+    return told
+
+
+def provisional(node: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the sampler's node as it is checked before anything is measured: with as many network calls."""
+    told = dict(node)
+    if told.get("spacing") == "optimal":
+        told |= {"spacing": "trailing", "steps": min(told["steps"], MOST_TIMES)}
+    if told.get("variance") == "analytic" and not told.get("gammas"):
+        told["variance"] = "fixed_small"
     return told
 
 
@@ -50,11 +61,9 @@ def _times(job: Job, model: Model, name: str, steps: int, device: Any) -> list[f
 
 
 def _errors(job: Job, model: Model, device: Any) -> list[list[float]]:
-    schedule, labels = model.denoiser.schedule, labels_for(IMAGES, model.classes)
-    noise = Noise(key(job.config["seed"], "optimal"), torch.arange(IMAGES), model.shape, device)
-    cond = None if labels is None else labels.to(device)
-    times = fine(schedule)
-    model.denoiser.to(device)
+    schedule, times = model.denoiser.schedule, fine(model.denoiser.schedule)
+    noise = Noise(key(job.config["seed"], "optimal"), torch.arange(IMAGES), model.latent_shape, device)
+    cond = model.to(device).condition(ask(model, IMAGES).to(device))
     with counting("measuring the flow") as progress:
         errors = local_errors(
             model.denoiser, schedule, times, noise(0), cond, lambda k: progress(k, len(times) - 1)
@@ -66,10 +75,9 @@ def _errors(job: Job, model: Model, device: Any) -> list[list[float]]:
 def _gammas(job: Job, model: Model, data: Any, device: Any) -> list[float]:
     made = build(data, "data", job.allowed)
     batch = next(iter(made.batches("train", IMAGES)))
-    x0 = model.codec.encode(batch.image.to(device))
-    noise = Noise(key(job.config["seed"], "gammas"), batch.index, model.shape, device)(1)
-    cond = model.conditioning(None if batch.label is None else batch.label.to(device), model.classes)
-    model.denoiser.to(device)
+    x0 = model.to(device).codec.encode(batch.image.to(device))
+    noise = Noise(key(job.config["seed"], "gammas"), batch.index, model.latent_shape, device)(1)
+    cond = model.condition(batch.asked.to(device))
     return second_moments(model.denoiser, model.denoiser.schedule, x0, noise, cond, POINTS)
 
 

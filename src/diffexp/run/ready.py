@@ -4,25 +4,27 @@ What the command line gives are those groups; those that it does not name, and t
 not set, are the training run's own.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from diffexp.config.build import build
 from diffexp.config.check import check
 from diffexp.config.suggest import nearest
 from diffexp.config.untrusted_paths import settled
-from diffexp.diffusion import Autoguidance, ClassifierGuidance
-from diffexp.diffusion.denoiser import Precision, build_denoiser
+from diffexp.diffusion import Guidance
+from diffexp.diffusion.denoiser import Precision
 from diffexp.errors import ConfigError, DataError
+from diffexp.model.build import build_model
 from diffexp.model.checkpoint import digest
 from diffexp.model.find import MODEL, find, written
 from diffexp.model.guides import classifier_of, guide_of
-from diffexp.model.model import Model
 from diffexp.model.restore import Restored, closed, judged, restore
-from diffexp.run.calibrate import filled
+from diffexp.run.calibrate import filled, provisional
 from diffexp.run.job import Job, device_of
 
 SAMPLING = ("sampler", "guidance", "clip", "metrics", "data")
@@ -33,49 +35,52 @@ TRAINED = (
 )  # fmt: skip
 
 
-def ready(job: Job, ckpt: str | None, ema: bool = True) -> tuple[Restored, dict[str, Any]]:
-    """The model of `ckpt`, with its guide where guidance wants one, and the nodes of SAMPLING.
+def ready(
+    job: Job, ckpt: str | None, ema: bool = True, measure: bool = False
+) -> tuple[Restored, dict[str, Any]]:
+    """Return the model of `ckpt`, with what its guidance needs beside it, and the nodes of SAMPLING.
 
-    Without ckpt the network is a closed form, and all the rest is the job's own. Raises DiffexpError.
+    Without ckpt the network is a closed form, and all the rest is the job's own. measure: also measure what
+    the sampler wants to know of the model, which runs the network; without, as in a check, the sampler has
+    something of the same size in its place. Raises DiffexpError.
     """
     if ckpt is None:
         restored, nodes = _closed_form(job), {group: job.config[group] for group in SAMPLING}
         name = f"{job.config['model']} {job.config['data']}"
-        return restored, _with_measured(job, restored, nodes, lambda: name)
-    plugins, precision = job.config["plugins"], precision_of(job)
-    restored = _kept(ckpt, 0 if ema else None, plugins, precision)
-    nodes = sampling_config(job, restored.config, restored.path)
-    guidance = build(nodes["guidance"], "guidance", job.allowed)
-    if isinstance(guidance, Autoguidance):
-        guide = guide_of(_kept(guidance.ckpt or ckpt, guidance.ema, plugins, precision).model, restored.model)
-        restored = replace(restored, model=replace(restored.model, guide=guide.to(device_of(job))))
-    if isinstance(guidance, ClassifierGuidance):
-        classify = classifier_of(guidance, restored.model).to(device_of(job))
-        restored = replace(restored, model=replace(restored.model, classify=classify))
-    return restored, _with_measured(job, restored, nodes, lambda: f"{digest(restored.path)} {ema}")
+    else:
+        plugins, precision = job.config["plugins"], precision_of(job)
+        restored = _kept(ckpt, 0 if ema else None, plugins, precision)
+        nodes = sampling_config(job, restored.config, restored.path)
+        restored = _helped(job, restored, build(nodes["guidance"], "guidance", job.allowed), ckpt)
+        name = None
+    if not measure:
+        return restored, nodes | {"sampler": provisional(nodes["sampler"])}
+    known = name or f"{digest(restored.path)} {ema}"
+    sampler = filled(job, nodes["sampler"], restored.model, known, nodes["data"], device_of(job))
+    return restored, nodes | {"sampler": sampler}
 
 
-def _with_measured(
-    job: Job, restored: Restored, nodes: dict[str, Any], name: Callable[[], str]
-) -> dict[str, Any]:
-    sampler = filled(job, nodes["sampler"], restored.model, name, nodes["data"], device_of(job))
-    return nodes | {"sampler": sampler}
+def _helped(job: Job, restored: Restored, guidance: Guidance, ckpt: str) -> Restored:
+    """The model with what the guidance needs beside it."""
+    helpers = dict[str, nn.Module]()
+    for name, need in guidance.needs().items():
+        if need.kind == "classifier":
+            helpers[name] = classifier_of(need.ckpt, restored.model)
+        else:
+            plugins, precision = job.config["plugins"], precision_of(job)
+            other = _kept(need.ckpt or ckpt, need.ema, plugins, precision)
+            helpers[name] = guide_of(other.model, restored.model)
+    return replace(restored, model=restored.model.helped(helpers)) if helpers else restored
 
 
 def _closed_form(job: Job) -> Restored:
     config, data = job.config, job.build("data")
     parts = {key: build(config["model"][key], f"model.{key}", job.allowed) for key in MODEL}
-    network = parts["network"]
-    if not closed(network):
+    if not closed(parts["network"]):
         do = "type task.ckpt=RUN, or network=ideal, gaussian or mixture, which need none"
         raise ConfigError("task.ckpt must be set", "task.ckpt", do)
-    codec, conditioning = parts.pop("codec"), parts["conditioning"]
-    names = data.classes
-    denoiser = build_denoiser(data.shape, names and len(names), precision=config["precision"], **parts)
-    model = Model(
-        denoiser.eval(), conditioning, codec, data.shape, conditioning.classes(names and len(names))
-    )
-    return Restored(model, names, config, 0, Path())
+    model = build_model(data.shape, data.classes, precision=config["precision"], **parts)
+    return Restored(model.eval(), config, 0, Path())
 
 
 def _kept(path: str, average: int | None, plugins: Sequence[str], precision: Precision | None) -> Restored:

@@ -9,7 +9,7 @@ from diffexp.samplers.dpm_solver import DPMSolver
 from diffexp.samplers.dpm_solver_pp import DPMSolverPP
 from diffexp.samplers.dpm_solver_sde import DPMSolverSDE
 from diffexp.samplers.encode import encode, slerp
-from diffexp.samplers.generate import generate, labels_for, sample
+from diffexp.samplers.generate import generate, sample
 from diffexp.samplers.grid import Spacing, grid
 from diffexp.samplers.heun import Heun
 from diffexp.samplers.midpoint import Midpoint
@@ -21,5 +21,5 @@ from diffexp.samplers.unipc import UniPC
 __all__ = [
     "DDIM", "DDPM", "PNDM", "Adams", "Adaptive", "DPMSolver", "DPMSolverPP", "DPMSolverSDE",
     "GridSampler", "Heun", "Midpoint", "Restart", "Sampler", "Spacing", "UniPC", "check", "counted", "encode",
-    "generate", "grid", "labels_for", "nfe", "sample", "slerp", "with_calls",
+    "generate", "grid", "nfe", "sample", "slerp", "with_calls",
 ]  # fmt: skip

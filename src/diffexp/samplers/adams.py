@@ -20,7 +20,7 @@ from torch import Tensor
 from diffexp.diffusion.schedule import Schedule
 from diffexp.errors import ConfigError
 from diffexp.samplers.grid import Times
-from diffexp.samplers.tabled import Multistep, Row, ddim, has_signal
+from diffexp.samplers.table import Multistep, Row, ddim, has_signal
 
 _NODES = 32  # of the quadrature: exact to rounding for steps of λ up to about 20
 

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from diffexp.condition import Condition
 from diffexp.diffusion.denoiser import Denoise, Prediction
 from diffexp.diffusion.schedule import Schedule, like
 from diffexp.errors import ConfigError, DivergedError, check_at_most
 from diffexp.samplers.grid import START
 from diffexp.samplers.sampler import Noise, Sampler
-from diffexp.samplers.tabled import ddim, has_signal
+from diffexp.samplers.table import ddim, has_signal
 
 GROWTH = 3.0  # of a step, at most; the paper has no limit, and an E that is small by chance leaps too far
 
@@ -52,7 +53,7 @@ class Adaptive(Sampler):
         return torch.tensor([1, 1 / schedule.T, 0], dtype=torch.float64)
 
     def run(
-        self, denoise: Denoise, schedule: Schedule, noise: Noise, cond: Tensor | None = None
+        self, denoise: Denoise, schedule: Schedule, noise: Noise, cond: Condition | None = None
     ) -> Iterator[tuple[Tensor, Prediction]]:
         x = noise(0)
         start, last, end = self.grid(schedule)
@@ -85,7 +86,7 @@ class Adaptive(Sampler):
         yield ddim(schedule(last), schedule(end))(x, [p]), p
 
     def _tried(
-        self, denoise: Denoise, schedule: Schedule, x: Tensor, lam: Tensor, h: Tensor, cond: Tensor | None
+        self, denoise: Denoise, schedule: Schedule, x: Tensor, lam: Tensor, h: Tensor, cond: Condition | None
     ) -> tuple[Tensor, Tensor, Prediction]:
         """x at λ + h by both orders, and the prediction at λ."""
         p = denoise(x, _time(schedule, lam), cond)

@@ -4,24 +4,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from diffexp.diffusion.guidance import Autoguidance, ClassifierFree
+from diffexp.diffusion.denoiser import Denoiser
+from diffexp.diffusion.guidance import Guidance
 from diffexp.diffusion.schedule import Schedule
 from diffexp.errors import ConfigError
 from diffexp.model.model import Model
 from diffexp.samplers.sampler import GridSampler, Sampler, check_start
 
 
-def check(model: Model, sampler: Sampler, guidance: ClassifierFree) -> None:
+def check(model: Model, sampler: Sampler, guidance: Guidance) -> None:
     """Raise ConfigError for a grid or a guidance that this model cannot do."""
     check_start(model.denoiser.schedule, sampler)
-    model.check(guidance)
+    guidance.check(model)
 
 
 @contextmanager
 def counted(model: Model) -> Iterator[list[int]]:
     """How many images each call gave to a network meanwhile: what an adaptive sampler needs."""
     seen: list[int] = []
-    parts = [d.network for d in (model.denoiser, model.guide) if d is not None]
+    parts = [d.network for d in model.modules() if isinstance(d, Denoiser)]
     hooks = [part.register_forward_pre_hook(lambda _, given: seen.append(len(given[0]))) for part in parts]
     try:
         yield seen
@@ -49,9 +50,7 @@ def with_calls(sampler: Sampler, calls: int, schedule: Schedule) -> Sampler:
     raise ConfigError(what, "task.calls", "give more")
 
 
-def nfe(sampler: Sampler, guidance: ClassifierFree, model: Model) -> int:
-    """Evaluations of a network for one image: two for each call that is guided."""
+def nfe(sampler: Sampler, guidance: Guidance, model: Model) -> int:
+    """Return how often a network is evaluated for one image: twice for each call that is guided."""
     schedule = model.denoiser.schedule
-    times = sampler.calls(schedule)
-    guidable = model.classes is not None or isinstance(guidance, Autoguidance)
-    return int(guidance.calls(times, schedule).sum()) if guidable else len(times)
+    return int(guidance.calls(sampler.calls(schedule), schedule).sum())

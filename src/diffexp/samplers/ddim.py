@@ -14,7 +14,7 @@ from torch import Tensor
 
 from diffexp.diffusion.schedule import Schedule
 from diffexp.errors import ConfigError
-from diffexp.samplers.tabled import OneCall, Row
+from diffexp.samplers.table import OneCall, Row
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from torch import Tensor
 from diffexp.diffusion.schedule import Schedule
 from diffexp.errors import ConfigError
 from diffexp.samplers.grid import Times, grid
-from diffexp.samplers.tabled import Row, Stage, Step, Tabled, ddim, has_signal, middle
+from diffexp.samplers.table import Row, Stage, Step, Tabled, ddim, has_signal, middle
 
 
 def orders_of(calls: int, order: int) -> list[int]:

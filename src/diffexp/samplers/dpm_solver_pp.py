@@ -17,7 +17,7 @@ from diffexp.diffusion.schedule import Schedule
 from diffexp.errors import ConfigError
 from diffexp.samplers.brownian import Brownian
 from diffexp.samplers.sampler import Noise
-from diffexp.samplers.tabled import Multistep, Row
+from diffexp.samplers.table import Multistep, Row
 
 
 @dataclass(frozen=True, kw_only=True)

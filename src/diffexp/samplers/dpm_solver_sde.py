@@ -18,7 +18,7 @@ from diffexp.errors import ConfigError
 from diffexp.samplers.brownian import Brownian
 from diffexp.samplers.grid import Times
 from diffexp.samplers.sampler import Noise
-from diffexp.samplers.tabled import Row, Stage, Step, Tabled, ddim, has_signal, middle
+from diffexp.samplers.table import Row, Stage, Step, Tabled, ddim, has_signal, middle
 
 
 def held(at: Level, to: Level, eta: float, shares: tuple[float, ...] = (1.0,)) -> Row:

@@ -6,14 +6,15 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from diffexp.condition import Condition
 from diffexp.diffusion.denoiser import Denoise
 from diffexp.diffusion.schedule import Schedule
 from diffexp.samplers.sampler import Sampler
-from diffexp.samplers.tabled import ddim
+from diffexp.samplers.table import ddim
 
 
 def encode(
-    denoise: Denoise, schedule: Schedule, sampler: Sampler, x0: Tensor, cond: Tensor | None = None
+    denoise: Denoise, schedule: Schedule, sampler: Sampler, x0: Tensor, cond: Condition | None = None
 ) -> Iterator[Tensor]:
     """x at each of the sampler's times, from the least noisy to the noisiest, by DDIM's step (η = 0).
 

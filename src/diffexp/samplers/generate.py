@@ -6,29 +6,14 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from diffexp.condition import Asked
 from diffexp.diffusion.clip import Clip, Static
-from diffexp.diffusion.guidance import ClassifierFree
-from diffexp.errors import ConfigError
+from diffexp.diffusion.guidance import ClassifierFree, Guidance
+from diffexp.model.ask import ask
 from diffexp.model.model import Model
 from diffexp.randomness import Noise
 from diffexp.samplers.calls import check
 from diffexp.samplers.sampler import Sampler
-
-
-def labels_for(n: int, classes: int | None, given: Sequence[int] | None = None) -> Tensor | None:
-    """Labels for n images, int64 (n,): the given ones, or all, in turn, so that each is as frequent.
-
-    Raises ConfigError for classes that there are not.
-    """
-    if classes is None:
-        if given:
-            what = f"classes={list(given)}, but the model was trained without classes"
-            raise ConfigError(what, "task.classes", "leave task.classes away")
-        return None
-    chosen = torch.arange(classes) if given is None else torch.tensor(list(given), dtype=torch.int64)
-    if not len(chosen) or not ((chosen >= 0) & (chosen < classes)).all():
-        raise ConfigError(f"classes={chosen.tolist()}", "task.classes", f"choose from 0 to {classes - 1}")
-    return chosen[torch.arange(n) % len(chosen)]
 
 
 @contextmanager
@@ -48,8 +33,8 @@ def generate(
     model: Model,
     sampler: Sampler,
     index: Tensor,
-    labels: Tensor | None = None,
-    guidance: ClassifierFree = ClassifierFree(),  # noqa: B008, frozen
+    asked: Asked | None = None,
+    guidance: Guidance = ClassifierFree(),  # noqa: B008, frozen
     clip: Clip = Static(),  # noqa: B008, frozen
     seed: int = 0,
     batch_size: int = 256,
@@ -58,15 +43,16 @@ def generate(
 ) -> Tensor:
     """The images numbered `index`, int64 (N,), as uint8 (N, C, H, W) on the CPU.
 
-    labels: int64 (N,), for a model with classes. on_batch: told how many images are done, after each batch.
-    Raises ConfigError (see Model.check), and DivergedError when an image is not finite.
+    asked: of each of them, see `ask`; None where the model is told nothing. on_batch: told how many images
+    are done, after each batch. Raises ConfigError (see `check`), and DivergedError when an image is not
+    finite.
     """
     check(model, sampler, guidance)
-    denoise, done = model.guided(guidance, clip), []
-    with _evaluating(model.denoiser):
+    done = []
+    with _evaluating(model):
         for i in torch.arange(len(index)).split(batch_size):
-            noise = Noise(seed, index[i], model.shape, device)
-            cond = None if labels is None else labels[i].to(device)
+            noise = Noise(seed, index[i], model.latent_shape, device)
+            denoise, cond = model.denoise(guidance, clip, None if asked is None else asked[i].to(device))
             x = sampler.sample(denoise, model.denoiser.schedule, noise, cond)
             done.append(model.codec.decode(x).cpu())
             if on_batch is not None:
@@ -82,8 +68,11 @@ def sample(
     scale: float = 1.0,
     clip: Clip = Static(),  # noqa: B008, frozen
     seed: int = 0,
+    text: Sequence[str] | None = None,
 ) -> Tensor:
-    """n images, uint8 (n, C, H, W), of the given classes in turn; scale: of classifier-free guidance."""
-    labels = labels_for(n, model.classes, classes)
+    """Return n images, uint8 (n, C, H, W), of the classes or the captions in turn; scale: of classifier-free
+    guidance.
+    """
+    asked = ask(model, n, classes, text)
     device = next(model.denoiser.parameters()).device
-    return generate(model, sampler, torch.arange(n), labels, ClassifierFree(scale), clip, seed, device=device)
+    return generate(model, sampler, torch.arange(n), asked, ClassifierFree(scale), clip, seed, device=device)

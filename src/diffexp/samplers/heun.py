@@ -11,7 +11,7 @@ from torch import Tensor
 from diffexp.diffusion.schedule import Level, Schedule
 from diffexp.errors import ConfigError
 from diffexp.samplers.grid import Times
-from diffexp.samplers.tabled import Row, Stage, Step, Tabled, by_eps, ddim, has_signal
+from diffexp.samplers.table import Row, Stage, Step, Tabled, by_eps, ddim, has_signal
 
 
 def heun(schedule: Schedule, t: Tensor, s: Tensor, lift: Row | None = None) -> Step:

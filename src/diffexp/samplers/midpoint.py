@@ -8,7 +8,7 @@ from torch import Tensor
 from diffexp.diffusion.schedule import Schedule
 from diffexp.errors import ConfigError
 from diffexp.samplers.grid import Times
-from diffexp.samplers.tabled import Row, Stage, Step, Tabled, by_eps, ddim, has_signal, middle
+from diffexp.samplers.table import Row, Stage, Step, Tabled, by_eps, ddim, has_signal, middle
 
 
 @dataclass(frozen=True, kw_only=True)

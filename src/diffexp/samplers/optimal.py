@@ -13,9 +13,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from diffexp.condition import Condition
 from diffexp.diffusion.denoiser import Denoise, Prediction
 from diffexp.diffusion.schedule import Schedule
-from diffexp.samplers.tabled import ddim
+from diffexp.samplers.table import ddim
 
 STD = 0.5  # of pixels in [−1, 1], roughly
 
@@ -33,7 +34,7 @@ def local_errors(
     schedule: Schedule,
     times: Tensor,
     x: Tensor,
-    cond: Tensor | None = None,
+    cond: Condition | None = None,
     on_step: Callable[[int], None] | None = None,
 ) -> Tensor:
     """[i, j]: how far a DDIM step from times[i] to times[j] ends from the flow, float64, infinite for j ≤ i.
@@ -82,7 +83,7 @@ def shortest(errors: Tensor, steps: int) -> list[int]:
 
 @torch.no_grad()
 def second_moments(
-    denoise: Denoise, schedule: Schedule, x0: Tensor, noise: Tensor, cond: Tensor | None, points: int
+    denoise: Denoise, schedule: Schedule, x0: Tensor, noise: Tensor, cond: Condition | None, points: int
 ) -> list[float]:
     """Γ = E|ε̂|²/d at t = i/points, i = 1 .. points: what Analytic-DPM's variance needs (ddpm.py)."""
     out = []

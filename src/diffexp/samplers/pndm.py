@@ -12,7 +12,7 @@ from torch import Tensor
 
 from diffexp.diffusion.schedule import Schedule
 from diffexp.errors import ConfigError
-from diffexp.samplers.tabled import Stage, Step, Tabled, by_eps, ddim, has_signal
+from diffexp.samplers.table import Stage, Step, Tabled, by_eps, ddim, has_signal
 
 _COEFFICIENTS = {
     1: (1.0,),

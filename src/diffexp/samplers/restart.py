@@ -16,7 +16,7 @@ from diffexp.errors import ConfigError, check_at_most
 from diffexp.samplers.grid import Times, between
 from diffexp.samplers.heun import heun, lifted
 from diffexp.samplers.sampler import MOST_STEPS
-from diffexp.samplers.tabled import Step, Tabled
+from diffexp.samplers.table import Step, Tabled
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from diffexp.condition import Condition
 from diffexp.diffusion.denoiser import Denoise, Prediction
 from diffexp.diffusion.schedule import Schedule
 from diffexp.errors import ConfigError, check_at_most
@@ -36,12 +37,12 @@ class Sampler(ABC):
 
     @abstractmethod
     def run(
-        self, denoise: Denoise, schedule: Schedule, noise: Noise, cond: Tensor | None = None
+        self, denoise: Denoise, schedule: Schedule, noise: Noise, cond: Condition | None = None
     ) -> Iterator[tuple[Tensor, Prediction]]:
         """Yields x after each step, and the prediction that the step began with."""
 
     def sample(
-        self, denoise: Denoise, schedule: Schedule, noise: Noise, cond: Tensor | None = None
+        self, denoise: Denoise, schedule: Schedule, noise: Noise, cond: Condition | None = None
     ) -> Tensor:
         """x after the last step, (B, C, H, W)."""
         last = deque(self.run(denoise, schedule, noise, cond), maxlen=1)
@@ -54,7 +55,7 @@ class Sampler(ABC):
         """
         seen = list[Tensor]()
 
-        def denoise(x: Tensor, t: Tensor, cond: Tensor | None = None) -> Prediction:
+        def denoise(x: Tensor, t: Tensor, cond: Condition | None = None) -> Prediction:
             seen.append(t.flatten()[0])
             return Prediction(torch.zeros_like(x), x, schedule(t))
 

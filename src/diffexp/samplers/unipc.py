@@ -19,7 +19,7 @@ from torch import Tensor
 
 from diffexp.diffusion.schedule import Schedule
 from diffexp.errors import ConfigError
-from diffexp.samplers.tabled import Multistep, Row, ddim
+from diffexp.samplers.table import Multistep, Row, ddim
 
 
 @dataclass(frozen=True, kw_only=True)

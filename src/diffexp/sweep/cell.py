@@ -83,7 +83,7 @@ def identity(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
 
 
-LATER = {"links": "refuse", "download": True}
+LATER = {"links": "refuse", "download": True, "text": None, "negative": None, "init": None}
 """Keys that came later, with the value that leaves everything as it was: jobs done before stay done."""
 
 

@@ -53,10 +53,10 @@ class Classifier:
         return restored, build(nodes["data"], "data", job.allowed)
 
     def _node(self, restored: Restored) -> dict[str, Any]:
-        shape = restored.model.shape
+        shape = restored.model.latent_shape
         return {
             "_target_": "diffexp.networks.noisy_classifier.NoisyClassifier",
-            "image_size": shape[1],
+            "image_size": shape[1] if shape[1] == shape[2] else list(shape[1:]),
             "in_channels": shape[0],
             "num_classes": len(restored.class_names or ()),
             "channels": self.channels,

@@ -51,12 +51,11 @@ class Encode:
     @torch.no_grad()
     def run(self, job: Job, record: Record) -> None:
         restored, parts, data = self._ready(job)
-        model, device = restored.model, device_of(job)
-        model.denoiser.to(device)
+        device = device_of(job)
+        model = restored.model.to(device)
         batch = next(iter(data.batches("test", self.n)))
-        denoise, schedule = model.guided(parts["guidance"], parts["clip"]), model.denoiser.schedule
-        label = None if batch.label is None else batch.label.to(device)
-        cond = model.conditioning(label, model.classes)
+        denoise, cond = model.denoise(parts["guidance"], parts["clip"], batch.asked.to(device))
+        schedule = model.denoiser.schedule
         x0, sampler = model.codec.encode(batch.image.to(device)), parts["sampler"]
         *_, noise = encode(denoise, schedule, sampler, x0, cond)
         back = sampler.sample(denoise, schedule, lambda k: noise, cond)

@@ -35,8 +35,8 @@ class Evaluate:
         data.check()
         evaluator.check(data, restored.model)
 
-    def _ready(self, job: Job) -> tuple[Restored, Evaluator, DataSet, Any]:
-        restored, nodes = ready(job, self.ckpt, self.ema)
+    def _ready(self, job: Job, measure: bool = False) -> tuple[Restored, Evaluator, DataSet, Any]:
+        restored, nodes = ready(job, self.ckpt, self.ema, measure)
         told = {
             **job.config["evaluator"],
             **{k: nodes[k] for k in ("sampler", "guidance", "clip", "metrics")},
@@ -47,10 +47,11 @@ class Evaluate:
         return restored, evaluator, _data(json.dumps(nodes["data"]), job.allowed), nodes["metrics"]
 
     def run(self, job: Job, record: Record) -> None:
-        restored, evaluator, data, metrics = self._ready(job)
+        restored, evaluator, data, metrics = self._ready(job, measure=True)
         device = device_of(job)
-        restored.model.denoiser.to(device)
+        restored.model.to(device)
         evaluator.metrics = _prepared(json.dumps(metrics), data, str(device), job.allowed)
+        evaluator.data = data
         with counting("sampling") as progress:
             result = evaluator.run(restored.model, device=device, progress=progress)
         title = f"step {restored.step}, {result.nfe:g} calls"

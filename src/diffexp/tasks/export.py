@@ -11,7 +11,9 @@ from safetensors.torch import save_file
 
 from diffexp.files import replacing, write
 from diffexp.model.find import CONFIG, MODEL_FILE
+from diffexp.model.format import FORMAT
 from diffexp.model.restore import restore
+from diffexp.model.trainable import Full, base_of, detached
 from diffexp.run.console import near, say
 from diffexp.run.folder import Record
 from diffexp.run.job import Job
@@ -31,11 +33,11 @@ class Export:
 
     def run(self, job: Job, record: Record) -> None:
         found = restore(self.ckpt, 0 if self.ema else None, job.config["plugins"])
-        network = found.model.denoiser.network
         with replacing(job.folder / MODEL_FILE) as part:
-            save_file({k: v.contiguous() for k, v in network.state_dict().items()}, part)
+            save_file({k: v.contiguous() for k, v in detached(Full().state(found.model)).items()}, part)
         told = {
-            "format": 1,
+            "format": FORMAT,
+            "base": base_of(found.model),
             "shape": list(found.model.shape),
             "classes": found.class_names and list(found.class_names),
             "step": found.step,

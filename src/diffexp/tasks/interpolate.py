@@ -6,6 +6,7 @@ import torch
 
 from diffexp.config.build import build
 from diffexp.errors import ConfigError
+from diffexp.model.ask import ask
 from diffexp.model.model import Model
 from diffexp.pictures import grid, save
 from diffexp.randomness import Noise
@@ -13,7 +14,7 @@ from diffexp.run.console import near, say
 from diffexp.run.folder import Record
 from diffexp.run.job import Job, device_of
 from diffexp.run.ready import ready
-from diffexp.samplers import check, labels_for, slerp
+from diffexp.samplers import check, slerp
 
 
 @dataclass(frozen=True)
@@ -38,25 +39,26 @@ class Interpolate:
         restored, nodes = ready(job, self.ckpt, self.ema)
         parts = [build(nodes[key], key, job.allowed) for key in ("sampler", "guidance")]
         check(restored.model, *parts)
-        labels_for(self.n, restored.model.classes, self.classes)
+        ask(restored.model, self.n, self.classes)
 
     @torch.no_grad()
     def run(self, job: Job, record: Record) -> None:
-        restored, nodes = ready(job, self.ckpt, self.ema)
+        restored, nodes = ready(job, self.ckpt, self.ema, measure=True)
         sampler, guidance, clip = (build(nodes[k], k, job.allowed) for k in ("sampler", "guidance", "clip"))
-        model, device = restored.model, device_of(job)
-        model.denoiser.to(device)
+        device = device_of(job)
+        model = restored.model.to(device)
         ends = [self._noise(model, job.config["seed"], side, device) for side in (0, 1)]
         way = slerp(ends[0](0), ends[1](0), torch.linspace(0, 1, self.points)).transpose(0, 1).flatten(0, 1)
-        labels = labels_for(self.n, model.classes, self.classes)
-        cond = None if labels is None else labels.repeat_interleave(self.points).to(device)
+        asked = ask(model, self.n, self.classes)
+        denoise, cond = model.denoise(guidance, clip, asked.to(device))
+        cond = None if cond is None else cond.repeat_interleave(self.points)
 
         def noise(k: int) -> torch.Tensor:
             # a sampler with noise of its own adds the same all along the way
             return way if k == 0 else ends[0](k).repeat_interleave(self.points, 0)
 
-        x = sampler.sample(model.guided(guidance, clip), model.denoiser.schedule, noise, cond)
-        names = restored.class_names
+        x = sampler.sample(denoise, model.denoiser.schedule, noise, cond)
+        names, labels = restored.class_names, asked.label
         words = None if labels is None else [names[i] if names else str(i) for i in labels.tolist()]
         heads = None if words is None else [word for word in words for _ in range(self.points)]
         picture = job.folder / "samples" / "interpolated.png"
@@ -65,4 +67,4 @@ class Interpolate:
         say(f"{self.n} ways of {self.points} images by {sampler}: {near(picture)}")
 
     def _noise(self, model: Model, seed: int, side: int, device: torch.device) -> Noise:
-        return Noise(seed, 2 * torch.arange(self.n) + side, model.shape, device)
+        return Noise(seed, 2 * torch.arange(self.n) + side, model.latent_shape, device)

@@ -15,9 +15,10 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from diffexp.condition import Condition
 from diffexp.config.build import build
 from diffexp.data import DataSet
-from diffexp.diffusion import Clipped, Pixels, bound, flow
+from diffexp.diffusion import Clipped, bound, probability_flow
 from diffexp.diffusion.likelihood import Bits, bits_per_dim
 from diffexp.errors import ConfigError, DataError
 from diffexp.files import write
@@ -79,7 +80,7 @@ class Likelihood:
         if tuple(data.shape) != tuple(restored.model.shape):
             what = f"the model makes images of {restored.model.shape}, the data has {data.shape}"
             raise ConfigError(what, "data", "leave data away, for that of the run")
-        if not isinstance(restored.model.codec, Pixels):
+        if not restored.model.codec.pixels:
             do = "use a model trained with codec=pixels"
             raise ConfigError("the likelihood is that of 8-bit pixels", "codec", do)
 
@@ -89,7 +90,7 @@ class Likelihood:
 
     def run(self, job: Job, record: Record) -> None:
         restored, clip, data = self._ready(job)
-        restored.model.denoiser.to(device_of(job))
+        restored.model.to(device_of(job))
         record.results |= {"split": self.split, "method": self.method}
         if self.method == "flow":
             found = self._flow(job, restored, data)
@@ -107,7 +108,7 @@ class Likelihood:
 
     def _batches(
         self, job: Job, restored: Restored, data: DataSet
-    ) -> Iterator[tuple[Tensor, Tensor | None, Tensor]]:
+    ) -> Iterator[tuple[Tensor, Condition | None, Tensor]]:
         """x0, cond and the numbers of n images."""
         model, seen = restored.model, 0
         for batch in data.batches(self.split, min(self.n, job.config["evaluator"]["batch_size"])):
@@ -115,9 +116,9 @@ class Likelihood:
             if not keep:
                 return
             device = device_of(job)
-            label = None if batch.label is None else batch.label[:keep].to(device)
+            asked = batch.asked[torch.arange(keep)].to(device)
             x0 = model.codec.encode(batch.image[:keep].to(device))
-            yield x0, model.conditioning(label, model.classes), batch.index[:keep]
+            yield x0, model.condition(asked), batch.index[:keep]
             seen += keep
 
     def _bound(self, job: Job, restored: Restored, clip: Any, data: DataSet) -> Bits:
@@ -145,14 +146,14 @@ class Likelihood:
         with counting("flow, percent of the way") as progress:
             for x0, cond, index in self._batches(job, restored, data):
                 noise = Noise(seed, index, model.shape, x0.device)
-                x = flow.dequantised(x0, torch.special.ndtr(noise(0)))
+                x = probability_flow.dequantised(x0, torch.special.ndtr(noise(0)))
                 probes = [noise(k + 1).sign() for k in range(self.probes)]
-                density = flow.log_density(
+                density = probability_flow.log_density(
                     model.denoiser, model.denoiser.schedule, x, cond,
                     torch.stack(probes) if probes else None, self.tolerance, self.tolerance,
                     on_step=lambda share: progress(round(100 * share), 100),
                 )  # fmt: skip
-                found.append(flow.bits_per_dim(density.log_p, math.prod(model.shape)))
+                found.append(probability_flow.bits_per_dim(density.log_p, math.prod(model.shape)))
         return torch.cat(found)
 
 

@@ -10,9 +10,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from diffexp.condition import Asked
 from diffexp.config.build import build
 from diffexp.errors import ConfigError
 from diffexp.files import create, make_folder, replacing, write
+from diffexp.model.ask import ask
 from diffexp.model.restore import Restored
 from diffexp.pictures import grid, save
 from diffexp.progress import counting
@@ -20,12 +22,13 @@ from diffexp.run.console import say
 from diffexp.run.folder import Record
 from diffexp.run.job import Job, device_of
 from diffexp.run.ready import ready
-from diffexp.samplers import check, generate, labels_for
+from diffexp.samplers import check, generate
 
 
 @dataclass(frozen=True)
 class Sample:
-    """ckpt: a checkpoint or a run folder; n: images; classes: their numbers, in turn, None for all.
+    """ckpt: a checkpoint or a run folder; n: images; classes: their numbers, in turn, None for all; text:
+    captions, in turn; negative: what guidance goes away from.
 
     files: each as <number>_seed<seed>.png, its class in metadata.jsonl; npz: all in samples.npz, `images`
     uint8 (N, H, W, C), `labels`.
@@ -35,6 +38,8 @@ class Sample:
     ckpt: str | None = None
     n: int = 64
     classes: tuple[int, ...] | None = None
+    text: tuple[str, ...] | None = None
+    negative: str | None = None
     files: bool = True
     npz: bool = False
     ema: bool = True
@@ -47,22 +52,25 @@ class Sample:
         device_of(job)
         self._ready(job)
 
-    def _ready(self, job: Job) -> tuple[Restored, dict[str, Any], Tensor | None]:
-        restored, nodes = ready(job, self.ckpt, self.ema)
+    def _ready(self, job: Job, measure: bool = False) -> tuple[Restored, dict[str, Any], Asked]:
+        restored, nodes = ready(job, self.ckpt, self.ema, measure)
         parts = {key: build(nodes[key], key, job.allowed) for key in ("sampler", "guidance", "clip")}
         check(restored.model, parts["sampler"], parts["guidance"])
-        return restored, parts, labels_for(self.n, restored.model.classes, self.classes)
+        asked = ask(restored.model, self.n, self.classes, self.text, self.negative)
+        restored.model.condition(asked, guided=True)
+        return restored, parts, asked
 
     def run(self, job: Job, record: Record) -> None:
-        restored, parts, labels = self._ready(job)
+        restored, parts, asked = self._ready(job, measure=True)
+        labels = asked.label
         device, seed = device_of(job), job.config["seed"]
-        restored.model.denoiser.to(device)
+        restored.model.to(device)
         with counting("sampling") as progress:
             images = generate(
                 restored.model,
                 parts["sampler"],
                 torch.arange(self.n),
-                labels,
+                asked,
                 parts["guidance"],
                 parts["clip"],
                 seed,
@@ -74,7 +82,7 @@ class Sample:
         make_folder(folder)
         picture = self._grid(images, labels, restored, folder / "grid.png")
         if self.files:
-            _files(images, seed, folder, labels, restored.class_names)
+            _files(images, seed, folder, asked, restored.class_names)
         if self.npz:
             _array(images, labels, folder / "samples.npz")
         record.results |= {"picture": str(picture), "n": self.n, "sampler": repr(parts["sampler"])}
@@ -99,15 +107,15 @@ def _array(images: Tensor, labels: Tensor | None, path: Path) -> None:
         np.savez_compressed(file, **arrays)  # pyright: ignore[reportArgumentType]
 
 
-def _files(
-    images: Tensor, seed: int, folder: Path, labels: Tensor | None, names: tuple[str, ...] | None
-) -> None:
+def _files(images: Tensor, seed: int, folder: Path, asked: Asked, names: tuple[str, ...] | None) -> None:
     """A PNG of each, and metadata.jsonl, which tells the classes: so the folder is a data set."""
     lines = []
     for i, image in enumerate(images.permute(0, 2, 3, 1).numpy()):
         row = {"file_name": f"{i:05d}_seed{seed}.png"}
-        if labels is not None:
-            row["label"] = names[labels[i]] if names else str(int(labels[i]))
+        if asked.label is not None:
+            row["label"] = names[asked.label[i]] if names else str(int(asked.label[i]))
+        if asked.text is not None:
+            row["text"] = asked.text[i]
         lines.append(json.dumps(row, ensure_ascii=False) + "\n")
         picture = Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
         save(picture, folder / row["file_name"])

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, wraps
 from typing import Any, ClassVar
 
 import torch
@@ -13,6 +13,7 @@ from torch import nn
 
 from diffexp.errors import ConfigError, DivergedError, Interrupted
 from diffexp.metrics.evaluator import Evaluation, Evaluator
+from diffexp.model.trainable import check_sources
 from diffexp.networks.allocator import keep_freed_memory
 from diffexp.notice import say
 from diffexp.progress import counting
@@ -26,9 +27,9 @@ from diffexp.run.resume import finished, start, told_divergence
 from diffexp.training.data_module import DataModule
 from diffexp.training.evaluate import Evaluate, show
 from diffexp.training.launched import launching
+from diffexp.training.log_filters import quiet
 from diffexp.training.logger import Jsonl
 from diffexp.training.module import DiffusionModule
-from diffexp.training.quiet import quiet
 from diffexp.training.saving import AtomicCheckpointIO, Checkpoint
 from diffexp.training.signals import deaf
 from diffexp.training.tracker import Tracker
@@ -51,12 +52,15 @@ class Train:
             raise ConfigError(what, "on_divergence", "give stop or rollback")
         module = _module(job, loader, shapes_only=True)
         check_room(job.folder, checkpoint_bytes(module))
-        if not any(True for _ in module.denoiser.network.parameters()):
+        check_sources(module.model)
+        for part in (module.model.conditioning, module.model.codec):
+            part.check()
+        if not module.trained:
             do = "type task=sample or task=evaluate, without task.ckpt"
             raise ConfigError("this network has nothing to train", "network", do)
         for term in module.objective.terms.values():
             term.check()
-        job.build("evaluator").check(loader.data, module.model())
+        job.build("evaluator").check(loader.data, module.averaged())
         if job.config.get("dry_run") and ckpt is not None:
             tell_rate(ckpt, job, module.lr)
 
@@ -83,6 +87,7 @@ class Train:
         loader: DataModule = job.build("loader")
         evaluator: Evaluator = job.build("evaluator")
         module = _module(job, loader)
+        module.load()
         if not torch.cuda.is_available():
             keep_freed_memory()
         trainer = _trainer(job, evaluator, tracker, record)
@@ -102,6 +107,7 @@ class Train:
             ckpt = told_divergence(job, error, (trainer.global_rank, trainer.world_size))
             tracker.close()
             module, trainer = _module(job, loader), _trainer(job, evaluator, tracker, record)
+            module.load()
             going_on(job, trainer, module, record, ckpt)
             try:
                 fit(trainer, module, loader, ckpt)
@@ -118,7 +124,7 @@ class Train:
         for scale in evaluator.scales or (evaluator.guidance.scale,):
             with counting(f"sampling at guidance scale {scale:g}") as progress:
                 found[scale] = evaluator.run(
-                    module.model(),
+                    module.averaged(),
                     scale,
                     module.device,
                     progress,
@@ -156,12 +162,17 @@ def headline(module: DiffusionModule, loader: DataModule) -> str:
 def _module(job: Job, loader: DataModule, shapes_only: bool = False) -> DiffusionModule:
     make = job.build("model")
     if shapes_only:
-        make = partial(make, network=partial(_without_memory, make.keywords["network"]))
+        network = make.keywords["network"]
+        make = partial(make, network=wraps(network)(partial(_without_memory, network)))
     return make(shape=loader.shape, classes=loader.classes, config=job.public())
 
 
 def _without_memory(network: Callable[..., nn.Module], **options: Any) -> nn.Module:
-    with torch.device("meta"):
+    """Build a network for its checks alone: without memory where it can be, else as it is."""
+    try:
+        with torch.device("meta"):
+            return network(**options)
+    except (RuntimeError, NotImplementedError):  # one that reads its weights, say
         return network(**options)
 
 

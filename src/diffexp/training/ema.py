@@ -1,16 +1,18 @@
 """Averaged weights: ā ← d ā + (1 − d) w after every step of the optimizer.
 
-The averages are networks of their own beside the one that is trained: nothing is ever swapped, so nothing can
-be stored swapped.
+The averages are models of their own beside the one that is trained: nothing is ever swapped, so nothing can
+be stored swapped. They share what is not trained (model/trainable.py).
 """
 
-from copy import deepcopy
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from diffexp.errors import ConfigError
+from diffexp.model.model import Model
+from diffexp.model.trainable import Trainable, shared_copy
 from diffexp.model.weights import name_of
 
 
@@ -35,28 +37,41 @@ class EMA:
         return name_of(self.decays, which)
 
     def decay(self, d: float, n: int) -> float:
-        """The decay of the n-th update, n from 1."""
+        """Return the decay of the n-th update, n from 1."""
         return min(d, (1 + n) / (10 + n)) if self.warmup else d
 
 
 class Averages(nn.Module):
-    """The networks that follow `network`, one for each decay, without gradients, always in eval mode."""
+    """The models that follow `model`, one for each decay, without gradients, always in eval mode."""
 
-    def __init__(self, network: nn.Module, settings: EMA) -> None:
+    def __init__(self, model: Model, settings: EMA, tune: Trainable) -> None:
         super().__init__()
         self.settings = settings
-        self.networks = nn.ModuleList(deepcopy(network) for _ in settings.decays).requires_grad_(False)
+        self.models = nn.ModuleList(shared_copy(model) for _ in settings.decays)
+        # a parameter stays the same object wherever the module is moved
+        trained = {id(p) for p in tune.parameters(model)}
+        names = [name for name, p in model.named_parameters() if id(p) in trained]
+        self._now: list[Tensor] = [model.get_parameter(name) for name in names]
+        self._averaged: list[list[Tensor]] = [[m.get_parameter(n) for n in names] for m in self._models()]
+        stored = tune.state(model)
+        self._copied = [name for name, _ in model.named_buffers() if name in stored]
+        for i, average in enumerate(self._models()):
+            average.weights = settings.name(i)
+            for p in self._averaged[i]:
+                p.requires_grad_(False)
         self.train(False)
+
+    def _models(self) -> list[Model]:
+        return cast(list[Model], list(self.models))
 
     def train(self, mode: bool = True) -> "Averages":
         return super().train(False)
 
     @torch.no_grad()
-    def update(self, network: nn.Module, n: int) -> None:
-        """After the n-th step of the optimizer, n from 1. Buffers are copied."""
-        for d, average in zip(self.settings.decays, self.networks, strict=True):
-            weights: list[Tensor] = list(average.parameters())
+    def update(self, model: Model, n: int) -> None:
+        """Follow the model after the n-th step of the optimizer, n from 1. Buffers are copied."""
+        for d, average, weights in zip(self.settings.decays, self._models(), self._averaged, strict=True):
             rate = 1 - self.settings.decay(d, n)
-            torch._foreach_lerp_(weights, list(network.parameters()), rate)  # pyright: ignore[reportPrivateImportUsage]
-            for to, of in zip(average.buffers(), network.buffers(), strict=True):
-                to.copy_(of)
+            torch._foreach_lerp_(weights, self._now, rate)  # pyright: ignore[reportPrivateImportUsage]
+            for name in self._copied:
+                average.get_buffer(name).copy_(model.get_buffer(name))

@@ -54,7 +54,7 @@ class Evaluate(Callback):
         rank = (trainer.global_rank, trainer.world_size)
         # other ranks would wait for this one
         heed = self._heed if trainer.world_size == 1 else None
-        result = self.evaluator.run(pl_module.model(), device=pl_module.device, progress=heed, rank=rank)
+        result = self.evaluator.run(pl_module.averaged(), device=pl_module.device, progress=heed, rank=rank)
         values = {f"val/{k}": v for k, v in result.values.items()}
         pl_module.log_dict(values, sync_dist=True, batch_size=1)  # the same on every rank
         if trainer.is_global_zero:
@@ -67,7 +67,7 @@ def show(trainer: Trainer, module: DiffusionModule, result: Evaluation, folder: 
     step = trainer.global_step
     told = ", ".join(f"{k} {v:.4g}" for k, v in result.values.items())
     title = f"step {step}, {result.nfe:g} calls{', ' + told if told else ''}"
-    path = result.draw(module.class_names, title, folder / "samples" / f"step_{step:08d}.png")
+    path = result.draw(module.model.class_names, title, folder / "samples" / f"step_{step:08d}.png")
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
             logger.log_image(key="val/samples", images=[str(path)], step=step)

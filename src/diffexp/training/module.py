@@ -7,6 +7,7 @@ validation disturbs nothing.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -15,16 +16,20 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from diffexp.codecs import Codec
+from diffexp.condition import Condition
+from diffexp.conditioning import Conditioning
 from diffexp.data.batch import Batch
-from diffexp.diffusion import Clipped, Denoiser, Importance, Objective, Pixels, Schedule, Static
-from diffexp.diffusion.codec import Codec
-from diffexp.diffusion.conditioning import Conditioning
-from diffexp.diffusion.denoiser import Precision, build_denoiser
+from diffexp.diffusion import Clipped, Denoiser, Importance, Objective, Schedule, Static
+from diffexp.diffusion.denoiser import Precision
 from diffexp.diffusion.likelihood import bits_per_dim
 from diffexp.diffusion.prediction import Parameterization
 from diffexp.diffusion.variance import Variance
-from diffexp.errors import ConfigError
+from diffexp.errors import ConfigError, DataError
+from diffexp.model.build import build_model
+from diffexp.model.format import FORMAT
 from diffexp.model.model import Model
+from diffexp.model.trainable import Full, base_of, check_base, detached, fill
 from diffexp.randomness import Noise, key
 from diffexp.training.divergence import Recent
 from diffexp.training.ema import EMA, Averages
@@ -32,7 +37,6 @@ from diffexp.training.lr import LearningRate
 from diffexp.training.meter import Meter
 from diffexp.training.tolerance import Tolerance
 
-FORMAT = 1  # of the checkpoint
 _GOLDEN = 0.6180339887498949
 
 
@@ -67,19 +71,19 @@ class DiffusionModule(LightningModule):
         config: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        objective.check(variance)
-        known = None if classes is None else len(classes)
-        self.denoiser = build_denoiser(
-            shape, known, network, schedule, prediction, variance, conditioning, precision
+        objective.check(variance, codec.pixels)
+        weights = ema.name(None)
+        self.model = build_model(
+            shape, classes, network, schedule, prediction, variance, conditioning, codec, precision, weights
         )
-        self.ema = Averages(self.denoiser.network, ema)
+        self.tune = Full()
+        self.trained = self.tune.parameters(self.model)
+        self.ema = Averages(self.model, ema, self.tune)
         if compile:
             self.denoiser.network.compile()
-        self.shape, self.class_names = shape, None if classes is None else tuple(classes)
-        self.objective, self.conditioning, self.codec = objective, conditioning, codec
-        self.null = conditioning.classes(known)
+        self.objective = objective
         self.make_optimizer, self.lr, self.seed, self.clip_norm = optimizer, lr, seed, clip_norm
-        if bpd_terms and (bpd_terms < 2 or not isinstance(codec, Pixels)):
+        if bpd_terms and (bpd_terms < 2 or not codec.pixels):
             do = "give 0, or 2 or more, with codec=pixels"
             raise ConfigError(f"bpd_terms={bpd_terms}", "model.bpd_terms", do)
         self.bpd_terms = bpd_terms
@@ -87,14 +91,18 @@ class DiffusionModule(LightningModule):
         self.recent = Recent()
         self._telling = Tolerance("telling a logger", "see that the disk is not full, or type logger=none")
 
-    def model(self, ema: bool = True) -> Model:
-        """What samples: the first average, or the weights that are being trained."""
-        averaged = ema and len(self.ema.networks) > 0
-        d = self.denoiser
-        if averaged:
-            d = Denoiser(self.ema.networks[0], d.schedule, d.prediction, d.variance, d.autocast)
-        weights = self.ema.settings.name(0 if averaged else None)
-        return Model(d, self.conditioning, self.codec, self.shape, self.null, weights=weights)
+    @property
+    def denoiser(self) -> Denoiser:
+        """The denoiser that is trained."""
+        return self.model.denoiser
+
+    def averaged(self) -> Model:
+        """Return what samples: the first average, or the model that is trained where there is none."""
+        return cast(Model, self.ema.models[0]) if len(self.ema.models) else self.model
+
+    def load(self) -> None:
+        """Read the weights that come from files of their own, once, before anything is encoded."""
+        self.model.load()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         # 0 is the rank of whoever draws for all
@@ -103,12 +111,10 @@ class DiffusionModule(LightningModule):
             key(drawn, "dropout", *([rank] if rank else []))
         )  # masks are not to follow the noise
         generator = torch.Generator(self.device).manual_seed(drawn)
-        x0 = self.codec.encode(batch.image)
-        n, ranks = len(x0), self.trainer.world_size
-        label = None if batch.label is None else batch.label.repeat(ranks)
-        cond = self.conditioning(label, self.null, generator)
-        cond = None if cond is None else cond[rank * n : (rank + 1) * n]
-        losses = self.objective(self.denoiser, x0, cond, generator, (rank, ranks))
+        place = (rank, self.trainer.world_size)
+        x0 = self._encoded(batch, key(drawn, "codec"))
+        cond = self._dropped(batch, generator, place)
+        losses = self.objective(self.denoiser, x0, cond, generator, place, batch.weight)
         if isinstance(self.objective.times, Importance):
             mine = torch.stack([losses.t, losses.each.double()])
             seen = cast(Tensor, self.all_gather(mine))  # (ranks, 2, B), or (2, B)
@@ -117,6 +123,23 @@ class DiffusionModule(LightningModule):
         self.recent.add(self.global_step, batch.index, losses)
         return losses.loss
 
+    def _encoded(self, batch: Batch, seed: int) -> Tensor:
+        """x0 of a batch; a codec draws by seed and image."""
+        if batch.latent is not None:
+            return batch.latent
+        noise = Noise(seed, batch.index, self.model.latent_shape, self.device)
+        return self.model.codec.encode(batch.image, noise)
+
+    def _dropped(self, batch: Batch, generator: torch.Generator, rank: tuple[int, int]) -> Condition | None:
+        """The condition of a batch, where it is not dropped; that is drawn for the images of all ranks."""
+        n, conditioning = len(batch.index), self.model.conditioning
+        cond = conditioning.encode(batch.asked)
+        keep = conditioning.keep(n * rank[1], generator)
+        if cond is None or keep is None:
+            return cond
+        null = conditioning.null(batch.asked)
+        return cond if null is None else cond.where(keep[rank[0] * n : (rank[0] + 1) * n], null)
+
     def configure_gradient_clipping(
         self,
         optimizer: Optimizer,
@@ -124,11 +147,11 @@ class DiffusionModule(LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         most = float("inf") if self.clip_norm is None else self.clip_norm
-        self.meter.grad_norm = nn.utils.clip_grad_norm_(self.denoiser.parameters(), most)
+        self.meter.grad_norm = nn.utils.clip_grad_norm_(self.trained, most)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
-        self.ema.update(self.denoiser.network, self.global_step + 1)
+        self.ema.update(self.model, self.global_step + 1)
 
     def on_train_start(self) -> None:
         self._told = self.global_step  # a resumed run does not tell its first step again
@@ -165,16 +188,16 @@ class DiffusionModule(LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """The loss of the averaged weights at times and noise that belong to each image."""
-        model, x0 = self.model(), self.codec.encode(batch.image)
+        model, x0 = self.averaged(), self._encoded(batch, key(self.seed, "val", "codec"))
         index, T = batch.index.cpu(), model.denoiser.schedule.T
         t = ((index.double() * _GOLDEN % 1 * T).floor() + 1) / T  # evenly spread over any run of images
-        noise = Noise(key(self.seed, "val"), index, self.shape, self.device)(0)
-        cond = self.conditioning(batch.label, self.null)
+        noise = Noise(key(self.seed, "val"), index, self.model.latent_shape, self.device)(0)
+        cond = model.condition(batch.asked)
         losses = self.objective.at(model.denoiser, x0, cond, t.to(self.device), noise)
         self.log("val/loss", losses.loss, batch_size=len(x0), sync_dist=True)
         if self.bpd_terms:
             denoise = Clipped(model.denoiser, model.denoiser.schedule, Static())
-            draw = Noise(key(self.seed, "val", "bpd"), index, self.shape, self.device)
+            draw = Noise(key(self.seed, "val", "bpd"), index, self.model.latent_shape, self.device)
             bits = bits_per_dim(denoise, model.denoiser.schedule, x0, draw, cond, self.bpd_terms)
             self.log("val/bpd", bits.total.mean().float(), batch_size=len(x0), sync_dist=True)
 
@@ -185,17 +208,23 @@ class DiffusionModule(LightningModule):
         self.meter.go_on()
 
     def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
-        optimizer = self.make_optimizer([*self.denoiser.parameters(), *self.objective.parameters()])
+        optimizer = self.make_optimizer([*self.trained, *self.objective.parameters()])
         # a function, for of an object LambdaLR would restore the settings of the run before
         schedule = LambdaLR(optimizer, lambda step: self.lr(step))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        names = self.model.class_names
+        del checkpoint["state_dict"]
+        checkpoint["trained"] = detached(self.tune.state(self.model))
+        checkpoint["ema"] = [detached(self.tune.state(cast(Model, m))) for m in self.ema.models]
+        checkpoint["objective"] = self.objective.state_dict()
         checkpoint["diffexp"] = {
             "format": FORMAT,
             "config": self.config,
-            "shape": list(self.shape),
-            "classes": None if self.class_names is None else list(self.class_names),
+            "shape": list(self.model.shape),
+            "classes": None if names is None else list(names),
+            "base": base_of(self.model),
             "step": self.global_step,
             "ranks": self.trainer.world_size,
             # Lightning saves on every rank, and the first one writes
@@ -203,4 +232,15 @@ class DiffusionModule(LightningModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        path = Path(str(self.trainer.ckpt_path or ""))
+        check_base(self.model, checkpoint["diffexp"].get("base") or {}, path)
+        self.tune.load(self.model, checkpoint["trained"], path)
+        averages = checkpoint["ema"]
+        if len(averages) != len(self.ema.models):
+            what = f"the checkpoint has {len(averages)} averages, and the run {len(self.ema.models)}"
+            raise DataError(what, str(path), "type the ema.decays that the run was begun with")
+        for average, state in zip(self.ema.models, averages, strict=True):
+            self.tune.load(cast(Model, average), state, path)
+        fill(self.objective.state_dict(keep_vars=True), checkpoint["objective"], path)
+        checkpoint["state_dict"] = self.state_dict()  # it is in place: Lightning has nothing left to do
         self.meter.restore(checkpoint["diffexp"].get("meter"), self.global_rank)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from diffexp.errors import ConfigError, check_at_most
 from diffexp.metrics import reference as real
-from diffexp.metrics.bank import Bank
+from diffexp.metrics.features import Bank
 from diffexp.metrics.metric import Card
 
 _ROWS = 2048  # of a matrix of distances at a time

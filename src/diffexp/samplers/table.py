@@ -20,6 +20,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from diffexp.condition import Condition
 from diffexp.diffusion.denoiser import Denoise, Prediction
 from diffexp.diffusion.schedule import Level, Schedule
 from diffexp.samplers.grid import RATIO_MAX
@@ -113,7 +114,7 @@ class Tabled(GridSampler):
         return lambda k, t, s: noise(k)
 
     def run(
-        self, denoise: Denoise, schedule: Schedule, noise: Noise, cond: Tensor | None = None
+        self, denoise: Denoise, schedule: Schedule, noise: Noise, cond: Condition | None = None
     ) -> Iterator[tuple[Tensor, Prediction]]:
         x, known, fresh, drawn = noise(0), list[Prediction](), self.fresh(schedule, noise), 0
         start = x

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from diffexp.condition import Condition
 from diffexp.diffusion.denoiser import Denoise
 from diffexp.diffusion.schedule import Schedule
 
@@ -41,7 +42,7 @@ def log_density(
     denoise: Denoise,
     schedule: Schedule,
     x: Tensor,
-    cond: Tensor | None = None,
+    cond: Condition | None = None,
     probes: Tensor | None = None,
     rtol: float = 1e-5,
     atol: float = 1e-5,
@@ -83,7 +84,7 @@ def _velocity(
     schedule: Schedule,
     x: Tensor,
     t: Tensor,
-    cond: Tensor | None,
+    cond: Condition | None,
     probes: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """v̂, of the shape of x, and its divergence, (B,)."""

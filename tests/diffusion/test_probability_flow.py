@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from diffexp.diffusion import Prediction, cosine, flow, linear, with_snr
+from diffexp.diffusion import Prediction, cosine, linear, probability_flow, with_snr
 from diffexp.randomness import Noise, generator
 
 WEIGHTS, MEANS, STDS = (torch.tensor(v).double() for v in ([0.3, 0.7], [-1.0, 0.6], [0.25, 0.15]))
@@ -40,7 +40,7 @@ def points(n=6, size=2):
 )
 def test_exact_trace_gives_the_density(schedule, data):
     x = points()
-    got = flow.log_density(denoiser(schedule, *data), schedule, x, rtol=1e-6, atol=1e-6)
+    got = probability_flow.log_density(denoiser(schedule, *data), schedule, x, rtol=1e-6, atol=1e-6)
     bits = (got.log_p - density(x, *data)) / (x[0].numel() * math.log(2))
     assert bits.abs().max() < 1e-4
     assert 20 < got.calls < 300
@@ -53,7 +53,7 @@ def test_where_the_chain_does_not_end_in_noise_it_is_the_density_of_what_the_mod
     spread = (end.alpha**2 * 0.25 + end.sigma**2).sqrt()
     noise = end.alpha * 0.2 + spread * (x - 0.2) / 0.5
     want = (torch.distributions.Normal(0, 1).log_prob(noise) + (spread / 0.5).log()).flatten(1).sum(1)
-    got = flow.log_density(denoiser(schedule, *NORMAL), schedule, x, rtol=1e-7, atol=1e-7)
+    got = probability_flow.log_density(denoiser(schedule, *NORMAL), schedule, x, rtol=1e-7, atol=1e-7)
     torch.testing.assert_close(got.log_p, want, rtol=0, atol=2e-4)
     assert (got.log_p - density(x, *NORMAL)).abs().max() > 2e-3
 
@@ -70,12 +70,12 @@ def test_probes_are_unbiased_and_their_error_falls_with_the_root_of_their_number
         return Prediction((x.flatten(1) @ turn * gain @ turn.T).view_as(x), x, level)
 
     x = points(128)
-    exact = flow.log_density(denoise, schedule, x).log_p
+    exact = probability_flow.log_density(denoise, schedule, x).log_p
     spread = {}
     for k in (1, 16):
         noise = Noise(k, torch.arange(128), (1, 2, 2))
         probes = torch.stack([noise(i).double().sign() for i in range(k)])
-        error = flow.log_density(denoise, schedule, x, probes=probes).log_p - exact
+        error = probability_flow.log_density(denoise, schedule, x, probes=probes).log_p - exact
         spread[k] = float(error.std())
         assert abs(float(error.mean())) < 4 * spread[k] / 128**0.5
     assert spread[1] > 0.1
@@ -85,8 +85,8 @@ def test_probes_are_unbiased_and_their_error_falls_with_the_root_of_their_number
 def test_bits_of_values_that_are_all_equally_likely_are_8():
     x0 = (torch.arange(256).double() / 127.5 - 1).view(1, 1, 16, 16)
     u = torch.rand(1, 1, 16, 16, generator=generator(2), dtype=torch.float64)
-    x = flow.dequantised(x0, u)
+    x = probability_flow.dequantised(x0, u)
     assert x.min() >= -1 and x.max() < 1
     assert torch.equal(((x + 1) * 128).floor().long().flatten(), torch.arange(256))
     even = torch.full((1,), -256 * math.log(2), dtype=torch.float64)  # density 1/2 on [-1, 1)
-    assert float(flow.bits_per_dim(even, 256)) == pytest.approx(8)
+    assert float(probability_flow.bits_per_dim(even, 256)) == pytest.approx(8)

@@ -1,0 +1,43 @@
+"""What a codec does: it leads from the images of the data to the space in which diffusion works, and back."""
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+Noise = Callable[[int], Tensor]
+"""noise(k): the k-th draw, standard normal, of the shape of x."""
+
+
+class Codec(nn.Module):
+    """A module, for it may have weights. They are never trained, and come from a file of their own, whose
+    path is `source`: `load` reads it, and no checkpoint of a run holds them. Constructing one is cheap: it is
+    done for checks.
+    """
+
+    pixels: bool = False
+    """Whether x is an image of 8 bits in [−1, 1]: clipping, the variational bound and LPIPS ask this."""
+    source: str | None = None
+    """The file of the weights, None for a codec without."""
+
+    def latent(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+        """Return the shape of x, (C, H, W), for images of that shape. Raises ConfigError for one that cannot
+        be.
+        """
+        return shape
+
+    def check(self) -> None:
+        """Raise DiffexpError where something is missing that `load` needs; quickly, before any work."""
+
+    def load(self) -> None:
+        """Read what is heavy, once, after every check."""
+
+    def encode(self, image: Tensor, noise: Noise | None = None) -> Tensor:
+        """Return x, float32 near unit scale, of uint8 images (B, C, H, W).
+
+        noise: for a codec with a distribution of x, of which it draws; None: its mean.
+        """
+        raise NotImplementedError
+
+    def decode(self, x: Tensor) -> Tensor:
+        """Return the images of x, uint8. Raises DivergedError for x that is not finite."""
+        raise NotImplementedError

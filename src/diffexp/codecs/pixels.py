@@ -1,0 +1,28 @@
+"""Diffusion in the pixels themselves."""
+
+import torch
+from torch import Tensor
+
+from diffexp.codecs.codec import Codec, Noise
+from diffexp.errors import DivergedError
+
+
+class Pixels(Codec):
+    """uint8 0..255 as float32 in [−1, 1], and back by rounding and clamping."""
+
+    pixels = True
+
+    def encode(self, image: Tensor, noise: Noise | None = None) -> Tensor:
+        return image.float() / 127.5 - 1
+
+    def decode(self, x: Tensor) -> Tensor:
+        check_finite(x)
+        return ((x + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def check_finite(x: Tensor) -> None:
+    """Raise DivergedError when an image of a batch, (B, C, H, W), is not finite."""
+    bad = int((~x.isfinite()).flatten(1).any(1).sum())
+    if bad:
+        what = f"{bad} of {len(x)} generated images are not finite"
+        raise DivergedError(what, "", "type clip=static, or raise sampler.steps")

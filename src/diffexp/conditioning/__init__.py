@@ -1,0 +1,6 @@
+"""What the network is told beside x_t and t. Imports torch only."""
+
+from diffexp.conditioning.class_label import ClassLabel
+from diffexp.conditioning.conditioning import Conditioning, Unconditional
+
+__all__ = ["ClassLabel", "Conditioning", "Unconditional"]
