@@ -348,6 +348,18 @@ def test_every_recipe_is_named_by_the_catalogue(path):
     assert set(_root()) >= {"snr", "loader", "model", "evaluator"}
 
 
+def test_what_an_option_inherits_is_named_in_its_place():
+    """The UNet is named by conf/_unet.yaml alone, and that mnist is a set of metrics by digits alone."""
+    assert judge({"_target_": "diffexp.networks.UNet", "_partial_": True}, "network") == []
+    (problem,) = judge({"_target_": "diffexp.networks.UNet"}, "network")
+    assert "_partial_ is false" in str(problem)
+    assert judge({"_target_": "diffexp.metrics.ClassifierAccuracy"}, "metrics.metrics[]") == []
+    (problem,) = judge({"_target_": "diffexp.metrics.ClassifierAccuracy"}, "metrics")
+    assert "may not be built from a file as metrics" in str(problem)
+    (inception768,) = [n for n in _group("metrics") if (n["extractor"] or {}).get("feature") == 768]
+    assert inception768["extractor"]["_target_"] == "diffexp.metrics.Inception"
+
+
 def test_other_names_of_shipped_classes_are_known():
     """The module that has the class, as a run may have typed it, and names of earlier versions."""
     assert judge({"_target_": "diffexp.samplers.heun.Heun"}, "sampler") == []

@@ -25,6 +25,8 @@ def run(*args, cwd, env=None):
 
 LIGHT = [  # answered without torch
     (["sampler=dddim"], 2, ["there is no sampler=dddim", "type sampler=ddim"]),
+    (["sampler=_grid"], 2, ["there is no sampler=_grid; there are adams, adams_corrected, ddim,"]),
+    (["network=_unet"], 2, ["there is no network=_unet; there are gaussian, ideal, mixture, unet_adm64,"]),
     (["sampler.eat=0"], 2, ["there is no sampler.eat", "type sampler.eta=..."]),
     (["samplr=ddim"], 2, ["there is no samplr", "type sampler=..."]),
     (["samplr.eta=0"], 2, ["there is no samplr.eta", "type sampler.eta=..."]),
@@ -116,6 +118,7 @@ def test_help_lists_every_group_within_seconds(tmp_path):
     assert told.returncode == 0 and time.perf_counter() - start < 5
     groups = {p.name for p in (RUN.parent / "conf").iterdir() if p.is_dir() and p.name != "hydra"}
     assert all(f"{g}: " in told.stdout for g in groups)
+    assert "_grid" not in told.stdout and "_unet" not in told.stdout
     assert list(tmp_path.iterdir()) == [tmp_path / "none"]
 
 

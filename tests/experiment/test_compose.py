@@ -2,10 +2,13 @@
 
 import pytest
 from commands import CONF, composed
+from forked import forked
+from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from diffexp.config.build import build
 from diffexp.config.check import check
+from diffexp.config.compat import BASE
 
 OPTIONS = [
     f"{path.parent.name}={path.stem}" for path in sorted(CONF.glob("*/*.yaml")) if path.parent.name != "hydra"
@@ -21,6 +24,12 @@ NEEDS = {
     "task=interpolate": ["task.ckpt=run"],
     "task=measure": ["task.images=here"],
 }
+
+
+def option_of(group, name):
+    """The keys of an option alone, with what it inherits."""
+    with initialize_config_dir(str(CONF), **BASE):
+        return OmegaConf.to_container(compose(overrides=[f"+{group}={name}"]))[group]
 
 
 @pytest.mark.parametrize("option", OPTIONS)
@@ -49,7 +58,33 @@ def test_every_key_of_an_option_is_an_argument_with_its_default():
 
     for option in OPTIONS:
         group, name = option.split("=")
-        node = OmegaConf.to_container(OmegaConf.load(CONF / group / f"{name}.yaml"))
         if group in ("schedule", "prediction", "sampler", "guidance", "clip"):
+            node = option_of(group, name)
             params = {k for k in inspect.signature(locate(node["_target_"])).parameters if k != "self"}
             assert params == {k for k in node if not k.startswith("_")}, option
+
+
+def test_what_options_inherit_is_no_option():
+    """It lies outside of the groups, for Hydra offers all that is in one: --help, -m sampler=glob(*)."""
+    assert {path.stem for path in CONF.glob("*.yaml")} == {"config", "_grid", "_unet"}
+    assert list(CONF.glob("*/**/_*.yaml")) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "_target_: diffexp.samplers.DDIM\nsteps: 7\neta: 0.25\n",
+        "defaults:\n  - /_grid@_here_\n_target_: diffexp.samplers.DDIM\nsteps: 7\neta: 0.25\n",
+        "defaults:\n  - ddim\nsteps: 7\neta: 0.25\n",
+    ],
+    ids=["alone", "grid", "ddim"],
+)
+def test_option_of_the_persons_own_folder(text, tmp_path):
+    (tmp_path / "mine" / "sampler").mkdir(parents=True)
+    (tmp_path / "mine" / "sampler" / "own.yaml").write_text(text)
+    typed = ["-cd", "mine", "sampler=own", "experiment=fashion_mnist", "--cfg", "job", "-p", "sampler"]
+    code, said = forked(typed, tmp_path, tmp_path / "said")
+    assert code == 0 and "eta: 0.25" in said, said
+    node = OmegaConf.to_container(OmegaConf.create(said.partition("\n")[2]))
+    ddim = option_of("sampler", "ddim") | {"steps": 25, "eta": 0.25}  # of the recipe: it wins
+    assert node == (ddim if "defaults" in text else {k: ddim[k] for k in ("_target_", "steps", "eta")})

@@ -4,7 +4,7 @@ import re
 
 import pytest
 import torch
-from commands import CONF
+from commands import CONF, composed
 from omegaconf import OmegaConf
 from torch import nn
 
@@ -61,7 +61,7 @@ def test_preset_has_the_parameters_that_it_states(name):
     text = (CONF / "network" / f"{name}.yaml").read_text()
     stated = int(re.search(r"([\d,]+) parameters", text)[1].replace(",", ""))
     size, colours, outputs, classes = FIXED[name]
-    make = build(OmegaConf.to_container(OmegaConf.create(text)))
+    make = build(OmegaConf.to_container(composed([f"network={name}"])[0].network))
     with torch.device("meta"):
         net = make(image_size=size, in_channels=colours, out_channels=outputs, num_classes=classes)
     assert sum(p.numel() for p in net.parameters()) == stated

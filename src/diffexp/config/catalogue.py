@@ -14,7 +14,7 @@ import re
 import sys
 import typing
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, reduce
 from pathlib import Path
 from typing import Any
 
@@ -183,9 +183,25 @@ def _targets(node: Any, place: str) -> Iterator[tuple[str, str, bool]]:
 
 @lru_cache(maxsize=64)
 def _group(group: str) -> list[Any]:
-    nodes = [_yaml(path) for path in sorted(conf_folder().joinpath(group).glob("*.yaml"))]
+    nodes = [_option(path) for path in sorted(conf_folder().joinpath(group).glob("*.yaml"))]
     # those of @package _global_ have it under the group's name
     return [node if "_target_" in node else node.get(group, node) for node in nodes]
+
+
+def _option(path: Path) -> Any:
+    """An option with what it inherits by its defaults, of its own folder or (as /_grid@_here_) of conf/."""
+    node = _yaml(path)
+    names = [d.partition("@")[0] for d in node.pop("defaults", []) if isinstance(d, str) and d != "_self_"]
+    bases = [conf_folder() / name[1:] if name.startswith("/") else path.parent / name for name in names]
+    inherited = [_option(base.with_suffix(".yaml")) for base in bases]
+    return reduce(_over, [*inherited, node])
+
+
+def _over(below: Any, above: Any) -> Any:
+    """What Hydra makes of two configurations: keys of the second one win, at any depth."""
+    if not (isinstance(below, Mapping) and isinstance(above, Mapping)):
+        return above
+    return {**below, **{key: _over(below.get(key), value) for key, value in above.items()}}
 
 
 @lru_cache(maxsize=1)
