@@ -26,6 +26,7 @@ from diffexp.diffusion.likelihood import bits_per_dim
 from diffexp.diffusion.prediction import Parameterization
 from diffexp.diffusion.variance import Variance
 from diffexp.errors import ConfigError, DataError
+from diffexp.model.begin import Fit, begin, weights_to_begin_with
 from diffexp.model.build import build_model
 from diffexp.model.format import FORMAT
 from diffexp.model.model import Model
@@ -99,6 +100,13 @@ class DiffusionModule(LightningModule):
     def averaged(self) -> Model:
         """Return what samples: the first average, or the model that is trained where there is none."""
         return cast(Model, self.ema.models[0]) if len(self.ema.models) else self.model
+
+    def begin_with(self, path: str) -> Fit:
+        """Begin with the weights of another run, in the averages as well. Raises DataError."""
+        file, weights = weights_to_begin_with(path)
+        for average in self.ema.models:
+            begin(cast(Model, average), self.tune, file, weights)
+        return begin(self.model, self.tune, file, weights)
 
     def load(self) -> None:
         """Read the weights that come from files of their own, once, before anything is encoded."""
