@@ -53,7 +53,7 @@ def wait_for(path, process):
 
 
 def weights(folder):
-    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["trained"]
 
 
 def equal(a, b):
