@@ -25,17 +25,17 @@ from diffexp.diffusion.denoiser import Precision
 from diffexp.diffusion.likelihood import bits_per_dim
 from diffexp.diffusion.prediction import Parameterization
 from diffexp.diffusion.variance import Variance
-from diffexp.errors import ConfigError, DataError
+from diffexp.errors import ConfigError
 from diffexp.model.begin import Fit, begin, weights_to_begin_with
 from diffexp.model.build import build_model
-from diffexp.model.format import FORMAT
 from diffexp.model.model import Model
-from diffexp.model.trainable import Full, base_of, check_base, detached, fill
+from diffexp.model.trainable import Full, base_of
 from diffexp.randomness import Noise, key
 from diffexp.training.divergence import Recent
 from diffexp.training.ema import EMA, Averages
 from diffexp.training.lr import LearningRate
 from diffexp.training.meter import Meter
+from diffexp.training.state import put_state, take_state
 from diffexp.training.tolerance import Tolerance
 
 _GOLDEN = 0.6180339887498949
@@ -78,7 +78,7 @@ class DiffusionModule(LightningModule):
             shape, classes, network, schedule, prediction, variance, conditioning, codec, precision, weights
         )
         self.tune = Full()
-        self.trained = self.tune.parameters(self.model)
+        self.trained, self.base = self.tune.parameters(self.model), dict[str, str]()
         self.ema = Averages(self.model, ema, self.tune)
         if compile:
             self.denoiser.network.compile()
@@ -99,18 +99,22 @@ class DiffusionModule(LightningModule):
 
     def averaged(self) -> Model:
         """Return what samples: the first average, or the model that is trained where there is none."""
-        return cast(Model, self.ema.models[0]) if len(self.ema.models) else self.model
+        return next(iter(self._averages()), self.model)
 
     def begin_with(self, path: str) -> Fit:
         """Begin with the weights of another run, in the averages as well. Raises DataError."""
         file, weights = weights_to_begin_with(path)
-        for average in self.ema.models:
-            begin(cast(Model, average), self.tune, file, weights)
+        for average in self._averages():
+            begin(average, self.tune, file, weights)
         return begin(self.model, self.tune, file, weights)
 
     def load(self) -> None:
         """Read the weights that come from files of their own, once, before anything is encoded."""
         self.model.load()
+        self.base = base_of(self.model)
+        if self.base:  # what was read is shared with the averages
+            self.ema = Averages(self.model, self.ema.settings, self.tune)
+            self.trained = self.tune.parameters(self.model)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         # 0 is the rank of whoever draws for all
@@ -135,8 +139,9 @@ class DiffusionModule(LightningModule):
         """x0 of a batch; a codec draws by seed and image."""
         if batch.latent is not None:
             return batch.latent
-        noise = Noise(seed, batch.index, self.model.latent_shape, self.device)
-        return self.model.codec.encode(batch.image, noise)
+        shape = self.model.latent_shape
+        # made when it is asked for: for that the index comes to the CPU
+        return self.model.codec.encode(batch.image, lambda k: Noise(seed, batch.index, shape, self.device)(k))
 
     def _dropped(self, batch: Batch, generator: torch.Generator, rank: tuple[int, int]) -> Condition | None:
         """The condition of a batch, where it is not dropped; that is drawn for the images of all ranks."""
@@ -222,33 +227,21 @@ class DiffusionModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        names = self.model.class_names
-        del checkpoint["state_dict"]
-        checkpoint["trained"] = detached(self.tune.state(self.model))
-        checkpoint["ema"] = [detached(self.tune.state(cast(Model, m))) for m in self.ema.models]
-        checkpoint["objective"] = self.objective.state_dict()
-        checkpoint["diffexp"] = {
-            "format": FORMAT,
+        reduce = self.trainer.strategy.reduce
+        put_state(checkpoint, self.model, self._averages(), self.objective, self.tune, self.base)
+        checkpoint["diffexp"] |= {
             "config": self.config,
-            "shape": list(self.model.shape),
-            "classes": None if names is None else list(names),
-            "base": base_of(self.model),
             "step": self.global_step,
             "ranks": self.trainer.world_size,
             # Lightning saves on every rank, and the first one writes
-            "meter": self.meter.state(lambda sums: self.trainer.strategy.reduce(sums, reduce_op="sum")),
+            "meter": self.meter.state(lambda sums: reduce(sums, reduce_op="sum")),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         path = Path(str(self.trainer.ckpt_path or ""))
-        check_base(self.model, checkpoint["diffexp"].get("base") or {}, path)
-        self.tune.load(self.model, checkpoint["trained"], path)
-        averages = checkpoint["ema"]
-        if len(averages) != len(self.ema.models):
-            what = f"the checkpoint has {len(averages)} averages, and the run {len(self.ema.models)}"
-            raise DataError(what, str(path), "type the ema.decays that the run was begun with")
-        for average, state in zip(self.ema.models, averages, strict=True):
-            self.tune.load(cast(Model, average), state, path)
-        fill(self.objective.state_dict(keep_vars=True), checkpoint["objective"], path)
+        take_state(checkpoint, self.model, self._averages(), self.objective, self.tune, self.base, path)
         checkpoint["state_dict"] = self.state_dict()  # it is in place: Lightning has nothing left to do
         self.meter.restore(checkpoint["diffexp"].get("meter"), self.global_rank)
+
+    def _averages(self) -> list[Model]:
+        return cast(list[Model], list(self.ema.models))
