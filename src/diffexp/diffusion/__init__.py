@@ -6,7 +6,7 @@ from diffexp.diffusion.closed_form import ClosedForm, Gaussian, Ideal, Mixture
 from diffexp.diffusion.denoiser import Denoiser, Prediction
 from diffexp.diffusion.guidance import Autoguidance, ClassifierFree, Guidance, Guided
 from diffexp.diffusion.objective import Losses, Objective, Term
-from diffexp.diffusion.prediction import EDM, X0, Eps, Mean, V
+from diffexp.diffusion.prediction import EDM, X0, Eps, Mean, Timed, V
 from diffexp.diffusion.schedule import (
     Level,
     Posterior,
@@ -43,7 +43,7 @@ __all__ = [
     "Learned", "LearnedRange", "Level", "LogNormal", "LogitNormal", "Losses", "Mean",
     "MinSNR", "Mixture", "NoClip", "Objective", "Posterior",
     "Prediction", "Schedule", "Sigmoid", "SoftMinSNR", "Static", "Stratified", "Term",
-    "TruncatedSNR", "Uncertain",
+    "Timed", "TruncatedSNR", "Uncertain",
     "Uniform", "V", "cosine", "linear", "quad", "scaled_linear", "sigmoid", "sigmoid_beta",
     "with_snr",
 ]  # fmt: skip
