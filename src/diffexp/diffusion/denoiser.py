@@ -113,6 +113,6 @@ def check_coupling(schedule: Schedule, prediction: Parameterization) -> None:
     if not all(torch.isfinite(torch.as_tensor(x)).all() for x in c):
         raise ConfigError(
             "eps-prediction cannot recover x0 at zero terminal SNR",
-            "prediction with snr.zero_terminal=true",
-            "use prediction=v, x0 or edm, or snr.zero_terminal=false",
+            "prediction with snr.zero_terminal=true or schedule=flow",
+            "use prediction=v, x0, edm or flow, or snr.zero_terminal=false and another schedule",
         )

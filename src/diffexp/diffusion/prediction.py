@@ -70,6 +70,18 @@ class V(Timed):
 
 
 @dataclass(frozen=True)
+class Flow(Timed):
+    """F = ε − x0, the velocity of the straight path; the network sees (1 − u) x0 + u ε, u = σ/(α + σ).
+
+    Lipman et al. 2023, Liu et al. 2023, Albergo & Vanden-Eijnden 2023. With schedule=flow u is t.
+    """
+
+    def __call__(self, level: Level) -> Coefficients:
+        c = 1 / (level.alpha + level.sigma)
+        return Coefficients(c, c, -level.sigma * c)
+
+
+@dataclass(frozen=True)
 class EDM(Timed):
     """Unit variance of input and target for data of standard deviation sigma_data.
 
