@@ -29,15 +29,15 @@ VERSION = 2
 
 
 def filled(
-    job: Job, node: Mapping[str, Any], model: Model, name: str, data: Any, device: Any
+    job: Job, node: Mapping[str, Any], model: Model, name: Callable[[], str], data: Any, device: Any
 ) -> dict[str, Any]:
-    """Return the sampler's node with what it asks for; name: of the weights."""
+    """Return the sampler's node with what it asks for; name: tells which weights they are."""
     told = dict(node)
     if told.get("spacing") == "optimal":
         steps = told["steps"]
-        told["spacing"] = [round(p, 6) for p in _times(job, model, name, steps, device)]
+        told["spacing"] = [round(p, 6) for p in _times(job, model, name(), steps, device)]
     if told.get("variance") == "analytic" and not told.get("gammas"):
-        told["gammas"] = _kept(name, "gammas", lambda: _gammas(job, model, data, device))
+        told["gammas"] = _kept(name(), "gammas", lambda: _gammas(job, model, data, device))
     return told
 
 

@@ -46,17 +46,24 @@ def ready(
     """
     if ckpt is None:
         restored, nodes = _closed_form(job), {group: job.config[group] for group in SAMPLING}
-        name = f"{job.config['model']} {job.config['data']}"
+        if measure:
+            restored.model.load()
     else:
         plugins, precision = job.config["plugins"], precision_of(job)
         restored = _kept(ckpt, 0 if ema else None, plugins, precision)
         nodes = sampling_config(job, restored.config, restored.path)
         restored = _helped(job, restored, build(nodes["guidance"], "guidance", job.allowed), ckpt)
-        name = None
     if not measure:
         return restored, nodes | {"sampler": provisional(nodes["sampler"])}
-    known = name or f"{digest(restored.path)} {ema}"
-    sampler = filled(job, nodes["sampler"], restored.model, known, nodes["data"], device_of(job))
+
+    def name() -> str:  # a digest of a large file takes seconds, and few samplers measure
+        return (
+            f"{job.config['model']} {job.config['data']}"
+            if ckpt is None
+            else f"{digest(restored.path)} {ema}"
+        )
+
+    sampler = filled(job, nodes["sampler"], restored.model, name, nodes["data"], device_of(job))
     return restored, nodes | {"sampler": sampler}
 
 
