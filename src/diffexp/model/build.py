@@ -16,6 +16,7 @@ from diffexp.diffusion.variance import Variance
 from diffexp.errors import ConfigError
 from diffexp.model.model import Model, Shape
 
+_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 _AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -52,9 +53,13 @@ def build_model(
 
 def _known(network: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
     """The options without those that are None and that the network does not know. Raises ConfigError for one
-    that it would have to know.
+    that it would have to know, or that it needs and that is not there.
     """
     params = inspect.signature(network).parameters
+    wanted = [p.name for p in params.values() if p.default is p.empty and p.kind in _NAMED]
+    if missing := [name for name in wanted if options.get(name) is None]:
+        what = f"this network needs {', '.join(missing)}, which neither its options nor the conditioning give"
+        raise ConfigError(what, "network", "take another conditioning, or another network")
     if any(p.kind is p.VAR_KEYWORD for p in params.values()):
         return options
     unknown = [name for name in options if name not in params]

@@ -76,9 +76,8 @@ class DiffusionModule(LightningModule):
         self.model = build_model(
             shape, classes, network, schedule, prediction, variance, conditioning, codec, precision, weights
         )
-        self.tune = Full()
-        self.trained = self.tune.parameters(self.model)
-        self.ema = Averages(self.model, ema, self.tune)
+        self.tune, self._averaging = Full(), ema
+        self._begin()
         if compile:
             self.denoiser.network.compile()
         self.objective = objective
@@ -100,9 +99,15 @@ class DiffusionModule(LightningModule):
         """Return what samples: the first average, or the model that is trained where there is none."""
         return cast(Model, self.ema.models[0]) if len(self.ema.models) else self.model
 
+    def _begin(self) -> None:
+        self.trained = self.tune.parameters(self.model)
+        self.ema = Averages(self.model, self._averaging, self.tune)
+
     def load(self) -> None:
         """Read the weights that come from files of their own, once, before anything is encoded."""
         self.model.load()
+        if self.model.of_files:  # the averages share them, and `load` may have put others in their place
+            self._begin()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         # 0 is the rank of whoever draws for all

@@ -1,0 +1,320 @@
+"""Each plug-in is trained, killed, gone on with, restored, sampled and measured like a part of our own."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from commands import composed
+from plugins.conftest import HERE, QUICK, RECIPES, checkpoint, results
+
+import diffexp
+import diffexp.errors
+from diffexp.condition import Condition
+from diffexp.data import Batch
+from diffexp.diffusion import ClassifierFree
+from diffexp.diffusion.prediction import target
+from diffexp.errors import DataError
+from diffexp.model.ask import ask
+from diffexp.run import ready
+from diffexp.samplers import DDIM, generate
+from diffexp.tasks.run import run_job
+
+each = pytest.mark.parametrize("recipe", RECIPES)
+PLAIN = ["guidance=cfg", "sampler=ddim", "sampler.steps=3"]
+ADAPTED, UP = 3282, "denoiser.network.network.back.up"
+TEXT = ["a bright left half", "a bright top half"]
+
+
+def tensors(node, path=""):
+    if isinstance(node, torch.Tensor):
+        yield path, node
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in items:
+        yield from tensors(value, f"{path}.{key}")
+
+
+def lines(folder):
+    told = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k not in ("seconds", "train/images_per_s")} for line in told]
+
+
+@each
+def test_a_killed_run_ends_as_the_unbroken_one(runs, recipe):
+    whole = runs.trained(recipe)
+    typed = [*runs.recipe(recipe), f"dir={recipe}/killed"]
+    code, said = runs.type(*typed, "+callbacks.kill={_target_: plugins.killed.Killed, at: 3}")
+    assert code == -9, said
+    code, said = runs.type(*typed)
+    assert code == 0 and "going on from step 2" in said
+    killed = runs.folder / recipe / "killed"
+    a, b = (dict(tensors(checkpoint(folder))) for folder in (whole, killed))
+    assert a.keys() == b.keys() and len(a) > 20
+    assert [name for name in a if not torch.equal(a[name], b[name])] == []
+    assert lines(killed) == lines(whole) and len(lines(whole)) > 4
+
+
+@each
+def test_two_restores_give_the_same_samples_and_guidance_others(runs, recipe):
+    plain = runs.sampled(recipe, "plain", *PLAIN, "guidance.scale=1")
+    model = diffexp.load(runs.folder / recipe / "run", plugins=["plugins"])
+    text = TEXT if recipe == "words" else None
+    again = generate(
+        model, DDIM(steps=3), torch.arange(8), ask(model, 8, text=text), ClassifierFree(), batch_size=3
+    )
+    assert torch.equal(again.permute(0, 2, 3, 1), torch.from_numpy(plain))
+    assert again.shape[1:] == model.shape == (1, 8, 12 if recipe in ("dit", "lora") else 8)
+    guided = runs.sampled(recipe, "guided", *PLAIN, "guidance.scale=2")
+    assert (guided != plain).any()
+
+
+@each
+def test_evaluating_says_what_training_said_at_its_end(runs, recipe):
+    before = results(runs.trained(recipe))
+    after = results(runs.done(f"{recipe}/evaluated", "task=evaluate", f"task.ckpt={recipe}/run"))
+    assert after["half_shown"] == before["half_shown"]
+    assert after["cards"] == before["cards"] and after["cards"]["half_shown"]["n"] == 16
+    assert after["nfe"] == (6 if recipe == "guidance" else 3)
+
+
+def edited(runs, recipe, name, edit):
+    """A copy of a run, with another checkpoint."""
+    folder = runs.folder / recipe / name
+    shutil.copytree(runs.trained(recipe), folder)
+    held = checkpoint(folder)
+    edit(held)
+    torch.save(held, folder / "checkpoints" / "last.ckpt")
+    (folder / "checkpoints" / "last.ckpt.json").unlink()
+    return folder
+
+
+@pytest.mark.parametrize("which", ["trained", "ema"])
+def test_a_tensor_too_many_or_too_few_is_refused_by_its_name(runs, which):
+    def part(held):
+        return held["trained"] if which == "trained" else held["ema"][0]
+
+    more = edited(runs, "words", f"more {which}", lambda c: part(c).update({"conditioning.x": torch.ones(1)}))
+    less = edited(runs, "words", f"less {which}", lambda c: part(c).pop("conditioning.table.weight"))
+    for folder, text in ((more, "not of this model: conditioning.x$"), (less, "conditioning.table.weight$")):
+        with pytest.raises(DataError) as told:
+            diffexp.load(folder, which == "ema", plugins=["plugins"])
+        assert str(told.value).splitlines()[0].endswith(text.rstrip("$"))
+
+
+def test_no_plug_in_of_a_checkpoint_is_run_unless_it_is_typed(runs):
+    with pytest.raises(diffexp.errors.ConfigError, match=r"type plugins=\[plugins\]"):
+        diffexp.load(runs.trained("words"))
+
+
+# --- codec
+
+
+def test_the_weights_of_a_codec_are_in_their_own_file_alone(runs):
+    held = checkpoint(runs.trained("latent"))
+    names = [name for name, _ in tensors({key: held[key] for key in ("trained", "ema", "objective")})]
+    assert names and not [name for name in names if "codec" in name]
+    network = held["trained"]
+    assert network["denoiser.network.into.weight"].shape == (32, 4)  # of latents with 4 channels, patch 1
+    assert network["denoiser.network.place"].shape == (16, 32)  # and 4 x 4 places
+    assert list(held["diffexp"]["base"]) == ["codec"] and len(held["diffexp"]["base"]["codec"]) == 64
+    assert held["diffexp"]["shape"] == [1, 8, 8]
+
+
+def test_what_clips_pixels_does_not_clip_latents(runs):
+    plain = runs.sampled("latent", "plain", *PLAIN, "guidance.scale=1")
+    unclipped = runs.sampled("latent", "unclipped", *PLAIN, "guidance.scale=1", "clip=none")
+    assert (plain == unclipped).all() and plain.shape == (8, 8, 8, 1)
+    pixels = [runs.sampled("dit", f"of {clip}", *PLAIN, f"clip={clip}") for clip in ("static", "none")]
+    assert (pixels[0] != pixels[1]).any()
+
+
+REFUSED = [
+    ("codec=halved", 2, "the codec has weights that no file holds: down.weight, up.weight"),
+    ("codec=halved codec.file=no.safetensors", 3, "the codec's weights are not there\n  at: no.safetensors"),
+    ("codec=shuffled data.width=7", 2, "8 x 7 cannot be halved"),
+    ("codec=shuffled objective=vlb variance=learned_range", 2, "the bound and the terms are of pixels"),
+    ("data.width=7", 2, "patch=2 does not divide 8 x 7\n  at: network.patch"),
+    ("network=reader conditioning=none", 2, "this network needs token_dim, which neither its"),
+    ("conditioning=words", 2, "this network has no token_dim, which the conditioning gives it"),
+    ("data=digits", 2, "digits has no captions"),
+    ("data=digits conditioning=words network=reader", 2, "this model wants captions, and the data has none"),
+    ("guidance=towards guidance.scale=2", 2, "there is no other run while it trains"),
+]
+
+
+@pytest.mark.parametrize(("typed", "expected", "text"), REFUSED, ids=[typed for typed, _, _ in REFUSED])
+def test_what_does_not_fit_is_refused_before_training(runs, typed, expected, text):
+    code, said = runs.type(*QUICK, "network=dit", *typed.split(), "dir=refused")
+    assert (code, text in said) == (expected, True), said
+    assert not (runs.folder / "refused").exists()
+
+
+TASKS = ["train", "sample", "evaluate", "encode", "interpolate"]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_weights_of_a_codec_are_read_once(runs, tmp_path, monkeypatch, task):
+    from plugins.latent import Halved
+
+    trained, calls, load = runs.trained("latent"), [], Halved.load
+    monkeypatch.setattr(Halved, "load", lambda codec: (calls.append(codec), load(codec)))
+    ready._restored.cache_clear()
+    own = runs.recipe("latent") if task == "train" else [f"task.ckpt={trained}", f"task={task}"]
+    typed = [*own, "plugins=[plugins]", "logger=none", f"dir={tmp_path / 'run'}"]
+    cfg, choices = composed([*typed, f"hydra.searchpath=[file://{HERE / 'conf'}]"])
+    run_job(cfg, tmp_path / "run", typed, choices)
+    assert len(calls) == 1
+
+
+def test_latents_have_no_likelihood(runs):
+    runs.trained("latent")
+    code, said = runs.type("task=likelihood", "task.ckpt=latent/run", "dir=bits")
+    assert code == 2 and "the likelihood is that of 8-bit pixels" in said
+
+
+# --- adapters
+
+
+def test_a_checkpoint_of_adapters_holds_them_alone(runs):
+    base, own = checkpoint(runs.trained("dit")), checkpoint(runs.trained("lora"))
+    parts = [own["trained"], *own["ema"]]
+    assert len(parts) == 3
+    for part in parts:
+        assert {name.rpartition(".")[2] for name in part} == {"up", "down"}
+        assert sum(value.numel() for value in part.values()) == ADAPTED
+    moments = [s["exp_avg"] for s in own["optimizer_states"][0]["state"].values()]
+    assert sum(value.numel() for value in moments) == ADAPTED
+    assert sum(value.numel() for value in base["trained"].values()) > 5 * ADAPTED
+    sizes = [(runs.folder / r / "run/checkpoints/last.ckpt").stat().st_size for r in ("dit", "lora")]
+    assert sizes[1] < sizes[0] / 2
+    assert not torch.equal(parts[0][UP], parts[1][UP]) and not torch.equal(parts[1][UP], parts[2][UP])
+
+
+def test_adapters_begin_as_their_base(runs):
+    from plugins.lora import LoRA
+
+    base = diffexp.load(runs.trained("dit"), plugins=["plugins"]).denoiser.network
+    adapted = LoRA((8, 12), 1, 1, str(runs.folder / "dit/run"), num_classes=4, plugins=("plugins",))
+    x, t, cond = torch.randn(3, 1, 8, 12), torch.rand(3), Condition(label=torch.tensor([0, 3, 4]))
+    assert torch.equal(adapted(x, t, cond), base(x, t, cond))
+
+
+def test_another_base_is_refused_by_its_name(runs):
+    """Here it has been trained for longer since."""
+    shutil.copytree(runs.trained("dit"), runs.folder / "moving")
+    here = f"network.base={runs.folder / 'moving'}"
+    runs.trained("lora", "of moving", here)
+    code, said = runs.type(*runs.recipe("dit"), "dir=moving", "trainer.max_steps=5")
+    assert code == 0, said
+    sampling = ["task=sample", "task.ckpt=lora/of moving", "dir=x"]
+    for typed in (sampling, [*runs.recipe("lora"), here, "trainer.max_steps=6", "dir=lora/of moving"]):
+        code, said = runs.type(*typed)
+        assert code == 3, said
+        assert "denoiser.network has other weights than those that the run was trained on" in said
+        assert f"put the file back that it was trained with: {runs.folder / 'moving'}" in said
+
+
+@pytest.mark.parametrize("recipe", ["lora", "words", "latent"])
+def test_an_exported_run_is_the_same(runs, recipe):
+    runs.trained(recipe)
+    folder = runs.done(f"{recipe}/exported", "task=export", f"task.ckpt={recipe}/run")
+    a, b = (diffexp.load(path, plugins=["plugins"]) for path in (folder, folder.parent / "run"))
+    assert [n for n, v in a.state_dict().items() if not torch.equal(v, b.state_dict()[n])] == []
+    assert a.state_dict().keys() == b.state_dict().keys()
+
+
+# --- words
+
+
+def test_the_words_that_are_trained_are_stored_and_averaged(runs):
+    held = checkpoint(runs.trained("words"))
+    name = "conditioning.table.weight"
+    tables = [held["trained"][name], *(average[name] for average in held["ema"])]
+    assert [tuple(table.shape) for table in tables] == [(256, 16)] * 3
+    assert not torch.equal(tables[0], tables[1]) and not torch.equal(tables[1], tables[2])
+
+
+def test_captions_reach_the_network(runs):
+    def sampled(name, *typed):
+        return runs.sampled("words", name, *PLAIN, *typed)
+
+    plain, guided = sampled("plain", "guidance.scale=1"), sampled("guided", "guidance.scale=2")
+    wrong = sampled("wrong", "guidance.scale=1", "task.text=[a bright right half, a bright top half]")
+    assert [(plain[i] != wrong[i]).any() for i in range(8)] == [True, False] * 4
+    nothing = sampled("nothing", "guidance.scale=2", "task.negative=''")
+    unwanted = sampled("unwanted", "guidance.scale=2", "task.negative=a bright right half")
+    assert (guided == nothing).all() and (guided != unwanted).any()
+
+
+def test_captions_reach_the_metrics(runs):
+    """Those of the validation images, in turn."""
+    from plugins.halves import Halves, HalfShown
+
+    runs.trained("words")
+    model = diffexp.load(runs.folder / "words" / "run", plugins=["plugins"])
+    texts = Halves().split("val").texts * 2
+    images = generate(model, DDIM(steps=3), torch.arange(16), ask(model, 16, text=texts))
+    metric = HalfShown()
+    metric.reset()
+    metric.update(Batch(images, None, texts, torch.arange(16)), None)
+    assert metric.compute()["half_shown"] == results(runs.folder / "words" / "run")["half_shown"]
+
+
+# --- guidance, flow, sampler, task
+
+
+def test_what_is_added_is_perpendicular_to_what_it_is_added_to(runs):
+    from plugins.guidance import Perpendicular
+
+    model = diffexp.load(runs.trained("guidance"), plugins=["plugins"])
+    asked, x = ask(model, 4), torch.randn(4, 1, 8, 8)
+    cond, t = model.condition(asked, guided=True), torch.tensor(0.5, dtype=torch.float64)
+    plain = model.denoiser(x, t, cond).x0.double()
+    added = Perpendicular(3.0).wrap(model)(x, t, cond).x0.double() - plain
+    cosine = (added * plain).sum((1, 2, 3)) / (added.flatten(1).norm(dim=1) * plain.flatten(1).norm(dim=1))
+    assert cosine.abs().max() < 1e-3 and added.abs().max() > 1e-4
+
+
+def test_a_guidance_reads_the_other_run_that_it_needs(runs):
+    """At scale 2 only that one is left."""
+    other = runs.trained("guidance", "other", "seed=1")
+    typed = ["guidance=towards", "guidance.scale=2", f"guidance.ckpt={other}", *PLAIN[1:]]
+    towards = runs.sampled("guidance", "towards", *typed)
+    runs.trained("guidance", "other")
+    alone = runs.done(
+        "guidance/alone", "task=sample", "task.ckpt=guidance/other", "task.n=8", "task.npz=true", *PLAIN,
+        "guidance.scale=1",
+    )  # fmt: skip
+    images = np.load(alone / "samples" / "samples.npz")["images"]
+    assert (towards.astype(int) - images).max() <= 1
+    assert (towards != runs.sampled("guidance", "plain", *PLAIN, "guidance.scale=1")).any()
+
+
+def test_the_straight_path_is_that_of_flow_matching():
+    from plugins.flow import Straight, straight
+
+    t = torch.arange(1, 101, dtype=torch.float64) / 100
+    level = straight(100)(t)
+    assert (level.ratio - t / (1 - t)).abs()[:-1].max() < 1e-12 and level.alpha[-1] == 0
+    a, b = target(Straight()(level), level)
+    assert (a + 1).abs().max() < 1e-12 > (b - 1).abs().max()  # F = ε − x0
+
+
+def test_a_sampler_that_keeps_all_noise_is_ddim(runs):
+    from plugins.sampler import Renoise
+
+    model = diffexp.load(runs.trained("flow"), plugins=["plugins"])
+    schedule, x = model.denoiser.schedule, torch.randn(2, 1, 8, 8)
+    cond = model.condition(ask(model, 2))
+    with torch.no_grad():
+        a, b = (s.sample(model.denoiser, schedule, lambda k: x, cond) for s in (Renoise(kept=1.0), DDIM()))
+    assert (a - b).abs().max() < 1e-4
+    assert (runs.sampled("flow", "renoised", "sampler=renoise", "sampler.steps=3") >= 0).all()
+
+
+def test_a_task_of_ones_own_is_run(runs):
+    runs.trained("dit")
+    folder = runs.done("size", "task=size", "task.ckpt=dit/run")
+    held = checkpoint(runs.folder / "dit/run")["trained"]
+    assert results(folder)["numbers"] == sum(value.numel() for value in held.values())
