@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+from diffexp.condition import Condition
+from diffexp.conditioning import ClassLabel
 from diffexp.diffusion import Denoiser, FixedSmall
 from diffexp.diffusion.variance import log_variance
 from diffexp.samplers import DDIM, DDPM
@@ -27,7 +29,7 @@ class Gaussian(nn.Module):
         t = (torch.where(on_chain, steps.round(), steps) / T).view(-1, 1, 1, 1)
         level, mean = self.schedule(t), self.means
         if cond is not None:
-            mean = mean[cond].view(-1, 1, 1, 1)
+            mean = mean[cond.label].view(-1, 1, 1, 1)
         c = self.prediction(level)
         x = x_in.double() / c.c_in
         unknown = self.std**2 * level.sigma**2 / (level.alpha**2 * self.std**2 + level.sigma**2)
@@ -44,6 +46,19 @@ class Gaussian(nn.Module):
         low, high = (log_variance(self.schedule, s, t, torch.tensor(f)) for f in (-1.0, 1.0))
         best = (q.var + q.c_0**2 * unknown).clamp(min=1e-300).log()
         return (2 * (best - low) / (high - low) - 1).clamp(-1, 1)
+
+
+def told(label, null=None):
+    """The condition of these labels; null: the label that guidance goes away from."""
+    away = None if null is None else Condition(label=torch.full_like(label, int(null)))
+    return Condition(label=label, null=away)
+
+
+def classes(n, dropout=0.1):
+    """A conditioning of n classes."""
+    made = ClassLabel(dropout)
+    made.setup(n)
+    return made
 
 
 def gaussian(schedule, prediction, variance=None, means=0.2, std=0.5):
@@ -73,7 +88,7 @@ def moments(sampler, denoiser, mean=0.2, std=0.5):
             a, b = q.c_x + q.c_0 * slope, q.c_0 * offset
             frac = {"fixed_small": -1.0, "fixed_large": 1.0}.get(sampler.variance)
             if frac is None:
-                label = torch.zeros(1, dtype=torch.int64) if denoiser.network.means.ndim else None
+                label = told(torch.zeros(1, dtype=torch.int64)) if denoiser.network.means.ndim else None
                 frac = denoiser(torch.zeros(1, 1, 1, 1).double(), t, label).frac  # the same for any x
             noise = torch.as_tensor(log_variance(schedule, s, t, frac)).exp() * (s > 0)
         else:

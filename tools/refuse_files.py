@@ -12,7 +12,10 @@ import sys
 from pathlib import Path
 
 MOST_BYTES = 500_000
-PLACES = re.compile(r"docs/(.+/)?[^/]+\.png|src/diffexp/(.+/)?weights/[^/]+\.safetensors")
+PLACES = re.compile(
+    r"docs/(.+/)?[^/]+\.png|src/diffexp/(.+/)?weights/[^/]+\.safetensors"
+    r"|tests/fixtures/.+\.(ckpt|safetensors)"
+)
 KINDS = re.compile(
     r"\.(whl|egg|zip|tar|tgz|gz|bz2|xz|zst|7z|rar|ckpt|pt|pth|bin|pkl|pickle|safetensors|onnx|h5|npy|npz)$",
     re.IGNORECASE,

@@ -15,7 +15,7 @@ class Tiny(nn.Module):
 
     def forward(self, x, t, cond=None):
         self.calls += 1
-        told = t[:, None] if cond is None else t[:, None] + self.label(cond)
+        told = t[:, None] if cond is None else t[:, None] + self.label(cond.label)
         return self.conv(x + told[:, :, None, None])
 
 

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from oracle import gaussian
+from oracle import gaussian, told
 
+from diffexp.codecs import Pixels
 from diffexp.data import Digits
 from diffexp.diffusion import (
     EDM,
@@ -15,7 +16,6 @@ from diffexp.diffusion import (
     Ideal,
     LearnedRange,
     Mixture,
-    Pixels,
     V,
     cosine,
     linear,
@@ -67,7 +67,7 @@ def test_the_mixture_is_the_integral(t):
 def test_a_label_sets_the_component_of_a_mixture():
     schedule = cosine()
     network, level = Mixture(schedule, X0(), FixedSmall()), schedule(torch.full((3, 1, 1, 1), 0.6).double())
-    mean, _ = network.moments(X, level, torch.tensor([0, 1, 2]))
+    mean, _ = network.moments(X, level, told(torch.tensor([0, 1, 2])))
     for i, options in ((0, (-1.0, 0.25)), (1, (0.6, 0.15))):
         alone = Gaussian(schedule, X0(), FixedSmall(), *options).moments(X, level, None)[0]
         torch.testing.assert_close(mean[i], alone[i])
@@ -98,7 +98,7 @@ def test_ideal_is_the_softmax_over_the_data(digits, zero, monkeypatch):
         share = score.softmax(1)
         mean = torch.einsum("bn,nchw->bchw", share, images)
         var = torch.einsum("bn,nchw->bchw", share, images**2) - mean**2
-        got = network.moments(x_t, schedule(t.expand(4).view(4, 1, 1, 1)), cond)
+        got = network.moments(x_t, schedule(t.expand(4).view(4, 1, 1, 1)), told(cond))
         torch.testing.assert_close(got[0], mean, rtol=0, atol=1e-9)
         torch.testing.assert_close(got[1], var, rtol=0, atol=1e-9)
 
@@ -109,7 +109,7 @@ def test_samples_of_the_ideal_denoiser_are_training_images(digits):
     denoiser = Denoiser(Ideal(schedule, V(), FixedSmall(), data, num_classes=10), schedule, V(), FixedSmall())
     cond = torch.arange(10)
     noise = torch.randn(10, 1, 8, 8, generator=torch.Generator().manual_seed(1))
-    out = DDIM(steps=50).sample(denoiser, schedule, lambda k: noise, cond).double()
+    out = DDIM(steps=50).sample(denoiser, schedule, lambda k: noise, told(cond)).double()
     far = (out[:, None] - images).flatten(2).abs().amax(2)
     near = far.argmin(1)
     assert far.min(1).values.max() < 1e-3 and torch.equal(labels[near], cond)

@@ -2,8 +2,11 @@
 
 import pytest
 import torch
+from oracle import classes
 
-from diffexp.diffusion import ClassLabel, Pixels, Unconditional
+from diffexp.codecs import Pixels
+from diffexp.condition import Asked
+from diffexp.conditioning import ClassLabel, Unconditional
 from diffexp.errors import ConfigError, DivergedError
 from diffexp.randomness import generator
 
@@ -30,33 +33,34 @@ def test_images_that_are_not_finite_are_an_error():
 
 
 @pytest.mark.parametrize("dropout", [0.1, 0.5])
-def test_labels_are_dropped_with_the_given_share(dropout):
-    label = torch.arange(100_000) % 10
-    cond = ClassLabel(dropout)(label, 10, generator(0, "drop"))
-    dropped = cond == 10
-    assert abs(float(dropped.double().mean()) - dropout) < 4 * (dropout * (1 - dropout) / 1e5) ** 0.5
-    assert torch.equal(cond[~dropped], label[~dropped]) and cond.dtype == torch.int64
-    of_each = torch.stack([dropped[label == c].double().mean() for c in range(10)])
+def test_labels_are_kept_with_the_given_share(dropout):
+    label, conditioning = torch.arange(100_000) % 10, classes(10, dropout)
+    keep = conditioning.keep(len(label), generator(0, "drop"))
+    assert abs(float((~keep).double().mean()) - dropout) < 4 * (dropout * (1 - dropout) / 1e5) ** 0.5
+    of_each = torch.stack([(~keep)[label == c].double().mean() for c in range(10)])
     assert (of_each - dropout).abs().max() < 5 * (dropout * (1 - dropout) / 1e4) ** 0.5
-    assert torch.equal(cond, ClassLabel(dropout)(label, 10, generator(0, "drop")))
+    assert torch.equal(keep, conditioning.keep(len(label), generator(0, "drop")))
+    asked = Asked(len(label), label)
+    cond = conditioning.encode(asked).where(keep, conditioning.null(asked))
+    assert torch.equal(cond.label, torch.where(keep, label, 10)) and cond.label.dtype == torch.int64
 
 
-def test_no_label_is_dropped_without_a_generator_or_without_dropout():
-    label = torch.arange(1000) % 10
-    assert torch.equal(ClassLabel(0.9)(label, 10), label)
-    assert torch.equal(ClassLabel(0.0)(label, 10, generator(0)), label)
+def test_all_labels_are_kept_without_dropout():
+    assert classes(10, 0.0).keep(1000, generator(0)) is None
+    assert Unconditional().keep(1000, generator(0)) is None
 
 
-def test_a_conditioning_says_its_classes_and_whether_it_can_be_guided():
-    assert ClassLabel().classes(10) == 10 and ClassLabel(0.1).guidable and not ClassLabel(0.0).guidable
-    assert Unconditional().classes(10) is None and not Unconditional().guidable
-    assert Unconditional()(torch.zeros(3), 10, generator(0)) is None
+def test_a_conditioning_says_what_the_network_is_built_with_and_whether_it_can_be_guided():
+    assert classes(10).network() == {"num_classes": 10}
+    assert ClassLabel(0.1).guidable and not ClassLabel(0.0).guidable
+    assert Unconditional().network() == {"num_classes": None} and not Unconditional().guidable
+    assert Unconditional().encode(Asked(3, torch.zeros(3).long())) is None
 
 
 def test_wrong_conditioning_is_refused():
     with pytest.raises(ConfigError, match="the data has no classes\n  at: conditioning=class"):
-        ClassLabel().classes(None)
+        ClassLabel().setup(None)
     with pytest.raises(ConfigError, match="each image must have a class"):
-        ClassLabel()(None, 10)
+        classes(10).encode(Asked(3))
     with pytest.raises(ConfigError, match=r"dropout=1\.0\n  at: conditioning\.dropout"):
         ClassLabel(1.0)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-import diffexp.diffusion as room
+from diffexp.config.build import locate
 
 CONF = Path(__file__).parents[2] / "conf"
 GROUPS = [
@@ -48,7 +48,7 @@ def test_the_values_are_the_defaults_of_the_signature(file):
     text = file.read_text()
     assert text.startswith("# ") and text.splitlines()[0].endswith(".")
     node = yaml.safe_load(text)
-    made = getattr(room, node.pop("_target_").removeprefix("diffexp.diffusion."))
+    made = locate(node.pop("_target_"))
     parameters = inspect.signature(made).parameters
     assert list(node) == list(parameters)
     for name, value in node.items():

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from oracle import told
 
 from diffexp.diffusion import (
     X0,
@@ -24,10 +25,10 @@ from diffexp.diffusion import (
 from diffexp.errors import ConfigError
 from diffexp.randomness import generator
 
-SCHEDULE, NULL = linear(), torch.tensor(3)
+SCHEDULE = linear()
 T = torch.tensor(0.4, dtype=torch.float64)
 X = torch.randn(5, 3, 8, 8, generator=generator(0, "x"))
-LABEL = torch.tensor([0, 1, 2, 1, 0])
+LABEL = told(torch.tensor([0, 1, 2, 1, 0]), 3)
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def denoiser(tiny):
 
 
 def guided(denoiser, **knobs):
-    return Guided(denoiser, SCHEDULE, ClassifierFree(**knobs), NULL)
+    return Guided(denoiser, SCHEDULE, ClassifierFree(**knobs))
 
 
 def consistent(p, t=T):
@@ -45,7 +46,7 @@ def consistent(p, t=T):
 
 
 def test_scale_1_is_the_conditional_and_0_the_unconditional_model(denoiser):
-    cond, null = denoiser(X, T, LABEL), denoiser(X, T, NULL.expand(5))
+    cond, null = denoiser(X, T, LABEL), denoiser(X, T, LABEL.null)
     assert torch.equal(guided(denoiser, scale=1.0)(X, T, LABEL).x0, cond.x0)
     assert torch.equal(guided(denoiser, scale=0.0)(X, T, LABEL).x0, null.x0)
     assert (cond.x0 - null.x0).abs().max() > 0.1
@@ -53,7 +54,7 @@ def test_scale_1_is_the_conditional_and_0_the_unconditional_model(denoiser):
 
 @pytest.mark.parametrize("scale", [0.5, 2.0, 7.5])
 def test_other_scales_go_along_the_line_through_both(denoiser, scale):
-    cond, null = denoiser(X, T, LABEL), denoiser(X, T, NULL.expand(5))
+    cond, null = denoiser(X, T, LABEL), denoiser(X, T, LABEL.null)
     p = guided(denoiser, scale=scale)(X, T, LABEL)
     torch.testing.assert_close(p.x0, null.x0 + scale * (cond.x0 - null.x0), rtol=0, atol=1e-5)
     torch.testing.assert_close(p.eps, null.eps + scale * (cond.eps - null.eps), rtol=0, atol=1e-5)
@@ -105,7 +106,7 @@ def test_classifier_guidance_of_a_gaussian_is_that_of_bayes():
     both = Mixture(SCHEDULE, X0(), FixedSmall(), (-m, m), (s, s), (0.5, 0.5), num_classes=2)
     x, cond = (
         torch.randn(6, 1, 1, 1, generator=generator(0, "c"), dtype=torch.float64),
-        torch.tensor([0, 1] * 3),
+        told(torch.tensor([0, 1] * 3)),
     )
 
     def classify(x, t):

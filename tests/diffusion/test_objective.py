@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from oracle import told
 from torch import nn
 
 from diffexp.diffusion import (
@@ -126,7 +127,7 @@ def test_the_least_loss_of_gaussian_data_is_reached(s):
 
 def test_losses_are_a_function_of_the_generator_and_reach_the_weights(tiny):
     net, objective, x0 = tiny(), Objective(SNR(), Chain()), draw("x0", shape=(6, 3, 8, 8)).float()
-    denoiser, label = Denoiser(net, linear(), V(), FixedSmall()), torch.tensor([0, 1, 2, 3, 0, 1])
+    denoiser, label = Denoiser(net, linear(), V(), FixedSmall()), told(torch.tensor([0, 1, 2, 3, 0, 1]))
     first, again, other = (objective(denoiser, x0, label, generator(0, "train", k)) for k in (1, 1, 2))
     assert torch.equal(first.each, again.each) and not torch.equal(first.each, other.each)
     assert first.loss.item() == pytest.approx(float(first.each.mean()), rel=1e-6)

@@ -12,14 +12,15 @@ from safetensors.torch import save_file
 HERE = Path(__file__).parent
 BASIC = ["-cd", str(HERE / "conf"), "plugins=[plugins]", "logger=none"]
 QUICK = [
-    "data=halves", "metrics=halves", "metrics.n=16", "evaluator.pictures=8", "evaluator.every=0", "evaluator.scales=[]",
-    "trainer.max_steps=4", "trainer.log_every_n_steps=1", "callbacks.checkpoint.every=2", "loader.batch_size=8",
-    "sampler.steps=3", "ema.decays=[0.9,0.1]",
+    "data=halves", "metrics=halves", "metrics.n=16", "evaluator.pictures=8", "evaluator.every=0",
+    "evaluator.scales=[]", "trainer.max_steps=4", "trainer.log_every_n_steps=1", "loader.batch_size=8",
+    "callbacks.checkpoint.every=2", "sampler.steps=3", "ema.decays=[0.9,0.1]",
 ]  # fmt: skip
+SMALL = ["network=dit", "network.patch=1"]
 RECIPES = {
     "flow": ["schedule=straight", "prediction=straight", "network=dit"],
     "dit": ["network=dit", "data.width=12"],
-    "latent": ["codec=halved", "codec.file=HERE/codec.safetensors", "codec.std=0.1", "network=dit", "network.patch=1"],
+    "latent": ["codec=halved", "codec.file=HERE/codec.safetensors", "codec.std=0.1", *SMALL],
     "words": ["conditioning=words", "network=reader"],
     "lora": ["network=lora", "network.base=HERE/dit/run", "data.width=12"],
     "guidance": ["network=dit", "guidance=perpendicular", "guidance.scale=2"],

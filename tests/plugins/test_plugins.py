@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from commands import composed
-from plugins.conftest import HERE, QUICK, RECIPES, checkpoint, results
 
 import diffexp
 import diffexp.errors
@@ -20,6 +19,7 @@ from diffexp.model.ask import ask
 from diffexp.run import ready
 from diffexp.samplers import DDIM, generate
 from diffexp.tasks.run import run_job
+from plugins.conftest import HERE, QUICK, RECIPES, checkpoint, results
 
 each = pytest.mark.parametrize("recipe", RECIPES)
 PLAIN = ["guidance=cfg", "sampler=ddim", "sampler.steps=3"]
@@ -249,7 +249,7 @@ def test_captions_reach_the_network(runs):
 
 def test_captions_reach_the_metrics(runs):
     """Those of the validation images, in turn."""
-    from plugins.halves import Halves, HalfShown
+    from plugins.halves import HalfShown, Halves
 
     runs.trained("words")
     model = diffexp.load(runs.folder / "words" / "run", plugins=["plugins"])

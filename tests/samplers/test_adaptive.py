@@ -2,10 +2,12 @@
 
 import pytest
 import torch
-from oracle import gaussian
+from oracle import classes, gaussian
 from test_orders import SCHEDULES, exact
 
-from diffexp.diffusion import ClassifierFree, ClassLabel, FixedSmall, Mixture, NoClip, Pixels, V, linear
+from diffexp.codecs import Pixels
+from diffexp.condition import Asked
+from diffexp.diffusion import ClassifierFree, FixedSmall, Mixture, NoClip, V, linear
 from diffexp.diffusion.denoiser import Denoiser
 from diffexp.errors import ConfigError, DivergedError
 from diffexp.model.model import Model
@@ -30,9 +32,9 @@ def test_each_image_has_steps_of_its_own():
     """The same in any batch, under guidance too, whose interval it meets when it comes to it."""
     schedule, variance = linear(), FixedSmall()
     network = Mixture(schedule, V(), variance, num_classes=2)
-    model = Model(Denoiser(network, schedule, V(), variance), ClassLabel(), Pixels(), (1, 4, 4), 2)
-    denoise = model.guided(ClassifierFree(2.0, interval=(0.3, 5.0)), NoClip())
-    cond, sampler = torch.tensor([0, 1, 0, 1, 0, 1]), Adaptive()
+    model = Model(Denoiser(network, schedule, V(), variance), classes(2), Pixels(), (1, 4, 4), ("a", "b"))
+    asked, sampler = Asked(6, torch.tensor([0, 1, 0, 1, 0, 1])), Adaptive()
+    denoise, cond = model.denoise(ClassifierFree(2.0, interval=(0.3, 5.0)), NoClip(), asked)
     together = sampler.sample(denoise, schedule, lambda k: X, cond)
     for i in range(6):
         alone = sampler.sample(denoise, schedule, lambda k, i=i: X[i : i + 1], cond[i : i + 1])

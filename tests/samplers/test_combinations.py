@@ -10,13 +10,14 @@ from typing import get_args
 
 import pytest
 import torch
-from oracle import gaussian, moments
+from oracle import classes, gaussian, moments
 
+from diffexp.codecs import Pixels
+from diffexp.condition import Asked
 from diffexp.diffusion import (
     EDM,
     X0,
     ClassifierFree,
-    ClassLabel,
     Dynamic,
     Eps,
     FixedLarge,
@@ -25,7 +26,6 @@ from diffexp.diffusion import (
     LearnedRange,
     Mean,
     NoClip,
-    Pixels,
     Static,
     V,
     cosine,
@@ -52,6 +52,7 @@ from diffexp.samplers import (
     Restart,
     Spacing,
     UniPC,
+    check,
     nfe,
 )
 
@@ -76,7 +77,7 @@ def model(schedule, prediction, variance):
     if isinstance(prediction, Mean):
         prediction = Mean(schedule)
     denoiser = gaussian(schedule, prediction, variance, MEANS, STD)
-    return Model(denoiser, ClassLabel(), Pixels(), (1, SIZE, SIZE), 2)
+    return Model(denoiser, classes(2), Pixels(), (1, SIZE, SIZE), ("a", "b"))
 
 
 def test_no_option_is_left_out():
@@ -131,9 +132,9 @@ def test_every_solver_on_every_grid(make, zero):
 
 
 def _sampled(known, sampler, guidance, clip, noise):
-    known.check(sampler, guidance)
-    denoise = known.guided(guidance, clip)
-    x = sampler.sample(denoise, known.denoiser.schedule, noise, torch.tensor([0, 1]))
+    check(known, sampler, guidance)
+    denoise, cond = known.denoise(guidance, clip, Asked(2, torch.tensor([0, 1])))
+    x = sampler.sample(denoise, known.denoiser.schedule, noise, cond)
     assert x.isfinite().all()
     assert isinstance(clip, NoClip) or float(x.abs().max()) <= 1.3
     # each class on its side, farther out under guidance
@@ -144,7 +145,7 @@ def _sampled(known, sampler, guidance, clip, noise):
 
 def test_guidance_of_a_model_without_null_label_is_refused():
     known = model(cosine(), V(), FixedSmall())
-    alone = Model(known.denoiser, ClassLabel(dropout=0.0), Pixels(), (1, 4, 4), 2)
+    alone = Model(known.denoiser, classes(2, dropout=0.0), Pixels(), (1, 4, 4), ("a", "b"))
     with pytest.raises(ConfigError, match=r"guidance\.scale=2 needs a model trained with and without"):
-        alone.check(DDIM(), ClassifierFree(2.0))
-    alone.check(DDIM(), ClassifierFree(1.0))
+        check(alone, DDIM(), ClassifierFree(2.0))
+    check(alone, DDIM(), ClassifierFree(1.0))

@@ -2,22 +2,18 @@
 
 import pytest
 import torch
+from oracle import classes
 from torch import nn
 
-from diffexp.diffusion import (
-    ClassifierFree,
-    ClassLabel,
-    Denoiser,
-    FixedSmall,
-    Pixels,
-    Unconditional,
-    V,
-    cosine,
-)
+from diffexp.codecs import Pixels
+from diffexp.condition import Asked
+from diffexp.conditioning import Unconditional
+from diffexp.diffusion import ClassifierFree, Denoiser, FixedSmall, V, cosine
 from diffexp.errors import ConfigError, DivergedError
+from diffexp.model.ask import ask, labels_for
 from diffexp.model.model import Model
 from diffexp.networks import UNet
-from diffexp.samplers import DDIM, DDPM, generate, labels_for, sample
+from diffexp.samplers import DDIM, DDPM, generate, sample
 
 
 @pytest.fixture(scope="module")
@@ -29,33 +25,33 @@ def model():
             if isinstance(part, nn.Conv2d):
                 nn.init.normal_(part.weight, std=0.08)
     denoiser = Denoiser(network.eval(), cosine(), V(), FixedSmall())
-    return Model(denoiser, ClassLabel(), Pixels(), (1, 8, 8), 3)
+    return Model(denoiser, classes(3), Pixels(), (1, 8, 8), ("a", "b", "c"))
 
 
 @pytest.mark.parametrize("sampler", [DDIM(steps=10), DDIM(steps=10, eta=1.0), DDPM(steps=20)], ids=str)
 def test_same_images_for_any_batch_size(model, sampler):
     index, guidance = torch.arange(64), ClassifierFree(2.0)
-    labels = labels_for(64, 3)
+    asked = ask(model, 64)
     a, b = (
-        generate(model, sampler, index, labels, guidance, batch_size=size, seed=3).int() for size in (7, 64)
+        generate(model, sampler, index, asked, guidance, batch_size=size, seed=3).int() for size in (7, 64)
     )
     assert a.shape == (64, 1, 8, 8) and len(a.unique()) > 50
     assert int((a - b).abs().max()) <= 1 and float((a != b).float().mean()) < 1e-3
 
 
 def test_images_are_named_by_their_number_and_the_seed(model):
-    sampler, all_labels = DDIM(steps=4), labels_for(10, 3)
-    whole = generate(model, sampler, torch.arange(10), all_labels, seed=1)
-    some = generate(model, sampler, torch.tensor([7, 2]), all_labels[[7, 2]], seed=1)
+    sampler, asked = DDIM(steps=4), ask(model, 10)
+    whole = generate(model, sampler, torch.arange(10), asked, seed=1)
+    some = generate(model, sampler, torch.tensor([7, 2]), asked[torch.tensor([7, 2])], seed=1)
     assert (some.int() - whole[[7, 2]].int()).abs().max() <= 1
-    other = generate(model, sampler, torch.arange(10), all_labels, seed=2)
+    other = generate(model, sampler, torch.arange(10), asked, seed=2)
     assert not torch.equal(whole, other)
     assert len({bytes(image.numpy()) for image in whole}) == 10
 
 
 def test_progress_is_told(model):
     told = []
-    generate(model, DDIM(steps=1), torch.arange(10), labels_for(10, 3), batch_size=4, on_batch=told.append)
+    generate(model, DDIM(steps=1), torch.arange(10), ask(model, 10), batch_size=4, on_batch=told.append)
     assert told == [4, 8, 10]
 
 
@@ -71,7 +67,9 @@ def test_labels_are_balanced_and_checked(model):
 
 def test_sample_is_generate_in_few_words(model):
     images = sample(model, 4, DDIM(steps=3), classes=[1], scale=2.0, seed=5)
-    want = generate(model, DDIM(steps=3), torch.arange(4), torch.ones(4).long(), ClassifierFree(2.0), seed=5)
+    want = generate(
+        model, DDIM(steps=3), torch.arange(4), Asked(4, torch.ones(4).long()), ClassifierFree(2.0), seed=5
+    )
     assert torch.equal(images, want)
 
 
@@ -104,6 +102,8 @@ def test_images_that_are_not_finite_are_an_error(model):
         def forward(self, x, t, cond):
             return x * float("nan")
 
-    broken = Model(Denoiser(Broken(), cosine(), V(), FixedSmall()), ClassLabel(), Pixels(), (1, 8, 8), 3)
+    broken = Model(
+        Denoiser(Broken(), cosine(), V(), FixedSmall()), classes(3), Pixels(), (1, 8, 8), ("a", "b", "c")
+    )
     with pytest.raises(DivergedError, match="not finite"):
-        generate(broken, DDIM(steps=2), torch.arange(2), labels_for(2, 3))
+        generate(broken, DDIM(steps=2), torch.arange(2), ask(broken, 2))

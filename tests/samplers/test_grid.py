@@ -5,17 +5,9 @@ from typing import get_args
 import pytest
 import torch
 
-from diffexp.diffusion import (
-    Denoiser,
-    FixedSmall,
-    Pixels,
-    Schedule,
-    Unconditional,
-    V,
-    cosine,
-    linear,
-    with_snr,
-)
+from diffexp.codecs import Pixels
+from diffexp.conditioning import Unconditional
+from diffexp.diffusion import Denoiser, FixedSmall, Schedule, V, cosine, linear, with_snr
 from diffexp.errors import ConfigError
 from diffexp.model.model import Model
 from diffexp.samplers import (

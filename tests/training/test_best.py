@@ -7,7 +7,8 @@ import pytest
 import torch
 from commands import QUICK
 
-from diffexp.training import Best, read_checkpoint
+from diffexp.model.checkpoint import read_checkpoint
+from diffexp.training import Best
 
 
 class Evaluations:

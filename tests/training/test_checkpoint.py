@@ -15,9 +15,9 @@ import torch
 from commands import QUICK, composed
 
 from diffexp.errors import DataError, ResourceError
-from diffexp.model.checkpoint import latest, write
+from diffexp.model.checkpoint import latest, read_checkpoint, write
 from diffexp.tasks.run import run_job
-from diffexp.training import AtomicCheckpointIO, read_checkpoint
+from diffexp.training import AtomicCheckpointIO
 
 GOOD = {"diffexp": {"step": 3}, "global_step": 3, "state_dict": {"w": torch.arange(1000.0)}}
 
@@ -153,7 +153,7 @@ def test_a_run_saved_in_the_background_is_the_same(tmp_path):
         typed = [*QUICK, f"callbacks.checkpoint.background={background}", "callbacks.checkpoint.every=2"]
         cfg, choices = composed([*typed, f"dir={folder}"])
         run_job(cfg, folder, typed, choices)
-        found.append(read_checkpoint(folder / "checkpoints" / "last.ckpt")["state_dict"])
+        found.append(read_checkpoint(folder / "checkpoints" / "last.ckpt")["trained"])
         assert read_checkpoint(folder / "checkpoints" / "previous.ckpt")["global_step"] == 4
     one, other = found
     assert list(one) == list(other) and all(torch.equal(one[k], other[k]) for k in one)

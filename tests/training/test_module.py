@@ -8,8 +8,10 @@ import torch
 from lightning import Callback, Trainer
 from torch import nn
 
+from diffexp.codecs import Pixels
+from diffexp.conditioning import ClassLabel
 from diffexp.data import Digits
-from diffexp.diffusion import Chain, ClassLabel, FixedSmall, Objective, Pixels, Uniform, V, cosine
+from diffexp.diffusion import Chain, FixedSmall, Objective, Uniform, V, cosine
 from diffexp.networks import UNet
 from diffexp.training import (
     EMA,
@@ -191,17 +193,23 @@ def test_averages_are_not_optimized_and_follow(unbroken):
     made = unbroken[0]
     optimized = {id(p) for g in made.trainer.optimizers[0].param_groups for p in g["params"]}
     assert not optimized & {id(p) for p in made.ema.parameters()}
-    weights = [next(n.parameters()) for n in (made.denoiser.network, *made.ema.networks)]
+    weights = [next(n.parameters()) for n in (made.model, *made.ema.models)]
     assert not torch.equal(weights[0], weights[1]) and not torch.equal(weights[1], weights[2])
-    assert made.model().denoiser.network is made.ema.networks[0]
-    assert made.model(ema=False).denoiser is made.denoiser
+    assert made.averaged() is made.ema.models[0] and made.denoiser is made.model.denoiser
 
 
 def test_checkpoint_holds_plain_values_and_the_model(unbroken):
     told = torch.load(unbroken[1] / "at" / "last.ckpt", weights_only=True)
-    assert told["diffexp"]["step"] == STEPS and told["diffexp"]["format"] == 1
+    assert told["diffexp"]["step"] == STEPS and told["diffexp"]["format"] == 2
     assert told["diffexp"]["shape"] == [1, 8, 8] and told["diffexp"]["classes"] == list("0123456789")
-    assert same(unbroken[0], _Holder(told["state_dict"]))
+    made, own = unbroken[0], {}
+    for prefix, state in (
+        ("model.", told["trained"]),
+        *((f"ema.models.{i}.", e) for i, e in enumerate(told["ema"])),
+    ):
+        own |= {prefix + name: value for name, value in state.items()}
+    own |= {f"objective.{name}": value for name, value in told["objective"].items()}
+    assert same(made, _Holder(own)) and "state_dict" not in told
 
 
 class _Holder:
@@ -267,7 +275,7 @@ class _Watch(Callback):
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
         self.weights.append(next(module.denoiser.network.parameters()).detach().clone())
-        self.averages.append(next(module.ema.networks[0].parameters()).detach().clone())
+        self.averages.append(next(module.ema.models[0].parameters()).detach().clone())
 
     def on_train_batch_start(self, trainer, module, batch, batch_idx):
         self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
@@ -303,7 +311,7 @@ def test_the_ranks_together_draw_what_one_rank_draws():
     seen, output = [], made.denoiser.output
 
     def watched(x, t, cond):
-        seen.append((x, t, cond))
+        seen.append((x, t, cond.label))
         return output(x, t, cond)
 
     made.denoiser.output = watched
@@ -315,7 +323,7 @@ def test_the_ranks_together_draw_what_one_rank_draws():
             made.training_step(Batch(*(None if v is None else v[mine] for v in batch)), 3)
         found[ranks] = [torch.cat(parts) for parts in zip(*seen, strict=True) if parts[0] is not None]
         seen.clear()
-    dropped = found[1][2] == made.null
+    dropped = found[1][2] == 10
     assert not torch.equal(dropped[:16], dropped[16:]) and not torch.equal(dropped[:8], dropped[8:16])
     for ranks in (2, 4):
         assert all(torch.equal(a, b) for a, b in zip(found[ranks], found[1], strict=True))

@@ -19,6 +19,9 @@ class Codec(nn.Module):
     source: str | None = None
     """The file of the weights, None for a codec without."""
 
+    def __init__(self) -> None:
+        super().__init__()
+
     def latent(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
         """Return the shape of x, (C, H, W), for images of that shape. Raises ConfigError for one that cannot
         be.

@@ -25,6 +25,9 @@ class Conditioning(nn.Module):
     source: str | None = None
     """The file of the weights that are not trained, None for a conditioning without such."""
 
+    def __init__(self) -> None:
+        super().__init__()
+
     def setup(self, classes: int | None) -> None:
         """Be told, once, of how many classes the images are, None for none. Raises ConfigError for images
         that this conditioning has nothing to say of.

@@ -48,7 +48,8 @@ def is_kind(found: Any, kind: Any) -> bool:
     """Return whether a class is of a kind: a subclass, or with the methods of a protocol."""
     if not getattr(kind, "_is_protocol", False):
         return issubclass(found, kind)
-    wanted = [n for n in vars(kind) if not n.startswith("_") or n == "__call__"]
+    methods = {n: v for n, v in vars(kind).items() if not n.startswith("_") or n == "__call__"}
+    wanted = [n for n, v in methods.items() if getattr(v, "__isabstractmethod__", False)] or list(methods)
     return all(hasattr(found, n) for n in wanted)
 
 

@@ -65,7 +65,7 @@ def fill(own: Mapping[str, Tensor], state: Mapping[str, Any], path: Path) -> Non
         for n in own
         if n in state and own[n].shape != state[n].shape
     ]
-    if faults := [f"{what}: {_few(names)}" for what, names in (
+    if faults := [f"{what}: {few(names)}" for what, names in (
         ("missing", missing), ("not of this model", left), ("of another size", other)
     ) if names]:  # fmt: skip
         raise DataError(f"the weights do not fit the model; {'; '.join(faults)}", str(path), _DO)
@@ -78,7 +78,8 @@ def detached(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.detach() for name, value in state.items()}
 
 
-def _few(names: list[str]) -> str:
+def few(names: list[str]) -> str:
+    """Return the first of these names, and how many more there are."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
@@ -87,7 +88,7 @@ def check_sources(model: Model) -> None:
     whoever restores it would have others.
     """
     if model.codec.source is None and (names := list(model.codec.state_dict())):
-        what = f"the codec has weights that no file holds: {_few(names)}"
+        what = f"the codec has weights that no file holds: {few(names)}"
         do = "give the class a `source`, the file that its `load` reads, and register no weights without"
         raise ConfigError(what, "codec", do)
 

@@ -1,13 +1,14 @@
 """A job: the composed configuration, checked, and the task that it names, run in its folder."""
 
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol, cast
 
 import torch
 
-from diffexp.config.build import ALLOWED, build
+from diffexp.config.build import ALLOWED, build, locate
 from diffexp.errors import ConfigError
 from diffexp.redact import redact
 from diffexp.run.folder import Record
@@ -47,13 +48,41 @@ class Job:
 
 
 class Task(Protocol):
-    """What `task=` chooses. `tracked = False` for one that is no run of a tracker, or makes its own."""
+    """What `task=` chooses. A task of one's own may inherit from this, or have `check` and `run` alone."""
 
+    trains: ClassVar[bool] = False
+    """Whether it trains with Lightning: the trainer, the loader and the callbacks are checked for it, and its
+    process does no other job after it, for Lightning has touched signals, seeds and ranks."""
+    tracked: ClassVar[bool] = True
+    """Whether its results are a run of the tracker; False for one that is none, or makes its own."""
+
+    @abstractmethod
     def check(self, job: Job) -> None:
         """Quickly, before the run folder is written to. Raises DiffexpError."""
         ...
 
-    def run(self, job: Job, record: Record) -> None: ...
+    @abstractmethod
+    def run(self, job: Job, record: Record) -> None:
+        """Do the work, and put what comes of it into `record.results`. Raises DiffexpError."""
+        ...
+
+    def done(self, job: Job) -> dict[str, Any] | None:
+        """Return the results of the job where they lie in its folder already, else None."""
+        return None
+
+    def network_calls(self, job: Job) -> int | None:
+        """Return how often the network will be evaluated, counted by image; None where that is not known.
+
+        Raises DiffexpError for a job that would be refused.
+        """
+        return None
+
+
+def kind_of_task(config: Mapping[str, Any], allowed: Sequence[str] = ALLOWED) -> type[Task]:
+    """Return the class of the task of a configuration. Raises ConfigError for one that is not there."""
+    node = config.get("task")
+    name = node.get("_target_") if isinstance(node, Mapping) else None
+    return cast(type[Task], locate(name, "task._target_", allowed))
 
 
 def device_of(job: Job) -> torch.device:

@@ -78,6 +78,8 @@ def identity(config: Mapping[str, Any]) -> str:
         told["ckpt"] = _digest(str(task["ckpt"]))
     elif isinstance(config.get("data"), Mapping):
         told["fingerprint"] = _fingerprint(json.dumps(config["data"]), tuple(config.get("plugins", ())))
+    if config.get("init"):
+        told["init"] = _digest(str(config["init"]))
     if isinstance(task, Mapping) and task.get("images"):
         told["images"] = tree_digest(path_of(task["images"], "task.images"))
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]

@@ -3,14 +3,11 @@
 from rich.console import Console
 from rich.table import Table
 
-from diffexp.config.build import build
 from diffexp.errors import DiffexpError
 from diffexp.escape import plain
 from diffexp.notice import say
-from diffexp.run.job import Job
-from diffexp.run.ready import ready
+from diffexp.run.job import Job, Task
 from diffexp.run.results import rows
-from diffexp.samplers import check, nfe, with_calls
 from diffexp.sweep.cell import Cell
 from diffexp.sweep.compose import Lines
 
@@ -56,27 +53,10 @@ def _calls(sweep: Lines, cell: Cell) -> tuple[int, str]:
 
 
 def network_calls(cell: Cell) -> int | None:
-    """Evaluations of the network, counted by image; None where it is not known beforehand.
+    """Return how often the network will be evaluated, counted by image; None where that is not known.
 
     An adaptive sampler's is that of a black image. Raises DiffexpError for a job that would be refused.
     """
     job = Job(cell.config, cell.folder, cell.typed, cell.choices)
-    task = job.config["task"]
-    kind = task["_target_"].rpartition(".")[2]
-    if kind == "Train":
-        trainer, loader = job.config["trainer"], job.config["loader"]
-        return trainer["max_steps"] * trainer.get("accumulate_grad_batches", 1) * loader["batch_size"]
-    if "ckpt" not in task:
-        return None
-    restored, nodes = ready(job, task["ckpt"], task.get("ema", True))
-    sampler, guidance = (build(nodes[k], k, job.allowed) for k in ("sampler", "guidance"))
-    if task.get("calls"):
-        sampler = with_calls(sampler, task["calls"], restored.model.denoiser.schedule)
-    check(restored.model, sampler, guidance)
-    if kind == "Evaluate":
-        n = max(nodes["metrics"]["n"], job.config["evaluator"]["pictures"])
-    elif kind == "Sample":
-        n = task["n"]
-    else:
-        return None
-    return n * nfe(sampler, guidance, restored.model)
+    task: Task = job.build("task")
+    return task.network_calls(job) if hasattr(task, "network_calls") else None

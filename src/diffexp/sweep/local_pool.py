@@ -16,7 +16,7 @@ from pathlib import Path
 from diffexp.errors import DiffexpError, ResourceError, printable
 from diffexp.progress import listening
 from diffexp.sweep.cell import Cell
-from diffexp.sweep.worker import KILLED, News, Steps, draw, failed, perform, prepare, trains
+from diffexp.sweep.worker import KILLED, News, Steps, draw, failed, perform, prepare
 
 
 class _Worker:
@@ -109,7 +109,7 @@ def _heard(folder: Path, worker: _Worker) -> Iterator[News]:
         while worker.pipe.poll():
             news: News = worker.pipe.recv()
             if news.kind in ("done", "failed"):
-                worker.cell, worker.spent = None, trains(cell)
+                worker.cell, worker.spent = None, news.spent
             yield news
     except (EOFError, OSError):
         pass
@@ -155,7 +155,7 @@ def _work(pipe: Connection, folder: Path, threads: int) -> None:
         except (DiffexpError, OSError) as error:  # its log or its row cannot be written
             news = News(cell, "failed", str(error), code=getattr(error, "code", ResourceError.code))
         pipe.send(news)
-        if trains(cell):
+        if news.spent:
             return
 
 

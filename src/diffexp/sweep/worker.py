@@ -26,7 +26,10 @@ STOPPED = 75
 
 @dataclass(frozen=True)
 class News:
-    """Of a cell: started, told (text, done of total), done or failed (text, code, the row of it)."""
+    """Of a cell: started, told (text, done of total), done or failed (text, code, the row of it).
+
+    spent: its process may do no other job.
+    """
 
     cell: Cell
     kind: str
@@ -35,6 +38,7 @@ class News:
     total: int = 0
     code: int = 0
     row: Mapping[str, Any] = field(default_factory=dict)
+    spent: bool = False
 
 
 Steps = Iterator[Cell | News | None]
@@ -71,7 +75,17 @@ def perform(folder: Path, cell: Cell, command: str) -> News:
     written = row(cell, since, news.kind, **told)
     if first():
         append(folder, written)
-    return replace(news, row=written)
+    return replace(news, row=written, spent=_trains(cell))
+
+
+def _trains(cell: Cell) -> bool:
+    """Whether the job leaves a process that no other may use: Lightning's ranks, seeds and signals."""
+    from diffexp.run.job import Job, kind_of_task
+
+    with contextlib.suppress(DiffexpError):
+        allowed = Job(cell.config, cell.folder).allowed
+        return getattr(kind_of_task(cell.config, allowed), "trains", False)
+    return False
 
 
 def failed(folder: Path, cell: Cell, since: float, error: str, code: int) -> News:
@@ -88,11 +102,6 @@ def prepare(cell: Cell) -> None:
     with _output_to(os.open(os.devnull, os.O_WRONLY)), contextlib.suppress(Exception):
         job = Job(cell.config, cell.folder, cell.typed, cell.choices)
         job.build("task").check(job)
-
-
-def trains(cell: Cell) -> bool:
-    """Whether a job leaves a process that no other job may use: Lightning's ranks, seeds and signals."""
-    return str(cell.config["task"]["_target_"]).endswith(".Train")
 
 
 def row(cell: Cell, since: float, state: str, **more: Any) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """task=classifier: a classifier of the noisy images of a run, for guidance=classifier."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,12 +16,12 @@ from diffexp.progress import counting
 from diffexp.randomness import generator
 from diffexp.run.console import near, say
 from diffexp.run.folder import Record
-from diffexp.run.job import Job, device_of
+from diffexp.run.job import Job, Task, device_of
 from diffexp.run.ready import ready
 
 
 @dataclass(frozen=True)
-class Classifier:
+class Classifier(Task):
     """ckpt: the run whose schedule and data it is for; steps, batch_size, lr: of AdamW with a cosine to 0;
     channels, channel_mult: of the network.
     """
@@ -32,7 +32,6 @@ class Classifier:
     lr: float = 1e-3
     channels: int = 32
     channel_mult: tuple[int, ...] = (1, 2)
-    tracked: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch_size < 1 or self.lr <= 0:

@@ -13,13 +13,13 @@ from diffexp.model.restore import Restored
 from diffexp.pictures import grid, save
 from diffexp.run.console import near, say
 from diffexp.run.folder import Record
-from diffexp.run.job import Job, device_of
+from diffexp.run.job import Job, Task, device_of
 from diffexp.run.ready import ready
 from diffexp.samplers import DDIM, check, encode
 
 
 @dataclass(frozen=True)
-class Encode:
+class Encode(Task):
     """ckpt: a checkpoint or a run folder; n: images of the test split; ema: the averaged weights."""
 
     ckpt: str | None = None

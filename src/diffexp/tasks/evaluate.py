@@ -13,13 +13,13 @@ from diffexp.model.restore import Restored
 from diffexp.progress import counting
 from diffexp.run.console import summary
 from diffexp.run.folder import Record
-from diffexp.run.job import Job, device_of
+from diffexp.run.job import Job, Task, device_of
 from diffexp.run.ready import ready
-from diffexp.samplers import with_calls
+from diffexp.samplers import check, nfe, with_calls
 
 
 @dataclass(frozen=True)
-class Evaluate:
+class Evaluate(Task):
     """ckpt: a checkpoint or a run folder; ema: the averaged weights.
 
     calls: of the network, unguided, for one image: the sampler takes as many steps as they allow.
@@ -45,6 +45,12 @@ class Evaluate:
         if self.calls is not None:
             evaluator.sampler = with_calls(evaluator.sampler, self.calls, restored.model.denoiser.schedule)
         return restored, evaluator, _data(json.dumps(nodes["data"]), job.allowed), nodes["metrics"]
+
+    def network_calls(self, job: Job) -> int:
+        restored, evaluator, _, _ = self._ready(job)
+        check(restored.model, evaluator.sampler, evaluator.guidance)
+        n = max(evaluator.metrics.n, evaluator.pictures)
+        return n * nfe(evaluator.sampler, evaluator.guidance, restored.model)
 
     def run(self, job: Job, record: Record) -> None:
         restored, evaluator, data, metrics = self._ready(job, measure=True)

@@ -16,12 +16,12 @@ from diffexp.model.restore import restore
 from diffexp.model.trainable import Full, base_of, detached
 from diffexp.run.console import near, say
 from diffexp.run.folder import Record
-from diffexp.run.job import Job
+from diffexp.run.job import Job, Task
 from diffexp.run.ready import SAMPLING
 
 
 @dataclass(frozen=True)
-class Export:
+class Export(Task):
     """ckpt: a checkpoint or a run folder; ema: the averaged weights, or those being trained."""
 
     ckpt: str

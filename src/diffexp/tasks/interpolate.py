@@ -12,13 +12,13 @@ from diffexp.pictures import grid, save
 from diffexp.randomness import Noise
 from diffexp.run.console import near, say
 from diffexp.run.folder import Record
-from diffexp.run.job import Job, device_of
+from diffexp.run.job import Job, Task, device_of
 from diffexp.run.ready import ready
 from diffexp.samplers import check, slerp
 
 
 @dataclass(frozen=True)
-class Interpolate:
+class Interpolate(Task):
     """ckpt: a checkpoint or a run folder; n: pairs of noises; points: images on the way between two.
 
     classes: their numbers, in turn, None for all; ema: the averaged weights.

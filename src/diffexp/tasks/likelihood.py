@@ -28,7 +28,7 @@ from diffexp.randomness import Noise, key
 from diffexp.report.curves import Line, curves, page
 from diffexp.run.console import near, say
 from diffexp.run.folder import Record
-from diffexp.run.job import Job, device_of
+from diffexp.run.job import Job, Task, device_of
 from diffexp.run.ready import ready
 
 IMAGES = "likelihood_images.csv"
@@ -36,7 +36,7 @@ CDF = {"erf": torch.special.ndtr, "tanh": bound.tanh_cdf}
 
 
 @dataclass(frozen=True)
-class Likelihood:
+class Likelihood(Task):
     """ckpt: a checkpoint or a run folder; n: images of `split`.
 
     method=bound: steps: terms, None for all of the chain, else one at random in each of as many parts;

@@ -25,13 +25,13 @@ from diffexp.progress import counting
 from diffexp.randomness import generator
 from diffexp.run.console import near, say, values_table
 from diffexp.run.folder import Record
-from diffexp.run.job import Job, device_of
+from diffexp.run.job import Job, Task, device_of
 
 LABEL = "label"  # the column that task=sample writes
 
 
 @dataclass(frozen=True)
-class Measure:
+class Measure(Task):
     """images: a folder (as data=folder has it) or a .npz (as data=npz has it), of the size, and with the
     classes, of `data`.
 

@@ -9,12 +9,12 @@ from diffexp.files import write
 from diffexp.report.html import page, refresh
 from diffexp.run.console import near, say
 from diffexp.run.folder import Record
-from diffexp.run.job import Job
+from diffexp.run.job import Job, Task
 from diffexp.run.plan import read_plan
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(Task):
     """sweeps: folders of sweeps; none for `dir` alone, whose tables are made again too."""
 
     sweeps: tuple[str, ...] = ()

@@ -10,10 +10,10 @@ from diffexp.config.check import all_at_once, check
 from diffexp.errors import ConfigError
 from diffexp.notice import say
 from diffexp.run.folder import Record
-from diffexp.run.job import Job, Task
+from diffexp.run.job import Job, Task, kind_of_task
 
 TRAINING = ("loader", "model", "trainer", "callbacks")
-"""What task=train alone builds; it needs Lightning, whose import takes longer than many a job."""
+"""What a task that trains alone builds; it needs Lightning, whose import takes longer than many a job."""
 
 
 def run_job(
@@ -70,7 +70,7 @@ def run_resolved(
     if config.get("dry_run"):
         say(f"dry_run: all checks have passed; {config['name']} would be run in {folder}")
         return {}
-    if (ended := getattr(task, "done", lambda job: None)(job)) is not None:
+    if (ended := (task.done(job) if hasattr(task, "done") else None)) is not None:
         say(f"already finished: {folder}; type resume=never dir=... to begin another")
         return ended
     with Record(folder, job.public(), job.typed) as record:
@@ -84,7 +84,10 @@ def run_resolved(
 
 def _needed(job: Job) -> dict[str, Any]:
     """The nodes to check: all for training; else without those of TRAINING in which nothing was typed."""
-    if str(job.config["task"].get("_target_")).endswith(".Train"):
+    try:
+        if getattr(kind_of_task(job.config, job.allowed), "trains", False):
+            return job.config
+    except ConfigError:  # which the check of all nodes tells, with the others
         return job.config
     typed = {text.lstrip("+~").partition("=")[0] for text in job.typed}
     unused = [key for key in TRAINING if not any(text.startswith(f"{key}.") for text in typed)]

@@ -20,13 +20,13 @@ from diffexp.pictures import grid, save
 from diffexp.progress import counting
 from diffexp.run.console import say
 from diffexp.run.folder import Record
-from diffexp.run.job import Job, device_of
+from diffexp.run.job import Job, Task, device_of
 from diffexp.run.ready import ready
-from diffexp.samplers import check, generate
+from diffexp.samplers import check, generate, nfe
 
 
 @dataclass(frozen=True)
-class Sample:
+class Sample(Task):
     """ckpt: a checkpoint or a run folder; n: images; classes: their numbers, in turn, None for all; text:
     captions, in turn; negative: what guidance goes away from.
 
@@ -59,6 +59,10 @@ class Sample:
         asked = ask(restored.model, self.n, self.classes, self.text, self.negative)
         restored.model.condition(asked, guided=True)
         return restored, parts, asked
+
+    def network_calls(self, job: Job) -> int:
+        restored, parts, _ = self._ready(job)
+        return self.n * nfe(parts["sampler"], parts["guidance"], restored.model)
 
     def run(self, job: Job, record: Record) -> None:
         restored, parts, asked = self._ready(job, measure=True)

@@ -30,7 +30,7 @@ from diffexp.diffusion.prediction import Parameterization
 from diffexp.diffusion.variance import Variance, log_variance
 from diffexp.errors import DiffexpError
 from diffexp.run.folder import Record
-from diffexp.run.job import Job
+from diffexp.run.job import Job, Task
 from diffexp.samplers import (
     DDIM,
     DDPM,
@@ -80,7 +80,7 @@ class Check(NamedTuple):
 
 
 @dataclass(frozen=True)
-class SelfTest:
+class SelfTest(Task):
     """Identities, orders, the bound and the moments of samples, each against a closed form."""
 
     tracked: ClassVar[bool] = False

@@ -12,11 +12,11 @@ from diffexp.files import write
 from diffexp.metrics import MetricSet, reference
 from diffexp.run.console import near, say
 from diffexp.run.folder import Record
-from diffexp.run.job import Job, device_of
+from diffexp.run.job import Job, Task, device_of
 
 
 @dataclass(frozen=True)
-class Stats:
+class Stats(Task):
     """split: of the data that is typed; the extractor is that of the metrics."""
 
     split: Literal["train", "val", "test"] = "train"

@@ -13,6 +13,7 @@ from torch import nn
 
 from diffexp.errors import ConfigError, DivergedError, Interrupted
 from diffexp.metrics.evaluator import Evaluation, Evaluator
+from diffexp.model.begin import begin, weights_to_begin_with
 from diffexp.model.trainable import check_sources
 from diffexp.networks.allocator import keep_freed_memory
 from diffexp.notice import say
@@ -22,7 +23,7 @@ from diffexp.run.console import summary
 from diffexp.run.disk import check_room, checkpoint_bytes
 from diffexp.run.fit import fit, going_on, tell_rate
 from diffexp.run.folder import Record, check_links
-from diffexp.run.job import Job, device_of
+from diffexp.run.job import Job, Task, device_of
 from diffexp.run.resume import finished, start, told_divergence
 from diffexp.training.data_module import DataModule
 from diffexp.training.evaluate import Evaluate, show
@@ -36,9 +37,10 @@ from diffexp.training.tracker import Tracker
 
 
 @dataclass(frozen=True)
-class Train:
+class Train(Task):
     """What is trained, on what, and how often it is measured is all in the configuration."""
 
+    trains: ClassVar[bool] = True
     tracked: ClassVar[bool] = False
 
     def check(self, job: Job) -> None:
@@ -53,6 +55,8 @@ class Train:
         module = _module(job, loader, shapes_only=True)
         check_room(job.folder, checkpoint_bytes(module))
         check_sources(module.model)
+        if ckpt is None and (other := job.config.get("init")):
+            say(begin(module.model, module.tune, *weights_to_begin_with(other), copy=False).words())
         for part in (module.model.conditioning, module.model.codec):
             part.check()
         if not module.trained:
@@ -67,6 +71,11 @@ class Train:
     def done(self, job: Job) -> dict[str, Any] | None:
         """The results of the run in this folder, if it has ended."""
         return finished(job)
+
+    def network_calls(self, job: Job) -> int:
+        """Return the images of all steps, each seen once by the network."""
+        trainer, loader = job.config["trainer"], job.config["loader"]
+        return trainer["max_steps"] * trainer.get("accumulate_grad_batches", 1) * loader["batch_size"]
 
     def run(self, job: Job, record: Record) -> None:
         quiet()
@@ -88,6 +97,9 @@ class Train:
         evaluator: Evaluator = job.build("evaluator")
         module = _module(job, loader)
         module.load()
+        ckpt = start(job)
+        if ckpt is None and (other := job.config.get("init")):
+            module.begin_with(other)
         if not torch.cuda.is_available():
             keep_freed_memory()
         trainer = _trainer(job, evaluator, tracker, record)
@@ -98,7 +110,6 @@ class Train:
         if not trainer.is_global_zero:
             evaluator.prepare(loader.data, trainer.strategy.root_device)
         try:
-            ckpt = start(job)
             going_on(job, trainer, module, record, ckpt)
             fit(trainer, module, loader, ckpt)
         except DivergedError as error:

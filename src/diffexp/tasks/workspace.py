@@ -16,7 +16,7 @@ from diffexp.files import write
 from diffexp.report.table import metrics_of, read
 from diffexp.run.console import near, say
 from diffexp.run.folder import Record
-from diffexp.run.job import Job
+from diffexp.run.job import Job, Task
 from diffexp.run.plan import read_plan
 from diffexp.training.tracker import Wandb
 
@@ -40,7 +40,7 @@ LINES = {
 
 
 @dataclass(frozen=True)
-class Workspace:
+class Workspace(Task):
     """sweep: its folder, whose keys and metrics get plots of their own; metrics: those of the runs."""
 
     sweep: str | None = None

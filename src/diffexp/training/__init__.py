@@ -10,7 +10,6 @@ _FILES = {
     "EMA": "ema", "AtomicCheckpointIO": "saving", "Averages": "ema", "Best": "best", "Checkpoint": "saving",
     "DataModule": "data_module", "DiffusionModule": "module", "Jsonl": "logger", "LearningRate": "lr",
     "NoTracker": "tracker", "TrainingProgress": "progress", "Wandb": "tracker",
-    "read_checkpoint": "checkpoint",
 }  # fmt: skip
 __all__ = [*_FILES]
 

@@ -25,7 +25,8 @@ from diffexp.diffusion.denoiser import Precision
 from diffexp.diffusion.likelihood import bits_per_dim
 from diffexp.diffusion.prediction import Parameterization
 from diffexp.diffusion.variance import Variance
-from diffexp.errors import ConfigError, DataError
+from diffexp.errors import ConfigError
+from diffexp.model.begin import Fit, begin, weights_to_begin_with
 from diffexp.model.build import build_model
 from diffexp.model.format import FORMAT
 from diffexp.model.model import Model
@@ -45,8 +46,7 @@ class DiffusionModule(LightningModule):
 
     network, optimizer: called with what they still need. clip_norm: of the gradient, None for no clipping.
     precision: of the network alone. bpd_terms: of the bound, for each validation image; 0 for none of
-    val/bpd.
-    config: plain values, stored in the checkpoint.
+    val/bpd. config: plain values, stored in the checkpoint.
     """
 
     def __init__(
@@ -90,6 +90,10 @@ class DiffusionModule(LightningModule):
         self.recent = Recent()
         self._telling = Tolerance("telling a logger", "see that the disk is not full, or type logger=none")
 
+    def _begin(self) -> None:
+        self.trained = self.tune.parameters(self.model)
+        self.ema = Averages(self.model, self._averaging, self.tune)
+
     @property
     def denoiser(self) -> Denoiser:
         """The denoiser that is trained."""
@@ -99,9 +103,11 @@ class DiffusionModule(LightningModule):
         """Return what samples: the first average, or the model that is trained where there is none."""
         return cast(Model, self.ema.models[0]) if len(self.ema.models) else self.model
 
-    def _begin(self) -> None:
-        self.trained = self.tune.parameters(self.model)
-        self.ema = Averages(self.model, self._averaging, self.tune)
+    def begin_with(self, path: str) -> Fit:
+        """Begin with the weights of another run, in the averages as well. Raises DataError."""
+        fit = begin(self.model, self.tune, *weights_to_begin_with(path))
+        self._begin()
+        return fit
 
     def load(self) -> None:
         """Read the weights that come from files of their own, once, before anything is encoded."""
@@ -112,9 +118,8 @@ class DiffusionModule(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         # 0 is the rank of whoever draws for all
         drawn, rank = key(self.seed, "train", self.global_step, batch_idx, 0), self.global_rank
-        torch.manual_seed(
-            key(drawn, "dropout", *([rank] if rank else []))
-        )  # masks are not to follow the noise
+        # masks are not to follow the noise
+        torch.manual_seed(key(drawn, "dropout", *([rank] if rank else [])))
         generator = torch.Generator(self.device).manual_seed(drawn)
         place = (rank, self.trainer.world_size)
         x0 = self._encoded(batch, key(drawn, "codec"))
@@ -219,10 +224,9 @@ class DiffusionModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        names = self.model.class_names
-        del checkpoint["state_dict"]
+        names, _ = self.model.class_names, checkpoint.pop("state_dict")
         checkpoint["trained"] = detached(self.tune.state(self.model))
-        checkpoint["ema"] = [detached(self.tune.state(cast(Model, m))) for m in self.ema.models]
+        checkpoint["ema"] = self.ema.stored()
         checkpoint["objective"] = self.objective.state_dict()
         checkpoint["diffexp"] = {
             "format": FORMAT,
@@ -240,12 +244,7 @@ class DiffusionModule(LightningModule):
         path = Path(str(self.trainer.ckpt_path or ""))
         check_base(self.model, checkpoint["diffexp"].get("base") or {}, path)
         self.tune.load(self.model, checkpoint["trained"], path)
-        averages = checkpoint["ema"]
-        if len(averages) != len(self.ema.models):
-            what = f"the checkpoint has {len(averages)} averages, and the run {len(self.ema.models)}"
-            raise DataError(what, str(path), "type the ema.decays that the run was begun with")
-        for average, state in zip(self.ema.models, averages, strict=True):
-            self.tune.load(cast(Model, average), state, path)
+        self.ema.restore(checkpoint["ema"], path)
         fill(self.objective.state_dict(keep_vars=True), checkpoint["objective"], path)
         checkpoint["state_dict"] = self.state_dict()  # it is in place: Lightning has nothing left to do
         self.meter.restore(checkpoint["diffexp"].get("meter"), self.global_rank)

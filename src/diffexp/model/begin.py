@@ -1,0 +1,69 @@
+"""Beginning with the weights of another run: all of them for the same network, else those that fit."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from diffexp.errors import DataError
+from diffexp.model.find import find, read
+from diffexp.model.model import Model
+from diffexp.model.trainable import Trainable, few
+from diffexp.model.weights import weights_of
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Which weights of a file go where: taken, by name; new, of this model alone; other, of another size;
+    left, of the file alone.
+    """
+
+    path: Path
+    taken: tuple[str, ...]
+    new: tuple[str, ...]
+    other: tuple[str, ...]
+    left: tuple[str, ...]
+
+    def words(self) -> str:
+        """Return what is said of it."""
+        whole = not (self.new or self.other or self.left)
+        text = f"beginning with {'all' if whole else len(self.taken)} weights of {self.path}"
+        for what, names in (
+            ("begun anew", self.new), ("begun anew, for they are of another size there", self.other),
+            ("not used", self.left),
+        ):  # fmt: skip
+            if names:
+                text += f"\n  {what}: {few(list(names))}"
+        return text
+
+
+def weights_to_begin_with(path: str) -> tuple[Path, dict[str, Tensor]]:
+    """Return the file of a run, and its averaged weights, or the trained ones where it has no average, by
+    their names in the model. Nothing but tensors is made of it. Raises DataError.
+    """
+    found = find(path)
+    checkpoint: Mapping[str, Any] = read(found)
+    return found, weights_of(checkpoint, 0 if checkpoint.get("ema") else None, found)
+
+
+def begin(model: Model, tune: Trainable, path: Path, weights: Mapping[str, Tensor], copy: bool = True) -> Fit:
+    """Put the weights that fit into the model. Raises DataError where none does.
+
+    copy: False to find out alone.
+    """
+    own = tune.state(model)
+    same = [n for n, value in own.items() if n in weights and weights[n].shape == value.shape]
+    if not same:
+        do = "take a run whose network has parts of the same names and sizes"
+        raise DataError("no weights of this run fit the network", f"init={path}", do)
+    for name in same if copy else ():
+        own[name].detach().copy_(weights[name])
+    return Fit(
+        path,
+        tuple(same),
+        tuple(n for n in own if n not in weights),
+        tuple(n for n in own if n in weights and n not in same),
+        tuple(n for n in weights if n not in own),
+    )
