@@ -37,13 +37,25 @@ def test_all_weights_are_taken_where_the_network_is_the_same(first, tmp_path, ca
             torch.testing.assert_close(value, told["ema"][0][name], rtol=0, atol=1e-7)
 
 
-def test_of_another_network_what_fits_is_taken_and_the_rest_is_named(first, tmp_path, capsys):
-    typed = [*QUICK, "conditioning=none", "network.blocks=2", "trainer.max_steps=1", f"init={first[0]}"]
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            ["conditioning=none", "guidance.scale=1"],
+            ["\n  not used: denoiser.network.embedding.label.weight\n"],
+        ),
+        (["network.scale_shift=true"], ["of another size there: denoiser.network.embedding.tell.weight, "]),
+        (["network.blocks=2"], ["\n  begun anew: denoiser.network.down.1.0.norm1.weight, ", " more\n"]),
+    ],
+)
+def test_of_another_network_what_fits_is_taken_and_the_rest_is_named(first, tmp_path, capsys, change, said):
+    typed = [*QUICK, "metrics=none", *change, "trainer.max_steps=1", f"init={first[0]}"]
     own, theirs = run(tmp_path / "other", *typed)["trained"], first[1]["trained"]
     out = capsys.readouterr().out
     fitting = sum(n in theirs and theirs[n].shape == value.shape for n, value in own.items())
-    assert f"beginning with {fitting} weights of" in out and 0 < fitting < len(own)
-    assert "begun anew: " in out and "of another size there: " in out and "embedding.label.weight" in out
+    count = "all" if own.keys() == theirs.keys() and fitting == len(own) else str(fitting)
+    assert f"beginning with {count} weights of" in out and fitting > 0
+    assert all(text in out for text in said)
 
 
 def test_a_run_that_goes_on_does_not_begin_again(first, tmp_path, capsys):

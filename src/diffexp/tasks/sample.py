@@ -57,7 +57,6 @@ class Sample(Task):
         parts = {key: build(nodes[key], key, job.allowed) for key in ("sampler", "guidance", "clip")}
         check(restored.model, parts["sampler"], parts["guidance"])
         asked = ask(restored.model, self.n, self.classes, self.text, self.negative)
-        restored.model.condition(asked, guided=True)
         return restored, parts, asked
 
     def network_calls(self, job: Job) -> int:
