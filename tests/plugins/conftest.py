@@ -22,6 +22,7 @@ RECIPES = {
     "dit": ["network=dit", "data.width=12"],
     "latent": ["codec=halved", "codec.file=HERE/codec.safetensors", "codec.std=0.1", *SMALL],
     "words": ["conditioning=words", "network=reader"],
+    "encoder": ["conditioning=encoder", "conditioning.file=HERE/table.safetensors", "network=reader"],
     "lora": ["network=lora", "network.base=HERE/dit/run", "data.width=12"],
     "guidance": ["network=dit", "guidance=perpendicular", "guidance.scale=2"],
 }  # fmt: skip
@@ -32,7 +33,9 @@ class Runs:
 
     def __init__(self, folder):
         self.folder, self._done = folder, set()
-        turned, _ = torch.linalg.qr(torch.randn(4, 4, generator=torch.Generator().manual_seed(0)))
+        draw = torch.Generator().manual_seed(0)
+        save_file({"weight": torch.randn(256, 16, generator=draw)}, folder / "table.safetensors")
+        turned, _ = torch.linalg.qr(torch.randn(4, 4, generator=draw))
         kernels = turned.view(4, 1, 2, 2).contiguous()  # so that `up` undoes `down`
         save_file({"down.weight": kernels, "up.weight": kernels.clone()}, folder / "codec.safetensors")
 
@@ -60,7 +63,7 @@ class Runs:
     def sampled(self, recipe, name, *typed):
         """The images of a run, uint8 (8, H, W, C)."""
         self.trained(recipe)
-        more = ["task.text=[a bright left half, a bright top half]"] if recipe == "words" else []
+        more = ["task.text=[a bright left half, a bright top half]"] if recipe in ("words", "encoder") else []
         files = ["task=sample", f"task.ckpt={recipe}/run", "task.n=8", "task.npz=true", "task.files=false"]
         folder = self.done(f"{recipe}/{name}", *files, *more, *typed)
         return np.load(folder / "samples" / "samples.npz")["images"]

@@ -1,12 +1,16 @@
 """Each plug-in is trained, killed, gone on with, restored, sampled and measured like a part of our own."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
 from commands import composed
+from safetensors.torch import load_file, save_file
 
 import diffexp
 import diffexp.errors
@@ -19,7 +23,7 @@ from diffexp.model.ask import ask
 from diffexp.run import ready
 from diffexp.samplers import DDIM, generate
 from diffexp.tasks.run import run_job
-from plugins.conftest import HERE, QUICK, RECIPES, checkpoint, results
+from plugins.conftest import BASIC, HERE, QUICK, RECIPES, checkpoint, results
 
 each = pytest.mark.parametrize("recipe", RECIPES)
 PLAIN = ["guidance=cfg", "sampler=ddim", "sampler.steps=3"]
@@ -59,7 +63,7 @@ def test_a_killed_run_ends_as_the_unbroken_one(runs, recipe):
 def test_two_restores_give_the_same_samples_and_guidance_others(runs, recipe):
     plain = runs.sampled(recipe, "plain", *PLAIN, "guidance.scale=1")
     model = diffexp.load(runs.folder / recipe / "run", plugins=["plugins"])
-    text = TEXT if recipe == "words" else None
+    text = TEXT if "text" in model.conditioning.asks else None
     again = generate(
         model, DDIM(steps=3), torch.arange(8), ask(model, 8, text=text), ClassifierFree(), batch_size=3
     )
@@ -215,7 +219,7 @@ def test_another_base_is_refused_by_its_name(runs):
         assert f"put the file back that it was trained with: {runs.folder / 'moving'}" in said
 
 
-@pytest.mark.parametrize("recipe", ["lora", "words", "latent"])
+@pytest.mark.parametrize("recipe", ["lora", "encoder", "latent"])
 def test_an_exported_run_is_the_same(runs, recipe):
     runs.trained(recipe)
     folder = runs.done(f"{recipe}/exported", "task=export", f"task.ckpt={recipe}/run")
@@ -233,6 +237,32 @@ def test_the_words_that_are_trained_are_stored_and_averaged(runs):
     tables = [held["trained"][name], *(average[name] for average in held["ema"])]
     assert [tuple(table.shape) for table in tables] == [(256, 16)] * 3
     assert not torch.equal(tables[0], tables[1]) and not torch.equal(tables[1], tables[2])
+
+
+def test_words_from_a_file_are_not_stored_and_the_averages_share_them(runs):
+    held = checkpoint(runs.trained("encoder"))
+    for part in (held["trained"], *held["ema"]):
+        own = [name for name in part if name.startswith("conditioning.")]
+        assert own == ["conditioning.learn.weight", "conditioning.learn.bias"]
+    model = diffexp.load(runs.folder / "encoder" / "run", plugins=["plugins"])
+    assert torch.equal(
+        model.conditioning.table.weight, load_file(runs.folder / "table.safetensors")["weight"]
+    )
+    averaged, trained = held["ema"][0][own[0]], held["trained"][own[0]]
+    assert torch.equal(model.conditioning.learn.weight, averaged) and not torch.equal(averaged, trained)
+
+
+def test_another_table_is_refused_by_its_name(runs):
+    runs.trained("encoder")
+    moved = runs.folder / "moved.safetensors"
+    shutil.copy(runs.folder / "table.safetensors", moved)
+    runs.trained("encoder", "moved", f"conditioning.file={moved}")
+    save_file({"weight": torch.zeros(256, 16)}, moved)
+    code, said = runs.type("task=sample", "task.ckpt=encoder/moved", "task.text=[x]", "dir=x")
+    assert code == 3 and "conditioning has other weights than those that the run was trained on" in said
+    moved.unlink()
+    code, said = runs.type("task=sample", "task.ckpt=encoder/moved", "task.text=[x]", "dir=x")
+    assert code == 3 and f"the table of words is not there\n  at: {moved}" in said
 
 
 def test_captions_reach_the_network(runs):
@@ -318,3 +348,27 @@ def test_a_task_of_ones_own_is_run(runs):
     folder = runs.done("size", "task=size", "task.ckpt=dit/run")
     held = checkpoint(runs.folder / "dit/run")["trained"]
     assert results(folder)["numbers"] == sum(value.numel() for value in held.values())
+
+
+# --- ranks
+
+
+@pytest.mark.slow
+@each
+def test_two_ranks_learn_what_one_learns(runs, recipe):
+    """The same images, times, noise and dropped conditions; sums in another order."""
+    one = runs.trained(recipe)
+    typed = [*BASIC, *runs.recipe(recipe), "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
+    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, str(HERE.parents[1] / "run.py"), *typed, f"dir={recipe}/two"]
+    done = subprocess.run(command, cwd=runs.folder, env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    two = runs.folder / recipe / "two"
+    losses = [[line["train/loss"] for line in lines(f) if "train/loss" in line] for f in (one, two)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5) and len(losses[0]) == 4
+    a, b = (dict(tensors({k: checkpoint(f)[k] for k in ("trained", "ema")})) for f in (one, two))
+    assert a.keys() == b.keys()
+    for name, value in a.items():
+        torch.testing.assert_close(value, b[name], rtol=0, atol=1e-4)
+    assert results(two)["val/loss"] == pytest.approx(results(one)["val/loss"], rel=1e-4)
+    assert results(two)["cards"]["half_shown"]["n"] == 16
