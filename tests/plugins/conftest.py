@@ -16,6 +16,7 @@ QUICK = [
     "evaluator.scales=[]", "trainer.max_steps=4", "trainer.log_every_n_steps=1", "loader.batch_size=8",
     "callbacks.checkpoint.every=2", "sampler.steps=3", "ema.decays=[0.9,0.1]",
 ]  # fmt: skip
+PLAIN = ["guidance=cfg", "sampler=ddim", "sampler.steps=3"]
 SMALL = ["network=dit", "network.patch=1"]
 RECIPES = {
     "flow": ["schedule=straight", "prediction=straight", "network=dit"],
@@ -33,7 +34,7 @@ class Runs:
 
     def __init__(self, folder):
         self.folder, self._done = folder, set()
-        draw = torch.Generator().manual_seed(0)
+        draw = torch.Generator().manual_seed(7)  # another one than of a run
         save_file({"weight": torch.randn(256, 16, generator=draw)}, folder / "table.safetensors")
         turned, _ = torch.linalg.qr(torch.randn(4, 4, generator=draw))
         kernels = turned.view(4, 1, 2, 2).contiguous()  # so that `up` undoes `down`
@@ -80,3 +81,12 @@ def checkpoint(folder):
 
 def results(folder):
     return json.loads((folder / "run.json").read_text())["results"]
+
+
+def tensors(node, path=""):
+    """The name and the value of each tensor in what a checkpoint holds."""
+    if isinstance(node, torch.Tensor):
+        yield path, node
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in items:
+        yield from tensors(value, f"{path}.{key}")

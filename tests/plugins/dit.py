@@ -8,6 +8,10 @@ from diffexp.condition import Condition
 from diffexp.errors import ConfigError
 
 
+def norm(h: Tensor) -> Tensor:
+    return F.layer_norm(h, h.shape[-1:])
+
+
 class Block(nn.Module):
     """Attention and a perceptron, each shifted, scaled and gated by what is told; the gates start at 0."""
 
@@ -52,7 +56,3 @@ class DiT(nn.Module):
             h = block(h, told)
         image = self.back(norm(h)).transpose(1, 2).unflatten(2, (self.rows, -1))
         return F.pixel_shuffle(image, self.patch)
-
-
-def norm(h: Tensor) -> Tensor:
-    return F.layer_norm(h, h.shape[-1:])

@@ -1,6 +1,5 @@
-"""Two guidances: of what is new in a condition alone, and towards another run."""
+"""Guidance by what is new in the condition alone."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +8,7 @@ from torch import Tensor
 from diffexp.condition import Condition
 from diffexp.diffusion import Guidance, Prediction, Schedule
 from diffexp.diffusion.denoiser import Denoise
-from diffexp.diffusion.guidance import Guidable, Need
+from diffexp.diffusion.guidance import Guidable
 from diffexp.errors import ConfigError
 
 
@@ -36,30 +35,5 @@ class Perpendicular(Guidance):
             d = p.x0 - plain(x, t, cond.null).x0
             along = (d * p.x0).sum((1, 2, 3), True) / p.x0.square().sum((1, 2, 3), True)
             return Prediction(p.x0 + (w - 1).to(x) * (d - along * p.x0), x, schedule(t), p.frac)
-
-        return denoise
-
-
-@dataclass(frozen=True)
-class Towards(Guidance):
-    """x̂0 = a + (w − 1) (b − a): at w = 2 that of the other run, in between of both. ckpt: the other."""
-
-    ckpt: str | None = None
-
-    def needs(self) -> Mapping[str, Need]:
-        return {"other": Need("model", self.ckpt, ema=0)}
-
-    def check(self, model: Guidable) -> None:
-        if self.scale != 1 and "other" not in model.helpers:
-            raise ConfigError("there is no other run while it trains", "guidance.scale", "give 1")
-
-    def wrap(self, model: Guidable) -> Denoise:
-        plain, schedule, other = model.denoiser, model.denoiser.schedule, model.helpers.get("other")
-
-        def denoise(x: Tensor, t: Tensor, cond: Condition | None = None) -> Prediction:
-            p, w = plain(x, t, cond), self.weight(t, schedule)
-            if other is None or bool((w == 1).all()):
-                return p
-            return Prediction(p.x0 + (w - 1).to(x) * (other(x, t, cond).x0 - p.x0), x, schedule(t), p.frac)
 
         return denoise

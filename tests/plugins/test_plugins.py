@@ -9,34 +9,20 @@ import sys
 import numpy as np
 import pytest
 import torch
-from commands import composed
-from safetensors.torch import load_file, save_file
 
 import diffexp
 import diffexp.errors
-from diffexp.condition import Condition
 from diffexp.data import Batch
 from diffexp.diffusion import ClassifierFree
 from diffexp.diffusion.prediction import target
 from diffexp.errors import DataError
 from diffexp.model.ask import ask
-from diffexp.run import ready
 from diffexp.samplers import DDIM, generate
-from diffexp.tasks.run import run_job
-from plugins.conftest import BASIC, HERE, QUICK, RECIPES, checkpoint, results
+from plugins.conftest import BASIC, HERE, PLAIN, QUICK, RECIPES, checkpoint, results, tensors
 
 each = pytest.mark.parametrize("recipe", RECIPES)
-PLAIN = ["guidance=cfg", "sampler=ddim", "sampler.steps=3"]
-ADAPTED, UP = 3282, "denoiser.network.network.back.up"
+SLOW, LIKE_DIT = pytest.mark.slow, ("flow", "guidance")  # whose training is another's
 TEXT = ["a bright left half", "a bright top half"]
-
-
-def tensors(node, path=""):
-    if isinstance(node, torch.Tensor):
-        yield path, node
-    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
-    for key, value in items:
-        yield from tensors(value, f"{path}.{key}")
 
 
 def lines(folder):
@@ -44,7 +30,7 @@ def lines(folder):
     return [{k: v for k, v in line.items() if k not in ("seconds", "train/images_per_s")} for line in told]
 
 
-@each
+@pytest.mark.parametrize("recipe", [pytest.param(r, marks=SLOW if r in LIKE_DIT else ()) for r in RECIPES])
 def test_a_killed_run_ends_as_the_unbroken_one(runs, recipe):
     whole = runs.trained(recipe)
     typed = [*runs.recipe(recipe), f"dir={recipe}/killed"]
@@ -77,7 +63,8 @@ def test_two_restores_give_the_same_samples_and_guidance_others(runs, recipe):
 def test_evaluating_says_what_training_said_at_its_end(runs, recipe):
     before = results(runs.trained(recipe))
     after = results(runs.done(f"{recipe}/evaluated", "task=evaluate", f"task.ckpt={recipe}/run"))
-    assert after["half_shown"] == before["half_shown"]
+    for key in ("half_shown", "half_contrast"):
+        assert after[key] == before[key]
     assert after["cards"] == before["cards"] and after["cards"]["half_shown"]["n"] == 16
     assert after["nfe"] == (6 if recipe == "guidance" else 3)
 
@@ -111,26 +98,43 @@ def test_no_plug_in_of_a_checkpoint_is_run_unless_it_is_typed(runs):
         diffexp.load(runs.trained("words"))
 
 
-# --- codec
+# --- words
 
 
-def test_the_weights_of_a_codec_are_in_their_own_file_alone(runs):
-    held = checkpoint(runs.trained("latent"))
-    names = [name for name, _ in tensors({key: held[key] for key in ("trained", "ema", "objective")})]
-    assert names and not [name for name in names if "codec" in name]
-    network = held["trained"]
-    assert network["denoiser.network.into.weight"].shape == (32, 4)  # of latents with 4 channels, patch 1
-    assert network["denoiser.network.place"].shape == (16, 32)  # and 4 x 4 places
-    assert list(held["diffexp"]["base"]) == ["codec"] and len(held["diffexp"]["base"]["codec"]) == 64
-    assert held["diffexp"]["shape"] == [1, 8, 8]
+def test_the_words_that_are_trained_are_stored_and_averaged(runs):
+    held = checkpoint(runs.trained("words"))
+    name = "conditioning.table.weight"
+    tables = [held["trained"][name], *(average[name] for average in held["ema"])]
+    assert [tuple(table.shape) for table in tables] == [(256, 16)] * 3
+    assert not torch.equal(tables[0], tables[1]) and not torch.equal(tables[1], tables[2])
 
 
-def test_what_clips_pixels_does_not_clip_latents(runs):
-    plain = runs.sampled("latent", "plain", *PLAIN, "guidance.scale=1")
-    unclipped = runs.sampled("latent", "unclipped", *PLAIN, "guidance.scale=1", "clip=none")
-    assert (plain == unclipped).all() and plain.shape == (8, 8, 8, 1)
-    pixels = [runs.sampled("dit", f"of {clip}", *PLAIN, f"clip={clip}") for clip in ("static", "none")]
-    assert (pixels[0] != pixels[1]).any()
+def test_captions_reach_the_network(runs):
+    def sampled(name, *typed):
+        return runs.sampled("words", name, *PLAIN, *typed)
+
+    plain, guided = sampled("plain", "guidance.scale=1"), sampled("guided", "guidance.scale=2")
+    wrong = sampled("wrong", "guidance.scale=1", "task.text=[a bright right half, a bright top half]")
+    assert [(plain[i] != wrong[i]).any() for i in range(8)] == [True, False] * 4
+    nothing = sampled("nothing", "guidance.scale=2", "task.negative=''")
+    unwanted = sampled("unwanted", "guidance.scale=2", "task.negative=a bright right half")
+    assert (guided == nothing).all() and (guided != unwanted).any()
+
+
+def test_captions_reach_the_metrics(runs):
+    """Those of the validation images, in turn."""
+    from plugins.halves import Halves
+    from plugins.shown import HalfShown
+
+    runs.trained("words")
+    model = diffexp.load(runs.folder / "words" / "run", plugins=["plugins"])
+    texts = Halves().split("val").texts * 2
+    images = generate(model, DDIM(steps=3), torch.arange(16), ask(model, 16, text=texts))
+    metric = HalfShown()
+    metric.reset()
+    metric.update(Batch(images, None, texts, torch.arange(16)), None)
+    said = results(runs.folder / "words" / "run")
+    assert metric.compute() == {key: said[key] for key in ("half_shown", "half_contrast")}
 
 
 REFUSED = [
@@ -152,143 +156,6 @@ def test_what_does_not_fit_is_refused_before_training(runs, typed, expected, tex
     code, said = runs.type(*QUICK, "network=dit", *typed.split(), "dir=refused")
     assert (code, text in said) == (expected, True), said
     assert not (runs.folder / "refused").exists()
-
-
-TASKS = ["train", "sample", "evaluate", "encode", "interpolate"]
-
-
-@pytest.mark.parametrize("task", TASKS)
-def test_the_weights_of_a_codec_are_read_once(runs, tmp_path, monkeypatch, task):
-    from plugins.latent import Halved
-
-    trained, calls, load = runs.trained("latent"), [], Halved.load
-    monkeypatch.setattr(Halved, "load", lambda codec: (calls.append(codec), load(codec)))
-    ready._restored.cache_clear()
-    own = runs.recipe("latent") if task == "train" else [f"task.ckpt={trained}", f"task={task}"]
-    typed = [*own, "plugins=[plugins]", "logger=none", f"dir={tmp_path / 'run'}"]
-    cfg, choices = composed([*typed, f"hydra.searchpath=[file://{HERE / 'conf'}]"])
-    run_job(cfg, tmp_path / "run", typed, choices)
-    assert len(calls) == 1
-
-
-def test_latents_have_no_likelihood(runs):
-    runs.trained("latent")
-    code, said = runs.type("task=likelihood", "task.ckpt=latent/run", "dir=bits")
-    assert code == 2 and "the likelihood is that of 8-bit pixels" in said
-
-
-# --- adapters
-
-
-def test_a_checkpoint_of_adapters_holds_them_alone(runs):
-    base, own = checkpoint(runs.trained("dit")), checkpoint(runs.trained("lora"))
-    parts = [own["trained"], *own["ema"]]
-    assert len(parts) == 3
-    for part in parts:
-        assert {name.rpartition(".")[2] for name in part} == {"up", "down"}
-        assert sum(value.numel() for value in part.values()) == ADAPTED
-    moments = [s["exp_avg"] for s in own["optimizer_states"][0]["state"].values()]
-    assert sum(value.numel() for value in moments) == ADAPTED
-    assert sum(value.numel() for value in base["trained"].values()) > 5 * ADAPTED
-    sizes = [(runs.folder / r / "run/checkpoints/last.ckpt").stat().st_size for r in ("dit", "lora")]
-    assert sizes[1] < sizes[0] / 2
-    assert not torch.equal(parts[0][UP], parts[1][UP]) and not torch.equal(parts[1][UP], parts[2][UP])
-
-
-def test_adapters_begin_as_their_base(runs):
-    from plugins.lora import LoRA
-
-    base = diffexp.load(runs.trained("dit"), plugins=["plugins"]).denoiser.network
-    adapted = LoRA((8, 12), 1, 1, str(runs.folder / "dit/run"), num_classes=4, plugins=("plugins",))
-    x, t, cond = torch.randn(3, 1, 8, 12), torch.rand(3), Condition(label=torch.tensor([0, 3, 4]))
-    assert torch.equal(adapted(x, t, cond), base(x, t, cond))
-
-
-def test_another_base_is_refused_by_its_name(runs):
-    """Here it has been trained for longer since."""
-    shutil.copytree(runs.trained("dit"), runs.folder / "moving")
-    here = f"network.base={runs.folder / 'moving'}"
-    runs.trained("lora", "of moving", here)
-    code, said = runs.type(*runs.recipe("dit"), "dir=moving", "trainer.max_steps=5")
-    assert code == 0, said
-    sampling = ["task=sample", "task.ckpt=lora/of moving", "dir=x"]
-    for typed in (sampling, [*runs.recipe("lora"), here, "trainer.max_steps=6", "dir=lora/of moving"]):
-        code, said = runs.type(*typed)
-        assert code == 3, said
-        assert "denoiser.network has other weights than those that the run was trained on" in said
-        assert f"put the file back that it was trained with: {runs.folder / 'moving'}" in said
-
-
-@pytest.mark.parametrize("recipe", ["lora", "encoder", "latent"])
-def test_an_exported_run_is_the_same(runs, recipe):
-    runs.trained(recipe)
-    folder = runs.done(f"{recipe}/exported", "task=export", f"task.ckpt={recipe}/run")
-    a, b = (diffexp.load(path, plugins=["plugins"]) for path in (folder, folder.parent / "run"))
-    assert [n for n, v in a.state_dict().items() if not torch.equal(v, b.state_dict()[n])] == []
-    assert a.state_dict().keys() == b.state_dict().keys()
-
-
-# --- words
-
-
-def test_the_words_that_are_trained_are_stored_and_averaged(runs):
-    held = checkpoint(runs.trained("words"))
-    name = "conditioning.table.weight"
-    tables = [held["trained"][name], *(average[name] for average in held["ema"])]
-    assert [tuple(table.shape) for table in tables] == [(256, 16)] * 3
-    assert not torch.equal(tables[0], tables[1]) and not torch.equal(tables[1], tables[2])
-
-
-def test_words_from_a_file_are_not_stored_and_the_averages_share_them(runs):
-    held = checkpoint(runs.trained("encoder"))
-    for part in (held["trained"], *held["ema"]):
-        own = [name for name in part if name.startswith("conditioning.")]
-        assert own == ["conditioning.learn.weight", "conditioning.learn.bias"]
-    model = diffexp.load(runs.folder / "encoder" / "run", plugins=["plugins"])
-    assert torch.equal(
-        model.conditioning.table.weight, load_file(runs.folder / "table.safetensors")["weight"]
-    )
-    averaged, trained = held["ema"][0][own[0]], held["trained"][own[0]]
-    assert torch.equal(model.conditioning.learn.weight, averaged) and not torch.equal(averaged, trained)
-
-
-def test_another_table_is_refused_by_its_name(runs):
-    runs.trained("encoder")
-    moved = runs.folder / "moved.safetensors"
-    shutil.copy(runs.folder / "table.safetensors", moved)
-    runs.trained("encoder", "moved", f"conditioning.file={moved}")
-    save_file({"weight": torch.zeros(256, 16)}, moved)
-    code, said = runs.type("task=sample", "task.ckpt=encoder/moved", "task.text=[x]", "dir=x")
-    assert code == 3 and "conditioning has other weights than those that the run was trained on" in said
-    moved.unlink()
-    code, said = runs.type("task=sample", "task.ckpt=encoder/moved", "task.text=[x]", "dir=x")
-    assert code == 3 and f"the table of words is not there\n  at: {moved}" in said
-
-
-def test_captions_reach_the_network(runs):
-    def sampled(name, *typed):
-        return runs.sampled("words", name, *PLAIN, *typed)
-
-    plain, guided = sampled("plain", "guidance.scale=1"), sampled("guided", "guidance.scale=2")
-    wrong = sampled("wrong", "guidance.scale=1", "task.text=[a bright right half, a bright top half]")
-    assert [(plain[i] != wrong[i]).any() for i in range(8)] == [True, False] * 4
-    nothing = sampled("nothing", "guidance.scale=2", "task.negative=''")
-    unwanted = sampled("unwanted", "guidance.scale=2", "task.negative=a bright right half")
-    assert (guided == nothing).all() and (guided != unwanted).any()
-
-
-def test_captions_reach_the_metrics(runs):
-    """Those of the validation images, in turn."""
-    from plugins.halves import HalfShown, Halves
-
-    runs.trained("words")
-    model = diffexp.load(runs.folder / "words" / "run", plugins=["plugins"])
-    texts = Halves().split("val").texts * 2
-    images = generate(model, DDIM(steps=3), torch.arange(16), ask(model, 16, text=texts))
-    metric = HalfShown()
-    metric.reset()
-    metric.update(Batch(images, None, texts, torch.arange(16)), None)
-    assert metric.compute()["half_shown"] == results(runs.folder / "words" / "run")["half_shown"]
 
 
 # --- guidance, flow, sampler, task
