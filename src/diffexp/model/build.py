@@ -35,7 +35,8 @@ def build_model(
     """Return the model of images of that shape, (C, H, W), whose classes have these names.
 
     network: called with image_size (an int, or (H, W) where they differ), in_channels, out_channels, and what
-    the conditioning gives it. Nothing is loaded yet: see Model.load. Raises ConfigError.
+    the conditioning gives it: what is None only if it has such a parameter. Nothing is loaded yet: see
+    Model.load. Raises ConfigError.
     """
     conditioning.setup(None if class_names is None else len(class_names))
     channels, height, width = codec.latent(shape)

@@ -63,6 +63,11 @@ class Model(nn.Module):
         self.codec.requires_grad_(False).eval()
         self.of_files = of_files(self)
 
+    def train(self, mode: bool = True) -> "Model":
+        super().train(mode)
+        self.codec.eval()
+        return self
+
     @property
     def helpers(self) -> dict[str, nn.Module]:
         """What a guidance needs beside the model, by name."""
