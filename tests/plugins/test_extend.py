@@ -10,9 +10,7 @@ from plugins.conftest import HERE, QUICK
 
 TEXT = (HERE.parents[1] / "docs" / "extend.md").read_text()
 SHOWN = dict(re.findall(r"^`((?:my_package|my_conf)/[\w/.]+)`:\n\n```\w+\n(.*?)^```", TEXT, re.M | re.S))
-COMMANDS = [
-    line.strip() for line in TEXT.splitlines() if re.match(r"    python run\.py .*my_package\]", line)
-]
+COMMANDS = re.findall(r"^    (python run\.py .*my_package\].*)$", TEXT, re.M)
 ONLY_HERE = {"__init__.py", "conftest.py", "killed.py"}  # and the tests
 
 
@@ -36,13 +34,8 @@ def copied(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder)
         short = [text for text in QUICK if not text.startswith(("data", "metrics"))]
-        for name, typed in (
-            ("dit", ["metrics=none", "network=dit"]),
-            (
-                "words",
-                ["data=halves", "metrics=halves", "metrics.n=16", "conditioning=words", "network=reader"],
-            ),
-        ):
+        words = ["data=halves", "metrics=halves", "metrics.n=16", "conditioning=words", "network=reader"]
+        for name, typed in (("dit", ["metrics=none", "network=dit"]), ("words", words)):
             own = ["-cd", "my_conf", "plugins=[my_package]", "logger=none", f"dir={name}"]
             code, said = forked([*own, *short, *typed], folder, folder / "said")
             assert code == 0, said
@@ -50,7 +43,7 @@ def copied(tmp_path_factory):
 
 
 def test_there_are_commands_for_all_that_is_shown():
-    assert len(COMMANDS) == 9 and all(command.startswith("python run.py") for command in COMMANDS)
+    assert len(COMMANDS) == 10 and all(command.startswith("python run.py") for command in COMMANDS)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
