@@ -88,8 +88,9 @@ def digest(folder: Path) -> str:
     """Of weights, averages, optimizer and what was logged."""
     checkpoint = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
     hashed = hashlib.sha256()
-    for name in sorted(checkpoint["state_dict"]):
-        hashed.update(checkpoint["state_dict"][name].contiguous().numpy().tobytes())
+    for state in (checkpoint["trained"], *checkpoint["ema"], checkpoint["objective"]):
+        for name in sorted(state):
+            hashed.update(state[name].contiguous().numpy().tobytes())
     for state in checkpoint["optimizer_states"][0]["state"].values():
         for value in state.values():
             hashed.update(torch.as_tensor(value).numpy().tobytes())

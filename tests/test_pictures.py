@@ -32,6 +32,17 @@ def test_factor_is_whole(side, factor, about):
     assert page.size == (side * (factor or about // 8) + 2 * MARGIN,) * 2
 
 
+@pytest.mark.parametrize(("height", "width", "factor"), [(16, 24, 3), (24, 16, 3), (64, 96, 1), (2, 40, 2)])
+def test_images_that_are_not_square_keep_their_shape(height, width, factor):
+    """Enlarged by the longer side, by the same factor both ways."""
+    images = torch.arange(height * width).view(1, 1, height, width).expand(3, 1, -1, -1).to(torch.uint8)
+    page = np.asarray(grid(images, columns=3, size=80))
+    high, wide = factor * height, factor * width
+    assert page.shape == (high + 2 * MARGIN, 3 * wide + 2 * GAP + 2 * MARGIN, 3)
+    last = page[MARGIN : MARGIN + high, MARGIN + 2 * (wide + GAP) : -MARGIN]
+    assert (last[::factor, ::factor, 0] == images[2, 0].numpy()).all()
+
+
 def test_without_labels_nearly_square_in_reading_order():
     images = torch.arange(7, dtype=torch.uint8).view(7, 1, 1, 1).expand(7, 1, 8, 8) * 20
     page = grid(images, size=8)

@@ -33,10 +33,13 @@ def main(conf: Path) -> int:
     _register()
     try:
         before, typed = _again(sys.argv[1:])
+        with command_line(typed):
+            return _main(conf, before, full)
     except DiffexpError as error:
         return _say(error, full)
-    with command_line(typed):
-        return _main(conf, before, full)
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        return _INTERRUPTED
 
 
 def _main(conf: Path, before: list[str], full: bool) -> int:
@@ -69,9 +72,6 @@ def _main(conf: Path, before: list[str], full: bool) -> int:
         do = "choose another folder with dir=..., or make this one writable"
         where = str(error.filename or "")
         return _say(ResourceError(f"cannot write to {where}: {error.strerror}", where, do), full, error)
-    except KeyboardInterrupt:
-        print("\nstopped", file=sys.stderr)
-        return _INTERRUPTED
     return code
 
 

@@ -198,6 +198,50 @@ def test_the_fingerprint_of_a_stream_follows_files_and_transform(classes):
     assert fingerprint() != first
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_height_and_a_width(tmp_path, stream):
+    """White above 12 of 24 rows, black below: (H, W) is not (W, H)."""
+    for i, size in enumerate([(36, 24), (48, 24), (36, 48)]):  # as wide as 24x36 is; wider; less wide
+        image = Image.new("L", size)
+        image.paste(255, (0, 0, size[0], size[1] // 2))
+        image.save(tmp_path / f"{i}.png")
+    data = Folder(str(tmp_path), (24, 36), mode="L", stream=stream)
+    assert data.shape == (1, 24, 36) and data.name == f"{tmp_path.name}-24x36"
+    for image in next(iter(data.everything().batch(torch.arange(3))))[:, 0]:
+        assert image.shape == (24, 36)
+        assert image[:10].unique().tolist() == [255] and image[14:].unique().tolist() == [0]
+    turned = Folder(str(tmp_path), (36, 24), mode="L", stream=stream)
+    assert (
+        turned.shape == (1, 36, 24)
+        and turned.split("train").fingerprint() != data.split("train").fingerprint()
+    )
+
+
+def test_two_equal_numbers_are_one(classes):
+    for stream in (False, True):
+        one, two = (Folder(str(classes), size, mode="L", stream=stream) for size in (4, (4, 4)))
+        assert one.name == two.name and one.fingerprint("val") == two.fingerprint("val")
+        assert torch.equal(one.split("val").batch(torch.arange(3)).image, two.split("val").batch(
+            torch.arange(3)).image)  # fmt: skip
+
+
+def test_the_fingerprint_of_one_number_stays_what_it_was(classes):
+    """It is in the keys of caches that lie on disks."""
+    data = Folder(str(classes), 4, mode="L", stream=True)
+    assert data.split("train").transform == "4 L bicubic centre"
+    assert Folder(str(classes), (4, 6), stream=True).split("train").transform == "4x6 RGB bicubic centre"
+    digest = "f594341657cb20e89655b501864b95e38e3b6466e36a02f41ba1750eacf1f95c"
+    assert Folder(str(classes), 4, mode="L", stream=False).fingerprint("train") == digest
+
+
+@pytest.mark.parametrize("size", [0, -4, (0, 8), (8, -1), (1, 2, 3), (8,), (), "48x64", (8.5, 8), [8, "8"]])
+def test_what_is_no_size_has_one_answer(size):
+    with pytest.raises(ConfigError, match="is no size") as error:
+        Folder("images", size)
+    assert error.value.where == "data.size" and "data.size=64" in error.value.do
+    assert "data.size=[48,64]" in error.value.do
+
+
 class Killed:
     """An image loader whose process is killed, as by the kernel when memory runs out."""
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from diffexp.data.images import convert, load_image
+from diffexp.data.images import convert, load_image, picture, shown_sides
 from diffexp.errors import DataError
 
 LIMIT = 10_000
@@ -102,6 +102,39 @@ def test_the_short_side_is_scaled_and_the_centre_kept(width, height, tmp_path):
         inner = got[:, reach : size - reach, reach : size - reach]
         assert inner[0].unique().tolist() == [255] and inner[2].unique().tolist() == [0]
         assert (got[0] > got[2]).all()
+
+
+@pytest.mark.parametrize(("width", "height"), [(24, 12), (60, 10), (10, 31)])
+def test_the_largest_part_of_that_shape_is_kept(width, height, tmp_path):
+    """A red rectangle of 1:2 in the centre, as large as the picture holds, fills the result."""
+    high = min(height, width // 2)
+    image = Image.new("RGB", (width, height), "blue")
+    left, top = (width - 2 * high) // 2, (height - high) // 2
+    image.paste((255, 0, 0), (left, top, left + 2 * high, top + high))
+    for size, reach in (((12, 24), 4), ((5, 10), 2), ((20, 40), 8)):
+        got = load_image(saved(tmp_path, image), size, "RGB", LIMIT)
+        assert got.shape == (3, *size) and (got[0] > got[2]).all()
+        inner = got[0, reach : size[0] - reach, reach : size[1] - reach]
+        assert inner.unique().tolist() == [255]
+
+
+def test_pixels_of_a_picture_of_the_right_height_and_width_are_kept(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (9, 14, 3), dtype=np.uint8)
+    path = saved(tmp_path, Image.fromarray(noise))
+    assert np.array_equal(load_image(path, (9, 14), "RGB", LIMIT).permute(1, 2, 0).numpy(), noise)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_picture_is_as_large_as_it_is_shown(orientation, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    noise = np.random.default_rng(0).integers(0, 256, (9, 14), dtype=np.uint8)
+    path = saved(tmp_path, Image.fromarray(noise), "a.png", exif=exif)
+    with picture(path) as image:
+        size = shown_sides(image)
+    assert size == ((9, 14) if orientation < 5 else (14, 9))
+    kept = load_image(path, size, "L", LIMIT)[0].numpy()
+    assert sorted(kept.flatten()) == sorted(noise.flatten())  # turned, not scaled
 
 
 def test_scaling_down_is_antialiased(tmp_path):

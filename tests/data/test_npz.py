@@ -36,6 +36,18 @@ def test_one_file_is_split_by_a_fixed_permutation(tmp_path):
     assert not where
 
 
+def test_height_and_width_are_those_of_the_array(tmp_path):
+    images = write(tmp_path / "a.npz", 40, (6, 10, 3))
+    data = Npz(str(tmp_path / "a.npz"))
+    assert data.shape == (3, 6, 10)
+    batch = next(data.batches("train", 36)).image
+    kept = {image.tobytes() for image in images.transpose(0, 3, 1, 2)}
+    assert batch.shape == (36, 3, 6, 10) and all(image.numpy().tobytes() in kept for image in batch)
+    write(tmp_path / "turned.npz", 40, (10, 6, 3))
+    with pytest.raises(DataError, match="differ in size"):
+        Npz(str(tmp_path / "a.npz"), str(tmp_path / "turned.npz")).check()
+
+
 def test_two_files_are_train_and_test(tmp_path):
     train = write(tmp_path / "a.npz", 30, (4, 4))
     test = write(tmp_path / "b.npz", 20, (4, 4))

@@ -95,6 +95,17 @@ def test_missing_arguments_are_named():
         ([1, "a"], tuple[int, ...], False),
         (1, tuple[int, ...], False),
         ([0.1, 2], tuple[float, float] | None, True),
+        ([0.1], tuple[float, float] | None, False),
+        ([48, 64], int | tuple[int, int], True),
+        (48, int | tuple[int, int], True),
+        ([48, 64, 3], int | tuple[int, int], False),
+        ([48, "64"], int | tuple[int, int], False),
+        ("48x64", int | tuple[int, int], False),
+        ([16, "1/4"], tuple[int | str, ...], True),
+        ([0.25], tuple[int | str, ...], False),
+        ("1/4", tuple[int | str, ...], False),
+        ([[0.06, 0.3, 4, 2]], tuple[tuple[float, float, int, int], ...], True),
+        ([[0.06, 0.3, 4]], tuple[tuple[float, float, int, int], ...], False),
         ("cosine", ClassifierFree, False),
         (node("x"), ClassifierFree, True),
     ],
@@ -106,3 +117,6 @@ def test_fits(value, hint, good):
 def test_types_in_the_words_of_a_configuration():
     assert describe(int | None) == "a whole number or null"
     assert describe(tuple[float, ...]) == "a list, each a number"
+    assert describe(tuple[int | str, ...]) == "a list, each a whole number or text"
+    assert describe(int | tuple[int, int]) == "a whole number or a list of 2, each a whole number"
+    assert describe(tuple[float, int]) == "[a number, a whole number]"

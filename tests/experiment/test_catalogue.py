@@ -140,8 +140,7 @@ def refusal(place, config, checkpoint, tmp_path):
     """What reading the file as a person does raises."""
     told = checkpoint["diffexp"] | {"config": config}
     if place == "exported":
-        state, prefix = checkpoint["state_dict"], "denoiser.network."
-        weights = {k.removeprefix(prefix): v.contiguous() for k, v in state.items() if k.startswith(prefix)}
+        weights = {name: value.contiguous() for name, value in checkpoint["trained"].items()}
         save_file(weights, tmp_path / "model.safetensors")
         told = {k: v for k, v in told.items() if k != "meter"} | {"ema": False}
         (tmp_path / "config.json").write_text(json.dumps(told))

@@ -113,7 +113,7 @@ def test_edited_checkpoints(checkpoint, tmp_path, monkeypatch, count):
         if i % 4:
             whole["diffexp"] = edited(checkpoint["diffexp"], draw)
         else:
-            whole = edited({k: dict(v) if k == "state_dict" else v for k, v in whole.items()}, draw)
+            whole = edited({k: dict(v) if k == "trained" else v for k, v in whole.items()}, draw)
         torch.save(whole, path)
         run = sampled(path, tmp_path / f"out{i}") if i % 2 else evaluated(path, tmp_path / f"out{i}")
         found.append(answered(run, f"checkpoint {i}"))
@@ -148,10 +148,9 @@ def test_damaged_checkpoints(checkpoint, tmp_path, count):
 def test_edited_exports(checkpoint, tmp_path, monkeypatch, count):
     """config.json beside weights: of changed values, and of changed bytes."""
     monkeypatch.chdir(tmp_path)
-    state = checkpoint["state_dict"].items()
-    prefix, folder, found = "denoiser.network.", tmp_path / "export", []
+    folder, found = tmp_path / "export", []
     folder.mkdir()
-    weights = {k.removeprefix(prefix): v.contiguous() for k, v in state if k.startswith(prefix)}
+    weights = {name: value.contiguous() for name, value in checkpoint["trained"].items()}
     save_file(weights, folder / "model.safetensors")
     told = {k: v for k, v in checkpoint["diffexp"].items() if k != "meter"} | {"ema": False}
     good = (folder / "model.safetensors").read_bytes()

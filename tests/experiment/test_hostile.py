@@ -64,7 +64,7 @@ def test_pickles_in_a_checkpoint(ckpt, mark, tmp_path, place):
         if place == "config":
             checkpoint["diffexp"]["config"]["name"] = Evil(mark)
         elif place == "ema":
-            checkpoint["state_dict"]["ema.networks.0.conv_in.weight"] = Evil(mark)
+            checkpoint["ema"][0]["denoiser.network.conv_in.weight"] = Evil(mark)
         elif place != "whole":
             checkpoint[place] = Evil(mark)
 

@@ -94,7 +94,7 @@ def test_sub_folders_are_classes_and_real_images_are_judged_as_real(digits, job)
 
 def test_images_that_do_not_fit_are_refused_before_anything_is_written(digits, job, tmp_path):
     Image.new("L", (9, 8)).save(digits / "3" / "wide.png")
-    with pytest.raises(DataError, match="this image is 9x8, those of digits are 8x8") as error:
+    with pytest.raises(DataError, match=r"is 8x9, those of digits are 8x8 \(height x width\)") as error:
         job(*MEASURE, f"task.images={digits}", folder="no")
     assert "task.resize=true" in error.value.do
     assert told(job(*MEASURE, f"task.images={digits}", "task.resize=true", folder="yes"))["accuracy_svm"]

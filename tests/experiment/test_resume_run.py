@@ -53,7 +53,10 @@ def wait_for(path, process):
 
 
 def weights(folder):
-    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    told = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    parts = {"trained": told["trained"], "objective": told["objective"]}
+    parts |= {f"ema.{i}": state for i, state in enumerate(told["ema"])}
+    return {f"{part}.{name}": value for part, state in parts.items() for name, value in state.items()}
 
 
 def equal(a, b):

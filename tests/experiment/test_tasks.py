@@ -12,8 +12,8 @@ from PIL import Image
 import diffexp
 from diffexp.data import Digits, Npz
 from diffexp.errors import ConfigError, DataError, DiffexpError, DivergedError
-from diffexp.model import restore as restore_module
 from diffexp.model.restore import restore
+from diffexp.run import ready as ready_module
 from diffexp.samplers import DDIM
 from diffexp.tasks import evaluate
 
@@ -37,7 +37,7 @@ def results(folder):
 
 
 def weights(folder):
-    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["trained"]
 
 
 def test_run_folder_tells_everything(trained):
@@ -118,7 +118,7 @@ def test_what_is_kept_between_jobs_changes_no_number(trained, job):
     assert other["fid_digits64"] != first["fid_digits64"] and other["cards"]["fid_digits64"]["n"] == 40
     assert measured("c") == first
     evaluate._prepared.cache_clear()
-    restore_module._restored.cache_clear()
+    ready_module._restored.cache_clear()
     assert measured("d") == first
 
 

@@ -84,6 +84,38 @@ def measured(weights, feature, a, b):
     return [(ours[key], theirs[name]) for key, name in names.items()]
 
 
+def random_weights(file):
+    """Of every layer, random; the variances are 1."""
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3 as Theirs
+
+    class Unread(Theirs):
+        def load_state_dict(self, state):
+            return None
+
+    torch.save({}, file)
+    draw = torch.Generator().manual_seed(0)
+    state = Unread("x", ["64"], feature_extractor_weights_path=str(file)).state_dict()
+    for name, value in state.items():
+        if value.is_floating_point() and not name.endswith("running_var"):
+            state[name] = torch.randn(value.shape, generator=draw) * max(1, value[0].numel()) ** -0.5
+    return state
+
+
+@pytest.mark.filterwarnings("default")  # torch-fidelity's own
+def test_images_that_are_not_square(tmp_path):
+    """Transposed images and kernels give the same features: both sides are resized, each by its own."""
+    state, files = random_weights(tmp_path / "a.pth"), [tmp_path / f"{name}.pth" for name in "ab"]
+    turned = {k: v.mT if v.ndim == 4 and v.shape[2] == v.shape[3] else v for k, v in state.items()}
+    for file, weights in zip(files, (state, turned), strict=True):
+        torch.save({name: value.contiguous() for name, value in weights.items()}, file)
+    images = torch.randint(256, (3, 3, 16, 24), generator=torch.Generator().manual_seed(1)).byte()
+    a, b = loaded(str(files[0]), 64, (3, 16, 24)), loaded(str(files[1]), 64, (3, 24, 16))
+    want, got = extract(a, images), extract(b, images.mT.contiguous())
+    assert want.shape == (3, 64) and want.std() > 1e-2 and (want[0] - want[1]).abs().max() > 1e-3
+    torch.testing.assert_close(got, want, rtol=1e-3, atol=1e-4)
+    assert not torch.allclose(extract(a, images.mT.contiguous()), want, atol=1e-3)
+
+
 @pytest.mark.filterwarnings("default")  # torch-fidelity's own
 def test_metrics_of_photographs_are_those_of_torch_fidelity(weights, photographs):
     found = measured(weights, 768, photographs[:24], photographs[24:48])

@@ -52,6 +52,13 @@ def test_it_is_that_of_torchmetrics_on_the_same_trunk(weights):
     torch.testing.assert_close(ours, theirs(a, b).flatten())
 
 
+def test_the_shorter_side_is_enlarged_and_the_shape_kept(weights):
+    far = LPIPS(net="squeeze", weights=weights)
+    a, b = (torch.rand(2, 3, 8, 12, generator=generator(seed)) * 2 - 1 for seed in (4, 5))
+    larger = [torch.nn.functional.interpolate(x, (64, 96), mode="bilinear") for x in (a, b)]
+    torch.testing.assert_close(far(a, b), far(*larger))
+
+
 def test_as_a_term_it_is_added_with_its_scale_and_trains(weights):
     net = torch.nn.Conv2d(1, 1, 3, padding=1)
 

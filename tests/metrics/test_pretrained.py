@@ -46,13 +46,13 @@ def clip(tmp_path_factory):
 
 
 def pictures(n, size):
-    """Smooth ones, uint8 (n, 3, size, size): what becomes of noise depends on each resizer's rounding."""
+    """Smooth ones, uint8 (n, 3, *size): what becomes of noise depends on each resizer's rounding."""
     x = torch.randn(n, 3, 5, 5, generator=torch.Generator().manual_seed(1))
-    x = torch.nn.functional.interpolate(x, (size, size), mode="bicubic")
+    x = torch.nn.functional.interpolate(x, size, mode="bicubic")
     return (x * 60 + 128).clamp(0, 255).to(torch.uint8)
 
 
-@pytest.mark.parametrize("size", [20, 50, 300])
+@pytest.mark.parametrize("size", [(20, 20), (50, 50), (300, 300), (20, 50), (300, 100)])
 def test_features_are_those_of_the_models_own_preparation_of_images(dinov2, clip, size):
     images = pictures(4, size)
     pils = [Image.fromarray(i.permute(1, 2, 0).numpy()) for i in images]
@@ -61,7 +61,7 @@ def test_features_are_those_of_the_models_own_preparation_of_images(dinov2, clip
         image_mean=Dinov2.mean, image_std=Dinov2.std, resample=3, do_center_crop=False)  # fmt: skip
     net = transformers.Dinov2Model.from_pretrained(dinov2).eval()
     mine = Dinov2(str(dinov2))
-    mine.check((3, size, size))
+    mine.check((3, *size))
     with torch.no_grad():
         want = net(**prepare(pils, return_tensors="pt")).pooler_output
     assert (extract(mine, images) - want).abs().max() < 0.02 * want.std()
@@ -69,7 +69,7 @@ def test_features_are_those_of_the_models_own_preparation_of_images(dinov2, clip
     prepare = transformers.CLIPImageProcessorPil(size=side, do_center_crop=False)
     net = transformers.CLIPModel.from_pretrained(clip).eval()
     mine = Clip(str(clip))
-    mine.check((3, size, size))
+    mine.check((3, *size))
     with torch.no_grad():
         want = net.get_image_features(**prepare(pils, return_tensors="pt")).pooler_output
     assert (extract(mine, images) - want).abs().max() < 0.02 * want.std()

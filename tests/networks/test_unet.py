@@ -8,11 +8,13 @@ from commands import CONF, composed
 from omegaconf import OmegaConf
 from torch import nn
 
+from diffexp.condition import Condition
 from diffexp.config.build import build
 from diffexp.errors import ConfigError
 from diffexp.networks import UNet
 from diffexp.networks.blocks import attend
 from diffexp.networks.embedding import sinusoid
+from diffexp.networks.noisy_classifier import NoisyClassifier
 
 SMALL = {"channels": 16, "channel_mult": (1, 2), "blocks": 1, "attention": (4,), "groups": 2}
 VARIANTS = {
@@ -52,7 +54,7 @@ def small(classes=3, **options):
 
 def batch(n=4, classes=3, seed=0):
     g = torch.Generator().manual_seed(seed)
-    cond = None if classes is None else torch.randint(classes + 1, (n,), generator=g)
+    cond = None if classes is None else Condition(torch.randint(classes + 1, (n,), generator=g))
     return torch.randn(n, 1, 8, 8, generator=g), torch.rand(n, generator=g), cond
 
 
@@ -88,7 +90,8 @@ def test_variants_run_and_begin_at_zero(options):
 
 def test_time_class_and_null_label_matter():
     net, (x, t, _) = small().eval(), batch()
-    outs = [net(x, t, torch.full((4,), c)) for c in range(4)] + [net(x, t + 0.1, torch.zeros(4).long())]
+    outs = [net(x, t, Condition(torch.full((4,), c))) for c in range(4)]
+    outs.append(net(x, t + 0.1, Condition(torch.zeros(4).long())))
     for i, a in enumerate(outs):
         for b in outs[:i]:
             assert not torch.allclose(a, b, atol=1e-5)
@@ -135,10 +138,11 @@ def test_times_stay_apart_under_bfloat16():
     """The embedding is float32 whatever autocast says: neighbouring steps of the chain are told apart."""
     net = small().eval()
     t = torch.tensor([0.998, 0.999, 1.0])
-    whole = net.embedding(t, torch.zeros(3).long())
+    cond = Condition(torch.zeros(3).long())
+    whole = net.embedding(t, cond)
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(net.embedding(t, torch.zeros(3).long()), whole)
-        out = net(batch(3)[0], t, torch.zeros(3).long())
+        assert torch.equal(net.embedding(t, cond), whole)
+        out = net(batch(3)[0], t, cond)
     assert out.dtype == torch.bfloat16 and whole.dtype == torch.float32
     assert not torch.allclose(whole[0], whole[1], atol=1e-5)
 
@@ -157,6 +161,57 @@ def test_sinusoid_is_that_of_the_paper():
     w = 10000.0 ** (-torch.arange(n) / (n - 1))
     torch.testing.assert_close(told[1], torch.cat([(250 * w).sin(), (250 * w).cos()]), rtol=1e-4, atol=1e-4)
     assert told[0].tolist() == [0.0] * n + [1.0] * n
+
+
+def turned(net):
+    """With the kernels of another network, transposed."""
+    return {name: v.transpose(-1, -2) if v.ndim == 4 else v for name, v in net.state_dict().items()}
+
+
+@pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS)
+def test_a_transposed_image_gives_a_transposed_output_with_transposed_kernels(options):
+    """An identity that fails wherever height and width are taken for each other."""
+    x, t, cond = torch.randn(4, 1, 8, 12, generator=torch.Generator().manual_seed(0)), *batch()[1:]
+    for attention in (["1/2"], ["1/1", "1/2"]):  # also in maps of 96 positions
+        nets = [
+            UNet(size, 1, 2, 3, **SMALL | options | {"attention": attention}) for size in ((8, 12), (12, 8))
+        ]
+        awake(nets[0])
+        nets[1].load_state_dict(turned(nets[0]))
+        want, got = nets[0].eval()(x, t, cond), nets[1].eval()(x.mT, t, cond).mT
+        assert want.shape == (4, 2, 8, 12) and want.std() > 1e-3
+        torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
+
+
+def test_the_classifier_of_a_transposed_image_with_transposed_kernels_says_the_same():
+    nets = [NoisyClassifier(s, 1, 3, 16, attention=("1/1",), dropout=0.0) for s in ((8, 12), (12, 8))]
+    awake(nets[0])
+    nets[1].load_state_dict(turned(nets[0]))
+    x, t, _ = torch.randn(4, 1, 8, 12, generator=torch.Generator().manual_seed(0)), *batch()[1:]
+    want = nets[0](x, t)
+    assert want.shape == (4, 3) and want.std() > 1e-2
+    torch.testing.assert_close(nets[1](x.mT, t), want, rtol=1e-4, atol=1e-5)
+
+
+def test_the_weights_know_nothing_of_the_size():
+    """Same number, same order, same values: those of 8x8 are those of any height and width."""
+    states = []
+    for size in (8, (8, 8), (16, 24), (2, 64)):
+        torch.manual_seed(0)
+        states.append(UNet(size, 1, 2, 3, **SMALL | {"attention": ("1/2",)}).state_dict())
+    assert sum(v.numel() for v in states[0].values()) > 10_000
+    for other in states[1:]:
+        assert list(other) == list(states[0])
+        assert all(torch.equal(other[name], value) for name, value in states[0].items())
+
+
+@pytest.mark.parametrize("size", [(16, 24), (2, 64)])
+def test_an_image_that_is_not_square_comes_out_as_large(size):
+    net = small(**{"attention": ("1/1", "1/2")}).eval()
+    x, t, cond = torch.randn(4, 1, *size), *batch()[1:]
+    whole = net(x, t, cond)
+    assert whole.shape == (4, 2, *size) and whole.isfinite().all()
+    torch.testing.assert_close(net(x[2:3], t[2:3], cond[2:3]), whole[2:3], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("positions", [16, 64, 400])
@@ -187,7 +242,7 @@ def test_refusals_name_the_key(options, text):
 
 def test_labels_must_fit():
     x, t, cond = batch()
-    with pytest.raises(ConfigError, match="given no cond"):
+    with pytest.raises(ConfigError, match="given no label"):
         small()(x, t)
     with pytest.raises(ConfigError, match="knows no classes"):
         small(None)(x, t, cond)

@@ -128,9 +128,17 @@ def fits(value: Any, hint: Any) -> bool:
     if hint in (bool, str):
         return isinstance(value, hint)
     if origin in (list, tuple, Sequence) or hint in (list, tuple):
-        return isinstance(value, (list, tuple)) and all(fits(v, args[0]) for v in value if args)
+        if not isinstance(value, (list, tuple)):
+            return False
+        if _of_fixed_length(hint):
+            return len(value) == len(args) and all(map(fits, value, args))
+        return all(fits(v, args[0]) for v in value if args)
     # an object is named by a node, never by a bare value
     return not _object(hint) or isinstance(value, Mapping)
+
+
+def _of_fixed_length(hint: Any) -> bool:
+    return typing.get_origin(hint) is tuple and Ellipsis not in typing.get_args(hint)
 
 
 def _object(hint: Any) -> bool:
@@ -155,6 +163,10 @@ def describe(hint: Any) -> str:
         return " or ".join(map(str, args))
     if origin in (typing.Union, types.UnionType):
         return " or ".join(describe(a) for a in args)
+    if _of_fixed_length(hint):
+        words = list(map(describe, args))
+        same = len(set(words)) == 1
+        return f"a list of {len(words)}, each {words[0]}" if same else f"[{', '.join(words)}]"
     if origin in (list, tuple, Sequence):
         return f"a list, each {describe(args[0])}" if args else "a list"
     return getattr(hint, "__name__", str(hint))

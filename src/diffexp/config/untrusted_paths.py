@@ -1,5 +1,6 @@
 """Files that a stranger's configuration names: none is written to, and each is said before it is read."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,8 @@ def _of_data(
 
 def names_a_path(text: str) -> bool:
     """Whether a value is a path, an address or a name on the hub, or that of a file in this folder."""
-    return "/" in text or "\\" in text or text.startswith("~") or _there(text)
+    slash = "/" in text and not re.fullmatch(r"1/\d+", text)  # a level of a network, as in attention: [1/4]
+    return slash or "\\" in text or text.startswith("~") or _there(text)
 
 
 def _there(text: str) -> bool:

@@ -1,6 +1,7 @@
 """Any tree of image files; what is done to a picture is in images.py."""
 
 import logging
+import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
@@ -13,7 +14,7 @@ from torch import Tensor
 from diffexp.data import metadata
 from diffexp.data.batch import texts_of
 from diffexp.data.dataset import DataSet, Images, Splits, held_out
-from diffexp.data.images import SUFFIXES, Mode, load_image
+from diffexp.data.images import SUFFIXES, Mode, load_image, sides
 from diffexp.data.memory import InMemory
 from diffexp.data.regular import Links, check_link, typed_path, walk
 from diffexp.data.stream import Stream
@@ -24,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 class Folder(DataSet):
-    """The images below `path`, at `size` x `size` pixels, in mode RGB or L.
+    """The images below `path`, at `size` x `size` pixels, or those of size=(H, W), in mode RGB or L.
 
     Where there is a metadata.jsonl or metadata.csv the images are those that it names (metadata.py).
     label: "folder" takes the first-level sub-folders as classes if there are at least two and every image is
@@ -43,7 +44,7 @@ class Folder(DataSet):
     def __init__(
         self,
         path: str,
-        size: int,
+        size: int | tuple[int, int],
         mode: Mode = "RGB",
         label: str = "folder",
         text: str = metadata.CAPTION,
@@ -54,22 +55,23 @@ class Folder(DataSet):
         max_pixels: int = 80_000_000,
         links: Links = "refuse",
     ) -> None:
-        if size < 1:
-            raise ConfigError(f"data.size={size} is no size", "data.size", "type pixels, as in data.size=64")
         if not (0 < val < 1 and 0 < test < 1 and val + test < 1):
             raise ConfigError(
                 f"val={val} and test={test} are no shares", "data.val", "type two whose sum is < 1"
             )
-        self.path, self.size, self.mode = typed_path(path, "data.path"), size, mode
+        self.height, self.width = sides(size)
+        self.path, self.mode = typed_path(path, "data.path"), mode
         self.label, self.text = label, text
         self.links: Links = links
         self.val, self.test, self.stream, self.broken = val, test, stream, broken
-        self.name = f"{self.path.resolve().name}-{size}"
-        self._load = partial(load_image, size=size, mode=mode, max_pixels=max_pixels)
+        # one number where one is enough: it is in the keys of caches
+        self._size = f"{self.height}x{self.width}" if self.height != self.width else f"{self.height}"
+        self.name = f"{self.path.resolve().name}-{self._size}"
+        self._load = partial(load_image, size=(self.height, self.width), mode=mode, max_pixels=max_pixels)
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        return 3 if self.mode == "RGB" else 1, self.size, self.size
+        return 3 if self.mode == "RGB" else 1, self.height, self.width
 
     @property
     def classes(self) -> tuple[str, ...] | None:
@@ -154,14 +156,14 @@ class Folder(DataSet):
             torch.tensor([self._number[self._groups[i]] for i in index.tolist()]) if self._groups else None
         )
         if self.stream is True or (self.stream == "auto" and self._bytes > IN_MEMORY):
-            transform = f"{self.size} {self.mode} bicubic centre"
+            transform = f"{self._size} {self.mode} bicubic centre"
             skip = self.broken == "skip"
             return Stream(files, labels, self._load, transform, skip, texts_of(self.texts, index))
         return self._decoded(files, labels, texts_of(self.texts, index))
 
     @property
     def _bytes(self) -> int:
-        return len(self.files) * self.shape[0] * self.size**2
+        return len(self.files) * math.prod(self.shape)
 
     def _decoded(self, files: list[Path], labels: Tensor | None, texts: list[str] | None) -> InMemory:
         images = torch.empty(len(files), *self.shape, dtype=torch.uint8)

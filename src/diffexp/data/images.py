@@ -1,4 +1,4 @@
-"""From a file to pixels: decode, convert on purpose, scale the short side, cut out the centre.
+"""From a file to pixels: decode, convert on purpose, scale to fill the size, cut out the centre.
 
     grey, palette, 1-bit, CMYK, ...  -> RGB or L as Pillow converts them (L is ITU-R 601 luma)
     transparency                     -> laid over white
@@ -9,17 +9,17 @@
 Scaling is bicubic with antialiasing; an image of the right size keeps its pixels.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
-from diffexp.errors import DataError
+from diffexp.errors import ConfigError, DataError
 from diffexp.files import open_regular
 
 Mode = Literal["RGB", "L"]
@@ -62,12 +62,30 @@ def picture(path: Path) -> Iterator[Image.Image]:
         raise DataError(f"this image cannot be used: {reason}", str(path), do) from error
 
 
-def load_image(path: Path, size: int, mode: Mode, max_pixels: int) -> Tensor:
-    """The image of a file: uint8 (C, size, size). Raises DataError naming the file."""
+def sides(size: int | Sequence[int]) -> tuple[int, int]:
+    """Return (H, W) of data.size, which is one number where they are the same. Raises ConfigError."""
+    both = (size, size) if isinstance(size, int) else tuple(size)
+    if len(both) != 2 or not all(isinstance(side, int) and side > 0 for side in both):
+        shown = size if isinstance(size, int | str) else list(size)
+        do = "type pixels, as in data.size=64, or height and width, as in data.size=[48,64]"
+        raise ConfigError(f"data.size={shown} is no size", "data.size", do)
+    return both[0], both[1]
+
+
+def shown_sides(image: Image.Image) -> tuple[int, int]:
+    """Return (H, W) of a picture as it is shown: the camera's orientation may exchange them."""
+    width, height = image.size
+    turned = width != height and image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+    return (width, height) if turned else (height, width)
+
+
+def load_image(path: Path, size: int | Sequence[int], mode: Mode, max_pixels: int) -> Tensor:
+    """The image of a file: uint8 (C, H, W); size: one number, or (H, W). Raises DataError naming the file."""
+    height, width = sides(size)
     with picture(path) as image:
         if image.width * image.height > max_pixels:
             raise ValueError(f"{image.width} x {image.height} pixels, more than data.max_pixels={max_pixels}")
         whole = convert(ImageOps.exif_transpose(image), mode)
-        fitted = ImageOps.fit(whole, (size, size), Image.Resampling.BICUBIC)
+        fitted = ImageOps.fit(whole, (width, height), Image.Resampling.BICUBIC)
     pixels = torch.from_numpy(np.array(fitted))
     return pixels[None] if mode == "L" else pixels.permute(2, 0, 1).contiguous()

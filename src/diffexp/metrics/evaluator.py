@@ -149,7 +149,7 @@ class Evaluator:
         return {
             "sampler": repr(self.sampler),
             "guidance": repr(guidance),
-            "clip": repr(self.clip),
+            "clip": repr(model.clip(self.clip)),
             "nfe": calls,
             "sample_seed": self.seed,
             "weights": model.weights,

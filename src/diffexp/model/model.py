@@ -122,10 +122,10 @@ class Model(nn.Module):
     def denoise(
         self, guidance: Guidance, clip: Clip, asked: Asked | None
     ) -> tuple[Denoise, Condition | None]:
-        """Return the denoiser under guidance, clipped after it, and the condition for it. What clips pixels
-        clips nothing else.
-        """
-        clip = clip if self.codec.pixels else NoClip()
-        guided = guidance.scale != 1
-        denoise = Clipped(guidance.wrap(self), self.denoiser.schedule, clip)
-        return denoise, self.condition(asked, guided)
+        """Return the denoiser under guidance, clipped after it, and the condition for it."""
+        denoise = Clipped(guidance.wrap(self), self.denoiser.schedule, self.clip(clip))
+        return denoise, self.condition(asked, guided=guidance.scale != 1)
+
+    def clip(self, clip: Clip) -> Clip:
+        """Return how x̂0 is clipped: as asked for where it is an image, not at all in a latent space."""
+        return clip if self.codec.pixels else NoClip()

@@ -19,7 +19,7 @@ from diffexp.errors import DataError
 from diffexp.model.build import build_model
 from diffexp.model.find import MODEL, Description, describe, find, read
 from diffexp.model.model import Model
-from diffexp.model.trainable import Full, check_base
+from diffexp.model.trainable import Full, base_of, check_base
 from diffexp.model.weights import holding_together, name_of, no_larger_than, weights_of
 
 MODEL_PLACES = {"schedule": "snr"}  # the rest of a model's nodes are named like their groups
@@ -82,7 +82,7 @@ def _built(
     Full().load(model, weights, path)
     model.check()
     model.load()
-    check_base(model, told.base, path)
+    check_base(model, base_of(model), told.base, path)
     return Restored(model.eval().requires_grad_(False), told.config, told.step, path)
 
 

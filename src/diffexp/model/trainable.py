@@ -108,9 +108,12 @@ def base_of(model: Model) -> dict[str, str]:
     return digests
 
 
-def check_base(model: Model, expected: Mapping[str, Any], path: Path) -> None:
-    """Raise DataError where a part has other weights from its file than those that the run was trained on."""
-    for name, digest in base_of(model).items():
+def check_base(model: Model, base: Mapping[str, str], expected: Mapping[str, Any], path: Path) -> None:
+    """Raise DataError where a part has other weights from its file than those that the run was trained on.
+
+    base: what `base_of` says of the model.
+    """
+    for name, digest in base.items():
         if expected.get(name) != digest:
             source = dict(with_source(model))[name].source
             what = f"{name} has other weights than those that the run was trained on"

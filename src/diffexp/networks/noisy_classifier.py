@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 from diffexp.networks.blocks import Norm, ResidualBlock, conv3x3
 from diffexp.networks.embedding import Embedding
-from diffexp.networks.paths import Paths, plan
+from diffexp.networks.levels import plan
+from diffexp.networks.paths import Paths
 
 
 class NoisyClassifier(nn.Module):
@@ -14,13 +15,13 @@ class NoisyClassifier(nn.Module):
 
     def __init__(
         self,
-        image_size: int,
+        image_size: int | tuple[int, int],
         in_channels: int,
         num_classes: int,
         channels: int = 32,
         channel_mult: tuple[int, ...] = (1, 2),
         blocks: int = 1,
-        attention: tuple[int, ...] = (4,),
+        attention: tuple[int | str, ...] = (4,),
         dropout: float = 0.1,
         groups: int = 8,
     ) -> None:

@@ -1,9 +1,8 @@
 """The plan of a UNet: which parts stand where.
 
-Level i has maps of size image_size / 2^i and channels * channel_mult[i] channels. Down: `blocks` residual
-blocks per level, then half the size; every result, and the input, is kept as a skip. Up: blocks + 1 per
-level, one for each skip, then twice the size. Attention follows each block of a level that has it, and
-stands in the middle always.
+Down: `blocks` residual blocks per level (levels.py), then half the size; every result, and the input, is kept
+as a skip. Up: blocks + 1 per level, one for each skip, then twice the size. Attention follows each block of a
+level that has it, and stands in the middle always.
 """
 
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from diffexp.errors import ConfigError
 from diffexp.networks.blocks import Attention, Downsample, ResidualBlock, Told, Upsample
+from diffexp.networks.levels import Level
 
 
 class Chain(nn.ModuleList):
@@ -21,35 +21,6 @@ class Chain(nn.ModuleList):
         for part in self:
             h = part(h, told)
         return h
-
-
-@dataclass(frozen=True)
-class Level:
-    """One size of maps."""
-
-    channels: int
-    attention: bool
-
-
-def plan(
-    image_size: int, channels: int, channel_mult: tuple[int, ...], attention: tuple[int, ...]
-) -> list[Level]:
-    """The levels, the largest maps first. Raises ConfigError where they do not fit."""
-    if channels < 4 or channels % 2 or not channel_mult or min(channel_mult) < 1:
-        what = f"channels={channels} and channel_mult={list(channel_mult)} make no network"
-        raise ConfigError(what, "network.channels", "give an even number from 4, and multiples of it from 1")
-    most = (image_size & -image_size).bit_length()  # one more than the times that it can be halved
-    if image_size < 1 or len(channel_mult) > most:
-        what = f"images of size {image_size} cannot be halved {len(channel_mult) - 1} times"
-        do = f"give at most {most} numbers, or images of another size"
-        raise ConfigError(what, "network.channel_mult", do)
-    sizes = [image_size >> i for i in range(len(channel_mult))]
-    if missing := sorted(set(attention) - set(sizes)):
-        what = (
-            f"no maps of size {', '.join(map(str, missing))} to attend in: those of this network are {sizes}"
-        )
-        raise ConfigError(what, "network.attention", f"choose from {sizes}, or give [] for the middle only")
-    return [Level(channels * m, size in attention) for m, size in zip(channel_mult, sizes, strict=True)]
 
 
 @dataclass(frozen=True)

@@ -17,28 +17,30 @@ from torch.utils.checkpoint import checkpoint as recompute
 from diffexp.condition import Condition
 from diffexp.networks.blocks import Attention, Norm, ResidualBlock, Told, conv3x3
 from diffexp.networks.embedding import Embedding
-from diffexp.networks.paths import Paths, plan
+from diffexp.networks.levels import plan
+from diffexp.networks.paths import Paths
 
 
 class UNet(nn.Module):
     """F(x, t, cond) as above; the network of Ho et al. 2020, appendix B, by default.
 
-    attention: the sizes of the maps that get it, e.g. (16, 8), beside the middle; heads: their number, unless
-    head_channels gives the channels of each; groups: of every group normalisation; checkpoint: recompute the
-    blocks in the backward pass, for less memory. Weights and maps are stored channels_last (blocks.py).
-    Raises ConfigError for sizes that do not fit together.
+    image_size: one number, or (H, W), of which the weights know nothing; attention: the maps that get it,
+    beside the middle, by their factors, ("1/2", "1/4"), or of square images by their sizes, (16, 8); heads:
+    their number, unless head_channels gives the channels of each; groups: of every group normalisation;
+    checkpoint: recompute the blocks in the backward pass, for less memory. Weights and maps are stored
+    channels_last (blocks.py). Raises ConfigError for sizes that do not fit together.
     """
 
     def __init__(
         self,
-        image_size: int,
+        image_size: int | tuple[int, int],
         in_channels: int,
         out_channels: int,
         num_classes: int | None = None,
         channels: int = 128,
         channel_mult: tuple[int, ...] = (1, 2, 2, 2),
         blocks: int = 2,
-        attention: tuple[int, ...] = (16,),
+        attention: tuple[int | str, ...] = (16,),
         heads: int = 1,
         head_channels: int | None = None,
         dropout: float = 0.0,
@@ -66,7 +68,7 @@ class UNet(nn.Module):
     def forward(self, x: Tensor, t: Tensor, cond: Condition | None = None) -> Tensor:
         """F, (B, out_channels, H, W), in the dtype of autocast where that is on.
 
-        x: (B, in_channels, H, W), H = W = image_size; t: float32 (B,), times in [0, 1]; cond: int64 (B,)
+        x: (B, in_channels, H, W), of image_size; t: float32 (B,), times in [0, 1]; cond: int64 (B,)
         in 0..num_classes, where num_classes is the null label, or None for a network without classes.
         Raises ConfigError when cond does not fit.
         """

@@ -81,6 +81,10 @@ def fit(trainer: Trainer, module: DiffusionModule, loader: DataModule, ckpt: Pat
         raise KeyboardInterrupt from error
     except torch.OutOfMemoryError as error:
         raise _no_memory(loader, error) from error
+    except DataError as error:
+        if ckpt is None or restored.begun:
+            raise
+        raise _unfit(ckpt, error.what) from error
     except (DiffexpError, OSError):
         raise
     except Exception as error:

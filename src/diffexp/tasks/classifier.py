@@ -60,10 +60,14 @@ class Classifier(Task):
             "num_classes": len(restored.class_names or ()),
             "channels": self.channels,
             "channel_mult": list(self.channel_mult),
+            "attention": [f"1/{2 ** (len(self.channel_mult) - 1)}"],  # the smallest maps
         }
 
     def _network(self, restored: Restored) -> NoisyClassifier:
-        return build(self._node(restored), "task", OURS)
+        try:
+            return build(self._node(restored), "task", OURS)
+        except ConfigError as error:  # of the network, whose keys the task has
+            raise ConfigError(error.what, error.where.replace("network.", "task."), error.do) from error
 
     def run(self, job: Job, record: Record) -> None:
         (restored, data), device, seed = self._ready(job), device_of(job), job.config["seed"]

@@ -15,7 +15,7 @@ from diffexp.config.build import build
 from diffexp.config.suggest import path_of
 from diffexp.data import DataSet, Folder, InMemory, metadata
 from diffexp.data.dataset import Images
-from diffexp.data.images import picture
+from diffexp.data.images import picture, shown_sides
 from diffexp.data.npz import read_npz
 from diffexp.data.regular import Links
 from diffexp.errors import ConfigError, DataError
@@ -113,15 +113,13 @@ class Measure(Task):
 
     def _folder(self, path: Path, data: DataSet) -> Images:
         channels, height, width = data.shape
-        if height != width:
-            raise ConfigError(f"{data.name} is not square", "task.images", "give a .npz")
         rows = metadata.read(path, self.links) or {}
         there = any(LABEL in row for row in rows.values())
         label = self.label or (LABEL if there else "folder")
         mode = "L" if channels == 1 else "RGB"
-        made = Folder(str(path), height, mode, label, self.text, stream=True, links=self.links)
+        made = Folder(str(path), (height, width), mode, label, self.text, stream=True, links=self.links)
         if not self.resize:
-            _same_size(made.files, height, data.name)
+            _same_size(made.files, (height, width), data.name)
         images = made.everything()
         if images.labels is None or data.classes is None:
             images.labels = None
@@ -159,11 +157,13 @@ def _update(metrics: MetricSet, images: Images, chosen: Tensor, size: int) -> bo
     return equal
 
 
-def _same_size(files: Sequence[Path], size: int, name: str) -> None:
-    """Raises DataError at the first image that is not size x size: scaled, it would measure otherwise."""
+def _same_size(files: Sequence[Path], size: tuple[int, int], name: str) -> None:
+    """Raises DataError at the first image that is not of size (H, W): scaled, it would measure otherwise."""
     for file in files:
         with picture(file) as image:
-            found = image.size
-        if found != (size, size):
-            what = f"this image is {found[0]}x{found[1]}, those of {name} are {size}x{size}"
+            # the orientation only where it decides, for reading it may unpack the picture
+            height, width = shown_sides(image) if sorted(image.size) == sorted(size) else image.size[::-1]
+        if (height, width) != size:
+            kept = f"{size[0]}x{size[1]} (height x width)"
+            what = f"this image is {height}x{width}, those of {name} are {kept}"
             raise DataError(what, str(file), "name their data set: data=..., or type task.resize=true")

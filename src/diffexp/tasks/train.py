@@ -166,7 +166,8 @@ def headline(module: DiffusionModule, loader: DataModule) -> str:
     """One line on what is about to be trained."""
     millions = sum(p.numel() for p in module.denoiser.network.parameters()) / 1e6
     counts = ", ".join(f"{len(loader.data.split(s)):,} {s}" for s in ("train", "val", "test"))
-    size = "x".join(map(str, reversed(loader.shape)))
+    channels, height, width = loader.shape
+    size = f"{height}x{width}x{channels}"
     return f"{loader.name}: {size} images, {counts}; network of {millions:.2f} M parameters"
 
 

@@ -4,17 +4,15 @@ The averages are models of their own beside the one that is trained: nothing is 
 be stored swapped. They share what is not trained (model/trainable.py).
 """
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from diffexp.errors import ConfigError, DataError
+from diffexp.errors import ConfigError
 from diffexp.model.model import Model
-from diffexp.model.trainable import Trainable, detached, shared_copy
+from diffexp.model.trainable import Trainable, shared_copy
 from diffexp.model.weights import name_of
 
 
@@ -48,7 +46,7 @@ class Averages(nn.Module):
 
     def __init__(self, model: Model, settings: EMA, tune: Trainable) -> None:
         super().__init__()
-        self.settings, self.tune = settings, tune
+        self.settings = settings
         self.models = nn.ModuleList(shared_copy(model) for _ in settings.decays)
         # a parameter stays the same object wherever the module is moved
         trained = {id(p) for p in tune.parameters(model)}
@@ -65,18 +63,6 @@ class Averages(nn.Module):
 
     def _models(self) -> list[Model]:
         return cast(list[Model], list(self.models))
-
-    def stored(self) -> list[dict[str, Tensor]]:
-        """Return what a checkpoint holds of each."""
-        return [detached(self.tune.state(average)) for average in self._models()]
-
-    def restore(self, states: Sequence[Mapping[str, Any]], path: Path) -> None:
-        """Put what a checkpoint holds into each. Raises DataError."""
-        if len(states) != len(self.models):
-            what = f"the checkpoint has {len(states)} averages, and the run {len(self.models)}"
-            raise DataError(what, str(path), "type the ema.decays that the run was begun with")
-        for average, state in zip(self._models(), states, strict=True):
-            self.tune.load(average, state, path)
 
     def train(self, mode: bool = True) -> "Averages":
         return super().train(False)

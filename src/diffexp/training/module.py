@@ -28,14 +28,14 @@ from diffexp.diffusion.variance import Variance
 from diffexp.errors import ConfigError
 from diffexp.model.begin import Fit, begin, weights_to_begin_with
 from diffexp.model.build import build_model
-from diffexp.model.format import FORMAT
 from diffexp.model.model import Model
-from diffexp.model.trainable import Full, base_of, check_base, detached, fill
+from diffexp.model.trainable import Full, base_of
 from diffexp.randomness import Noise, key
 from diffexp.training.divergence import Recent
 from diffexp.training.ema import EMA, Averages
 from diffexp.training.lr import LearningRate
 from diffexp.training.meter import Meter
+from diffexp.training.state import put_state, take_state
 from diffexp.training.tolerance import Tolerance
 
 _GOLDEN = 0.6180339887498949
@@ -46,7 +46,8 @@ class DiffusionModule(LightningModule):
 
     network, optimizer: called with what they still need. clip_norm: of the gradient, None for no clipping.
     precision: of the network alone. bpd_terms: of the bound, for each validation image; 0 for none of
-    val/bpd. config: plain values, stored in the checkpoint.
+    val/bpd.
+    config: plain values, stored in the checkpoint.
     """
 
     def __init__(
@@ -76,8 +77,9 @@ class DiffusionModule(LightningModule):
         self.model = build_model(
             shape, classes, network, schedule, prediction, variance, conditioning, codec, precision, weights
         )
-        self.tune, self._averaging = Full(), ema
-        self._begin()
+        self.tune = Full()
+        self.trained, self.base = self.tune.parameters(self.model), dict[str, str]()
+        self.ema = Averages(self.model, ema, self.tune)
         if compile:
             self.denoiser.network.compile()
         self.objective = objective
@@ -90,10 +92,6 @@ class DiffusionModule(LightningModule):
         self.recent = Recent()
         self._telling = Tolerance("telling a logger", "see that the disk is not full, or type logger=none")
 
-    def _begin(self) -> None:
-        self.trained = self.tune.parameters(self.model)
-        self.ema = Averages(self.model, self._averaging, self.tune)
-
     @property
     def denoiser(self) -> Denoiser:
         """The denoiser that is trained."""
@@ -101,25 +99,29 @@ class DiffusionModule(LightningModule):
 
     def averaged(self) -> Model:
         """Return what samples: the first average, or the model that is trained where there is none."""
-        return cast(Model, self.ema.models[0]) if len(self.ema.models) else self.model
+        return next(iter(self._averages()), self.model)
 
     def begin_with(self, path: str) -> Fit:
         """Begin with the weights of another run, in the averages as well. Raises DataError."""
-        fit = begin(self.model, self.tune, *weights_to_begin_with(path))
-        self._begin()
-        return fit
+        file, weights = weights_to_begin_with(path)
+        for average in self._averages():
+            begin(average, self.tune, file, weights)
+        return begin(self.model, self.tune, file, weights)
 
     def load(self) -> None:
         """Read the weights that come from files of their own, once, before anything is encoded."""
         self.model.load()
-        if self.model.of_files:  # the averages share them, and `load` may have put others in their place
-            self._begin()
+        self.base = base_of(self.model)
+        if self.base:  # what was read is shared with the averages
+            self.ema = Averages(self.model, self.ema.settings, self.tune)
+            self.trained = self.tune.parameters(self.model)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         # 0 is the rank of whoever draws for all
         drawn, rank = key(self.seed, "train", self.global_step, batch_idx, 0), self.global_rank
-        # masks are not to follow the noise
-        torch.manual_seed(key(drawn, "dropout", *([rank] if rank else [])))
+        torch.manual_seed(
+            key(drawn, "dropout", *([rank] if rank else []))
+        )  # masks are not to follow the noise
         generator = torch.Generator(self.device).manual_seed(drawn)
         place = (rank, self.trainer.world_size)
         x0 = self._encoded(batch, key(drawn, "codec"))
@@ -137,8 +139,9 @@ class DiffusionModule(LightningModule):
         """x0 of a batch; a codec draws by seed and image."""
         if batch.latent is not None:
             return batch.latent
-        noise = Noise(seed, batch.index, self.model.latent_shape, self.device)
-        return self.model.codec.encode(batch.image, noise)
+        shape = self.model.latent_shape
+        # made when it is asked for: for that the index comes to the CPU
+        return self.model.codec.encode(batch.image, lambda k: Noise(seed, batch.index, shape, self.device)(k))
 
     def _dropped(self, batch: Batch, generator: torch.Generator, rank: tuple[int, int]) -> Condition | None:
         """The condition of a batch, where it is not dropped; that is drawn for the images of all ranks."""
@@ -224,27 +227,21 @@ class DiffusionModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        names, _ = self.model.class_names, checkpoint.pop("state_dict")
-        checkpoint["trained"] = detached(self.tune.state(self.model))
-        checkpoint["ema"] = self.ema.stored()
-        checkpoint["objective"] = self.objective.state_dict()
-        checkpoint["diffexp"] = {
-            "format": FORMAT,
+        reduce = self.trainer.strategy.reduce
+        put_state(checkpoint, self.model, self._averages(), self.objective, self.tune, self.base)
+        checkpoint["diffexp"] |= {
             "config": self.config,
-            "shape": list(self.model.shape),
-            "classes": None if names is None else list(names),
-            "base": base_of(self.model),
             "step": self.global_step,
             "ranks": self.trainer.world_size,
             # Lightning saves on every rank, and the first one writes
-            "meter": self.meter.state(lambda sums: self.trainer.strategy.reduce(sums, reduce_op="sum")),
+            "meter": self.meter.state(lambda sums: reduce(sums, reduce_op="sum")),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         path = Path(str(self.trainer.ckpt_path or ""))
-        check_base(self.model, checkpoint["diffexp"].get("base") or {}, path)
-        self.tune.load(self.model, checkpoint["trained"], path)
-        self.ema.restore(checkpoint["ema"], path)
-        fill(self.objective.state_dict(keep_vars=True), checkpoint["objective"], path)
+        take_state(checkpoint, self.model, self._averages(), self.objective, self.tune, self.base, path)
         checkpoint["state_dict"] = self.state_dict()  # it is in place: Lightning has nothing left to do
         self.meter.restore(checkpoint["diffexp"].get("meter"), self.global_rank)
+
+    def _averages(self) -> list[Model]:
+        return cast(list[Model], list(self.ema.models))

@@ -1,0 +1,55 @@
+"""The weights of a training run in a checkpoint of the newest format (model/format.py), and out again."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from diffexp.diffusion import Objective
+from diffexp.errors import DataError
+from diffexp.model.format import FORMAT
+from diffexp.model.model import Model
+from diffexp.model.trainable import Trainable, check_base, detached, fill
+
+
+def put_state(
+    checkpoint: dict[str, Any],
+    model: Model,
+    averages: Sequence[Model],
+    objective: Objective,
+    tune: Trainable,
+    base: Mapping[str, str],
+) -> None:
+    """Put what is trained, its averages, and what the objective has learned into Lightning's checkpoint.
+
+    base: digests of the weights that come from other files (`base_of`).
+    """
+    del checkpoint["state_dict"]
+    checkpoint["trained"] = detached(tune.state(model))
+    checkpoint["ema"] = [detached(tune.state(average)) for average in averages]
+    checkpoint["objective"] = objective.state_dict()
+    checkpoint["diffexp"] = {
+        "format": FORMAT,
+        "shape": list(model.shape),
+        "classes": None if model.class_names is None else list(model.class_names),
+        "base": dict(base),
+    }
+
+
+def take_state(
+    checkpoint: Mapping[str, Any],
+    model: Model,
+    averages: Sequence[Model],
+    objective: Objective,
+    tune: Trainable,
+    base: Mapping[str, str],
+    path: Path,
+) -> None:
+    """Put what a checkpoint holds into its places. Raises DataError where it does not fit, naming it."""
+    check_base(model, base, checkpoint["diffexp"].get("base") or {}, path)
+    tune.load(model, checkpoint["trained"], path)
+    if len(checkpoint["ema"]) != len(averages):
+        what = f"the checkpoint has {len(checkpoint['ema'])} averages, and the run {len(averages)}"
+        raise DataError(what, str(path), "type the ema.decays that the run was begun with")
+    for average, state in zip(averages, checkpoint["ema"], strict=True):
+        tune.load(average, state, path)
+    fill(objective.state_dict(keep_vars=True), checkpoint["objective"], path)
