@@ -12,6 +12,7 @@ from diffexp.diffusion import (
     Denoiser,
     Eps,
     FixedSmall,
+    Flow,
     Gaussian,
     Ideal,
     LearnedRange,
@@ -23,7 +24,7 @@ from diffexp.diffusion import (
 )
 from diffexp.samplers import DDIM
 
-PREDICTIONS = [Eps(), X0(), V(), EDM()]
+PREDICTIONS = [Eps(), X0(), V(), EDM(), Flow()]
 X = torch.randn(3, 1, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from oracle import gaussian
 
-from diffexp.diffusion import FixedLarge, FixedSmall, LearnedRange, V, bound, cosine, linear
+from diffexp.diffusion import FixedLarge, FixedSmall, LearnedRange, V, bound, cosine, flow, linear
 from diffexp.diffusion.likelihood import bits_per_dim, parts
 from diffexp.randomness import Noise
 
@@ -16,7 +16,7 @@ M, S = 0.2, 0.5
 @pytest.mark.parametrize(
     "variance", [FixedSmall(), FixedLarge(), LearnedRange()], ids=lambda v: type(v).__name__
 )
-@pytest.mark.parametrize("schedule", [linear(100), cosine(100)], ids=["linear", "cosine"])
+@pytest.mark.parametrize("schedule", [linear(100), cosine(100), flow(100)], ids=["linear", "cosine", "flow"])
 def test_each_term_is_its_expectation(schedule, variance):
     """E L_t has Var[x0 | x_t] in the place of the squared error."""
     x0 = M + S * torch.randn(40, 1, 20, 20, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

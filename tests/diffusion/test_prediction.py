@@ -4,13 +4,26 @@ import pytest
 import torch
 from torch import nn
 
-from diffexp.diffusion import EDM, X0, Denoiser, Eps, FixedSmall, LearnedRange, V, cosine, linear, with_snr
+from diffexp.diffusion import (
+    EDM,
+    X0,
+    Denoiser,
+    Eps,
+    FixedSmall,
+    Flow,
+    LearnedRange,
+    V,
+    cosine,
+    flow,
+    linear,
+    with_snr,
+)
 from diffexp.diffusion.prediction import target
 from diffexp.errors import ConfigError
 from diffexp.randomness import generator
 
 ZERO = with_snr(cosine(), zero_terminal=True)
-CASES = [(p, s) for p in (X0(), V(), EDM(), EDM(0.3)) for s in (linear(), cosine(), ZERO)]
+CASES = [(p, s) for p in (X0(), V(), EDM(), EDM(0.3), Flow()) for s in (linear(), cosine(), flow(), ZERO)]
 CASES += [(Eps(), linear()), (Eps(), cosine())]
 TIMES = (torch.arange(1, 1001, dtype=torch.float64) / 1000).view(-1, 1, 1, 1)
 
@@ -105,7 +118,9 @@ def test_learned_range_takes_the_second_half_of_the_channels():
 def test_one_error_of_the_network_costs_by_the_conversion_jacobians(i):
     t = torch.tensor((i + 1) / 1000, dtype=torch.float64)
     snr, x, wrong = float(linear()(t).snr), draw("x", shape=(1, 3, 2, 2)), draw("wrong", shape=(1, 3, 2, 2))
-    for prediction, expected in ((Eps(), 1 / snr), (X0(), 1), (V(), 1 / (snr + 1))):
+    for prediction, expected in (
+        (Eps(), 1 / snr), (X0(), 1), (V(), 1 / (snr + 1)), (Flow(), 1 / (1 + snr**0.5) ** 2),
+    ):  # fmt: skip
         right, off = (
             Denoiser(Says(out), linear(), prediction, FixedSmall())(x, t).x0 for out in (0 * wrong, wrong)
         )
@@ -115,23 +130,23 @@ def test_one_error_of_the_network_costs_by_the_conversion_jacobians(i):
         assert snr == pytest.approx(1.08953, rel=1e-5)
 
 
-@pytest.mark.parametrize("schedule", [ZERO, cosine(max_beta=1.0)])
+@pytest.mark.parametrize("schedule", [ZERO, cosine(max_beta=1.0), flow()])
 def test_eps_is_refused_at_zero_terminal_snr(schedule):
     with pytest.raises(ConfigError) as error:
         Denoiser(Says(None), schedule, Eps(), FixedSmall())
     assert str(error.value) == (
         "eps-prediction cannot recover x0 at zero terminal SNR\n"
-        "  at: prediction with snr.zero_terminal=true\n"
-        "  do: use prediction=v, x0 or edm, or snr.zero_terminal=false"
+        "  at: prediction with snr.zero_terminal=true or schedule=flow\n"
+        "  do: use prediction=v, x0, edm or flow, or snr.zero_terminal=false and another schedule"
     )
 
 
-@pytest.mark.parametrize("prediction", [X0(), V(), EDM()])
+@pytest.mark.parametrize("prediction", [X0(), V(), EDM(), Flow()])
 def test_pure_noise_gives_finite_predictions_at_zero_terminal_snr(prediction):
     x, out = draw("x", shape=(2, 3, 2, 2)), draw("out", shape=(2, 3, 2, 2))
     p = Denoiser(Says(out), ZERO, prediction, FixedSmall())(x, torch.ones((), dtype=torch.float64))
     torch.testing.assert_close(p.eps, x, rtol=0, atol=1e-15)
-    expected = {X0: out, V: -out, EDM: 0.5 * out}[type(prediction)]
+    expected = {X0: out, V: -out, EDM: 0.5 * out, Flow: x - out}[type(prediction)]
     torch.testing.assert_close(p.x0, expected, rtol=0, atol=1e-15)
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from diffexp.diffusion import Prediction, cosine, linear, probability_flow, with_snr
+from diffexp.diffusion import Prediction, cosine, flow, linear, probability_flow, with_snr
 from diffexp.randomness import Noise, generator
 
 WEIGHTS, MEANS, STDS = (torch.tensor(v).double() for v in ([0.3, 0.7], [-1.0, 0.6], [0.25, 0.15]))
@@ -36,7 +36,7 @@ def points(n=6, size=2):
 
 @pytest.mark.parametrize("data", [NORMAL, (WEIGHTS, MEANS, STDS)], ids=["gaussian", "mixture"])
 @pytest.mark.parametrize(
-    "schedule", [cosine(), with_snr(cosine(), zero_terminal=True)], ids=["cosine", "zero"]
+    "schedule", [cosine(), with_snr(cosine(), zero_terminal=True), flow()], ids=["cosine", "zero", "flow"]
 )
 def test_exact_trace_gives_the_density(schedule, data):
     x = points()

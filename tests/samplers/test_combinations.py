@@ -22,6 +22,7 @@ from diffexp.diffusion import (
     Eps,
     FixedLarge,
     FixedSmall,
+    Flow,
     Learned,
     LearnedRange,
     Mean,
@@ -29,6 +30,7 @@ from diffexp.diffusion import (
     Static,
     V,
     cosine,
+    flow,
     linear,
     quad,
     scaled_linear,
@@ -56,8 +58,8 @@ from diffexp.samplers import (
     nfe,
 )
 
-SCHEDULES = [linear, scaled_linear, quad, cosine, sigmoid, sigmoid_beta]
-PREDICTIONS = [Eps(), X0(), V(), EDM(), Mean(linear())]
+SCHEDULES = [linear, scaled_linear, quad, cosine, sigmoid, sigmoid_beta, flow]
+PREDICTIONS = [Eps(), X0(), V(), Flow(), EDM(), Mean(linear())]
 VARIANCES = [FixedSmall(), FixedLarge(), LearnedRange(), Learned()]
 MEANS, STD = torch.tensor([-0.5, 0.5, 0.0], dtype=torch.float64), 0.1  # two classes, and both
 STEPS, SIZE = 4, 16
@@ -94,7 +96,7 @@ def test_every_combination_samples_or_is_refused(make, zero):
     schedule, draw = with_snr(make(), zero_terminal=zero), random.Random(0)
     noise = cache(Noise(0, torch.arange(2), (1, SIZE, SIZE)))
     for prediction, variance in itertools.product(PREDICTIONS, VARIANCES):
-        if zero and isinstance(prediction, Eps):
+        if schedule.zero_terminal and isinstance(prediction, Eps):
             with pytest.raises(ConfigError, match="eps-prediction cannot recover x0 at zero terminal SNR"):
                 model(schedule, prediction, variance)
             continue

@@ -6,7 +6,7 @@ import pytest
 import torch
 from oracle import gaussian
 
-from diffexp.diffusion import Denoiser, V, cosine, linear, sigmoid, with_snr
+from diffexp.diffusion import Denoiser, V, cosine, flow, linear, sigmoid, with_snr
 from diffexp.samplers import (
     DDIM,
     PNDM,
@@ -28,6 +28,7 @@ SCHEDULES = {
     "linear": linear(),
     "cosine": cosine(),
     "sigmoid": sigmoid(),
+    "flow": flow(),
     "zero": with_snr(linear(), zero_terminal=True),
 }
 SOLVERS = {  # with the order that each should have

@@ -1,4 +1,6 @@
-"""Where a class is now that older runs, checkpoints, and options of one's own name elsewhere."""
+"""Where a class is now that older runs, checkpoints, and options of one's own name elsewhere, and the keys
+that they lack.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,6 +20,9 @@ _ROOM = {f"diffexp.experiment.{name}": f"diffexp.tasks.{name}" for name in _TASK
 }
 MOVED = {"diffexp.data.DataModule": "diffexp.training.DataModule"} | _ROOM
 _FIRST = {new: old for old, new in _ROOM.items()}
+
+LATER = {"links": "refuse", "download": True, "text": None, "negative": None, "init": None, "time": "t"}
+"""Keys that came later, with the value that leaves everything as it was: jobs done before stay done."""
 
 
 def moved(name: Any) -> Any:

@@ -6,12 +6,13 @@ from diffexp.diffusion.closed_form import ClosedForm, Gaussian, Ideal, Mixture
 from diffexp.diffusion.denoiser import Denoiser, Prediction
 from diffexp.diffusion.guidance import Autoguidance, ClassifierFree, Guidance, Guided
 from diffexp.diffusion.objective import Losses, Objective, Term
-from diffexp.diffusion.prediction import EDM, X0, Eps, Mean, V
+from diffexp.diffusion.prediction import EDM, X0, Eps, Flow, Mean, Timed, V
 from diffexp.diffusion.schedule import (
     Level,
     Posterior,
     Schedule,
     cosine,
+    flow,
     linear,
     quad,
     scaled_linear,
@@ -39,11 +40,11 @@ __all__ = [
     "EDM", "P2", "SNR", "VLB", "X0", "Autoguidance", "Chain", "ClassifierFree",
     "ClassifierGuidance", "ClassifierGuided", "Clipped",
     "ClosedForm", "Debiased", "Denoiser", "Dynamic", "EDMWeight", "Eps", "FixedLarge", "FixedSmall",
-    "Gaussian", "Guidance", "Guided", "Ideal", "Importance",
+    "Flow", "Gaussian", "Guidance", "Guided", "Ideal", "Importance",
     "Learned", "LearnedRange", "Level", "LogNormal", "LogitNormal", "Losses", "Mean",
     "MinSNR", "Mixture", "NoClip", "Objective", "Posterior",
     "Prediction", "Schedule", "Sigmoid", "SoftMinSNR", "Static", "Stratified", "Term",
-    "TruncatedSNR", "Uncertain",
-    "Uniform", "V", "cosine", "linear", "quad", "scaled_linear", "sigmoid", "sigmoid_beta",
+    "Timed", "TruncatedSNR", "Uncertain",
+    "Uniform", "V", "cosine", "flow", "linear", "quad", "scaled_linear", "sigmoid", "sigmoid_beta",
     "with_snr",
 ]  # fmt: skip

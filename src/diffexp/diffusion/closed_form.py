@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from diffexp.codecs import Codec, Pixels
 from diffexp.condition import Condition
-from diffexp.diffusion.prediction import Parameterization
+from diffexp.diffusion.prediction import Parameterization, time_of
 from diffexp.diffusion.schedule import Level, Schedule, like
 from diffexp.diffusion.variance import Learned, LearnedRange, Variance, log_variance
 
@@ -20,8 +20,8 @@ _CHUNK = 4096  # images of the data set at once
 
 
 class ClosedForm(nn.Module, ABC):
-    """(c_in x, t, cond) -> F, and frac where the variance is learned: the optimal one of a step of the chain,
-    as far as it lies between the bounds. Other arguments are those of any network.
+    """(c_in x, c_noise, cond) -> F, and frac where the variance is learned: the optimal one of a step of the
+    chain, as far as it lies between the bounds. Other arguments are those of any network.
     """
 
     def __init__(
@@ -38,8 +38,8 @@ class ClosedForm(nn.Module, ABC):
     def moments(self, x: Tensor, level: Level, cond: Condition | None) -> tuple[Tensor, Tensor]:
         """E[x0 | x_t] and Var[x0 | x_t] of each pixel, of the shape of x; levels of shape (B, 1, 1, 1)."""
 
-    def forward(self, x_in: Tensor, t: Tensor, cond: Condition | None = None) -> Tensor:
-        t = self._unblurred(t).view(-1, *[1] * (x_in.ndim - 1))
+    def forward(self, x_in: Tensor, noise: Tensor, cond: Condition | None = None) -> Tensor:
+        t = self._unblurred(time_of(self.prediction, noise, self.schedule)).view(-1, *[1] * (x_in.ndim - 1))
         level = self.schedule(t)
         c = self.prediction(level)
         x = x_in / like(c.c_in, x_in)

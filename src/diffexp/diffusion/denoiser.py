@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from diffexp.condition import Condition
-from diffexp.diffusion.prediction import Eps, Parameterization
+from diffexp.diffusion.prediction import Eps, Parameterization, c_noise
 from diffexp.diffusion.schedule import Level, Schedule, like
 from diffexp.diffusion.variance import Variance
 from diffexp.errors import ConfigError
@@ -65,8 +65,9 @@ class Denoise(Protocol):
 class Denoiser(nn.Module):
     """Turns the output of a network into a Prediction.
 
-    network: (c_in x, t float32 (B,), cond) -> (B, outputs·C, H, W). `autocast` (bfloat16 or float16) holds
-    inside the network only. Raises ConfigError when x0 cannot be recovered from the prediction at t = 1.
+    network: (c_in x, c_noise float32 (B,), cond) -> (B, outputs·C, H, W). `autocast` (bfloat16 or float16)
+    holds inside the network only. Raises ConfigError when x0 cannot be recovered from the prediction at
+    t = 1.
     """
 
     def __init__(
@@ -83,9 +84,10 @@ class Denoiser(nn.Module):
         self.autocast = autocast
 
     def output(self, x: Tensor, t: Tensor, cond: Condition | None = None) -> tuple[Tensor, Tensor | float]:
-        """F(c_in x, t), (B, C, H, W), and frac: what the objective needs."""
+        """F(c_in x, c_noise), (B, C, H, W), and frac: what the objective needs."""
         c_in = like(self.prediction(self.schedule(t)).c_in, x)
-        times = t.reshape(-1).expand(len(x)).to(x.device, torch.float32)
+        noise = c_noise(self.prediction, t, self.schedule)
+        times = noise.reshape(-1).expand(len(x)).to(x.device, torch.float32)
         x_in = x if isinstance(c_in, float) and c_in == 1 else c_in * x
         if self.autocast is None:
             with torch.autocast(x.device.type, enabled=False):
@@ -111,6 +113,6 @@ def check_coupling(schedule: Schedule, prediction: Parameterization) -> None:
     if not all(torch.isfinite(torch.as_tensor(x)).all() for x in c):
         raise ConfigError(
             "eps-prediction cannot recover x0 at zero terminal SNR",
-            "prediction with snr.zero_terminal=true",
-            "use prediction=v, x0 or edm, or snr.zero_terminal=false",
+            "prediction with snr.zero_terminal=true or schedule=flow",
+            "use prediction=v, x0, edm or flow, or snr.zero_terminal=false and another schedule",
         )

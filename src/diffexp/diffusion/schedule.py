@@ -206,6 +206,17 @@ def sigmoid_beta(T: int = 1000, start: float = 1e-4, end: float = 0.02) -> Sched
     return _from_betas(u * (end - start) * k + start * k)
 
 
+def flow(T: int = 1000) -> Schedule:
+    """σ/α = t/(1 − t): the straight path (1 − t) x0 + t ε, at unit variance. Ends without any signal.
+
+    Lipman et al. 2023, Liu et al. 2023. A shift of the SNR by s is the t' = s t/(1 + (s − 1) t) of Esser
+    et al. 2024, eq. 23.
+    """
+    _steps(T)
+    t = torch.arange(T + 1, dtype=torch.float64) / T
+    return Schedule(torch.atan2(t, 1 - t))
+
+
 def shifted(base: Schedule, shift: float) -> Schedule:
     """σ/α times `shift` at every t, e.g. size/64. Hoogeboom et al. 2023, eq. 6 (simple diffusion)."""
     if not shift > 0:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from diffexp.config.moved import moved
+from diffexp.config.moved import LATER, moved
 from diffexp.config.untrusted import read_yaml
 from diffexp.errors import ConfigError, DataError
 from diffexp.model.checkpoint import latest, read_checkpoint
@@ -76,11 +76,18 @@ def _changed(job: Job, config: Mapping[str, Any]) -> list[str]:
     return [
         f"{key} {before.get(key)} -> {now.get(key)}"
         for key in sorted({*before, *now})
-        # a key of a later version has the default that keeps what was done before it
         if before.get(key) != now.get(key)
         and not _may_change(key, longer)
-        and (key in before or f"{key}.".startswith(typed))
+        and (key in before or _counts(key, now.get(key), typed))
     ]
+
+
+def _counts(key: str, value: Any, typed: tuple[str, ...]) -> bool:
+    """Whether a key that the run did not have makes another run: one of a later version has the default that
+    keeps what was done before it.
+    """
+    name = key.rpartition(".")[2]
+    return LATER[name] != value if name in LATER else f"{key}.".startswith(typed)
 
 
 def _may_change(key: str, longer: bool) -> bool:

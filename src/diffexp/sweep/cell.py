@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from diffexp.config.build import ALLOWED, build
-from diffexp.config.moved import first_names
+from diffexp.config.moved import LATER, first_names
 from diffexp.config.suggest import path_of
 from diffexp.errors import ConfigError
 from diffexp.files import write
@@ -83,10 +83,6 @@ def identity(config: Mapping[str, Any]) -> str:
     if isinstance(task, Mapping) and task.get("images"):
         told["images"] = tree_digest(path_of(task["images"], "task.images"))
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
-
-
-LATER = {"links": "refuse", "download": True, "text": None, "negative": None, "init": None}
-"""Keys that came later, with the value that leaves everything as it was: jobs done before stay done."""
 
 
 def _as_before(node: Any) -> Any:
