@@ -96,11 +96,12 @@ def test_another_base_is_refused_by_its_name(runs):
     code, said = runs.type(*runs.recipe("dit"), "dir=moving", "trainer.max_steps=5")
     assert code == 0, said
     sampling = ["task=sample", "task.ckpt=lora/of moving", "dir=x"]
-    for typed in (sampling, [*runs.recipe("lora"), here, "trainer.max_steps=6", "dir=lora/of moving"]):
+    going_on = [*runs.recipe("lora"), here, "trainer.max_steps=6", "dir=lora/of moving"]
+    for typed in (going_on, sampling):
         code, said = runs.type(*typed)
         assert code == 3, said
         assert "denoiser.network has other weights than those that the run was trained on" in said
-        assert f"put the file back that it was trained with: {runs.folder / 'moving'}" in said
+    assert f"put the file back that it was trained with: {runs.folder / 'moving'}" in said
 
 
 @pytest.mark.parametrize("recipe", ["lora", "encoder", "latent"])
