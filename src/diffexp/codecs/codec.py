@@ -9,9 +9,9 @@ Noise = Callable[[int], Tensor]
 
 
 class Codec(nn.Module):
-    """A module, for it may have weights. They are never trained, and come from a file of their own, whose
-    path is `source`: `load` reads it, and no checkpoint of a run holds them. Constructing one is cheap: it is
-    done for checks.
+    """A module, for it may have weights. They are never trained (the model takes their gradients away, and
+    keeps them in eval mode), and come from a file of their own, whose path is `source`: `load` reads it, and
+    no checkpoint of a run holds them, but a digest. Constructing one is cheap: it is done for checks.
     """
 
     pixels: bool = False
@@ -37,7 +37,7 @@ class Codec(nn.Module):
     def encode(self, image: Tensor, noise: Noise | None = None) -> Tensor:
         """Return x, float32 near unit scale, of uint8 images (B, C, H, W).
 
-        noise: for a codec with a distribution of x, of which it draws; None: its mean.
+        noise: for a codec with a distribution of x, of which it draws in training; None: its mean.
         """
         raise NotImplementedError
 

@@ -15,15 +15,17 @@ from diffexp.condition import Asked, Condition
 class Conditioning(nn.Module):
     """The network is told nothing beside x_t and t: what all kinds of conditioning begin with.
 
-    A module, for it may have weights: those that are trained are in the checkpoint of the run; those that
-    `load` reads from a file, whose path is `source`, are not. Constructing one is cheap: it is done for
-    checks.
+    A module, for it may have weights. Those that are trained are made by the constructor or by `setup`, and
+    are in the checkpoint of the run. Those that `load` reads from a file, whose path is `source`, have no
+    gradient, and are not: the checkpoint has a digest of them. Constructing one is cheap: it is done for
+    checks. What it makes is on the device of what is asked for, or of its own weights.
     """
 
     asks: ClassVar[tuple[str, ...]] = ()
     """The fields of Asked without which there is no condition."""
     source: str | None = None
-    """The file of the weights that are not trained, None for a conditioning without such."""
+    """The file of the weights that are not trained, None for a conditioning without such; with one, weights
+    without a gradient, and buffers, are taken to be of that file."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,21 +46,24 @@ class Conditioning(nn.Module):
         """Raise DiffexpError where something is missing that `load` needs; quickly, before any work."""
 
     def load(self) -> None:
-        """Read what is heavy, once, after every check."""
+        """Read what is heavy, once, after every check; what it makes needs `requires_grad_(False)`."""
 
     def encode(self, asked: Asked) -> Condition | None:
-        """Return the condition of what is asked for, a row each, or None. Raises ConfigError where a field
-        is missing.
+        """Return the condition of what is asked for, a row each, or None. A row is the same in any batch.
+
+        In training the gradient of its weights goes through it. Raises ConfigError where a field is missing.
         """
         return None
 
     def null(self, asked: Asked) -> Condition | None:
-        """Return what guidance goes away from, as many rows: the negative that is asked for, or nothing."""
+        """Return what guidance goes away from, and what a dropped condition becomes: the negative that is
+        asked for, or nothing. As many rows, with the same fields as those of `encode`.
+        """
         return None
 
     def keep(self, n: int, generator: torch.Generator) -> Tensor | None:
         """Return which of n images keep their condition in training, bool (n,) on the device of the
-        generator, or None for all.
+        generator, or None for all. n: the images of all ranks; only the generator may decide.
         """
         return None
 

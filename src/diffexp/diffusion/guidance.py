@@ -56,6 +56,9 @@ class Guidance(ABC):
     rescale: φ of Lin et al. 2024, which brings the standard deviation of each image's x̂0 back to that of
     the better one (0 is off, 0.7 the paper's choice). ramp: how w − 1 changes on the way, its mean over t
     kept: linear 2 (1 − t), cosine 1 + cos πt (Wang et al. 2024), both nothing where there is only noise.
+
+    A guidance of one's own is a frozen dataclass. `weight` gives it scale, interval and ramp; rescale is for
+    `wrap` to heed. At scale 1 it is off, and no condition has a `null`.
     """
 
     scale: float = 1.0
@@ -83,12 +86,16 @@ class Guidance(ABC):
         return torch.where((self.interval[0] < ratio) & (ratio <= self.interval[1]), w, 1.0)
 
     def calls(self, t: Tensor, schedule: Schedule) -> Tensor:
-        """Return how often a network is evaluated at each t, int64 of its shape."""
+        """Return how often a network is evaluated at each t, int64 of its shape: as often as what `wrap`
+        returns does it.
+        """
         w = self.weight(t, schedule)
         return torch.where((w == 1) | (w == 0), 1, 2)
 
     def needs(self) -> Mapping[str, Need]:
-        """Return what is to be read from files beside the model, by the names that it has in `helpers`."""
+        """Return what is to be read from files beside the model, by the names that it has in `helpers`: of
+        a model its denoiser, of the same images, conditions and schedule. While a run trains, nothing is.
+        """
         return {}
 
     @abstractmethod
@@ -97,7 +104,9 @@ class Guidance(ABC):
 
     @abstractmethod
     def wrap(self, model: Guidable) -> Denoise:
-        """Return the model's denoiser under guidance."""
+        """Return the model's denoiser under guidance: as `Denoise`, of x, t (0-dim or (B, 1, 1, 1)) and a
+        condition.
+        """
 
 
 def _rising(interval: tuple[float, ...]) -> bool:

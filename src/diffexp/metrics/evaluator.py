@@ -84,6 +84,8 @@ class Evaluator:
         check(model, self.sampler, self.guidance)
         for scale in self.scales:
             check(model, self.sampler, replace(self.guidance, scale=scale))
+        if "text" in model.conditioning.asks and data.split("val").texts is None:
+            raise _no_captions()
         self.metrics.check(data)
 
     def prepare(self, data: DataSet, device: torch.device | str) -> None:
@@ -140,8 +142,7 @@ class Evaluator:
             if len(texts) >= n:
                 break
         if not texts:
-            do = "take a data set with captions, or a model that is not told any"
-            raise ConfigError("this model wants captions, and the data has none", "data", do)
+            raise _no_captions()
         return texts
 
     def _protocol(self, model: Model, guidance: Guidance, calls: float) -> dict[str, Any]:
@@ -154,3 +155,8 @@ class Evaluator:
             "weights": model.weights,
             "precision": model.precision,
         }
+
+
+def _no_captions() -> ConfigError:
+    do = "take a data set with captions, or a model that is not told any"
+    return ConfigError("this model wants captions, and the data has none", "data", do)

@@ -16,6 +16,7 @@ from diffexp.diffusion.variance import Variance
 from diffexp.errors import ConfigError
 from diffexp.model.model import Model, Shape
 
+_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 _AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -34,7 +35,8 @@ def build_model(
     """Return the model of images of that shape, (C, H, W), whose classes have these names.
 
     network: called with image_size (an int, or (H, W) where they differ), in_channels, out_channels, and what
-    the conditioning gives it. Nothing is loaded yet: see Model.load. Raises ConfigError.
+    the conditioning gives it: what is None only if it has such a parameter. Nothing is loaded yet: see
+    Model.load. Raises ConfigError.
     """
     conditioning.setup(None if class_names is None else len(class_names))
     channels, height, width = codec.latent(shape)
@@ -52,9 +54,13 @@ def build_model(
 
 def _known(network: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
     """The options without those that are None and that the network does not know. Raises ConfigError for one
-    that it would have to know.
+    that it would have to know, or that it needs and that is not there.
     """
     params = inspect.signature(network).parameters
+    wanted = [p.name for p in params.values() if p.default is p.empty and p.kind in _NAMED]
+    if missing := [name for name in wanted if options.get(name) is None]:
+        what = f"this network needs {', '.join(missing)}, which neither its options nor the conditioning give"
+        raise ConfigError(what, "network", "take another conditioning, or another network")
     if any(p.kind is p.VAR_KEYWORD for p in params.values()):
         return options
     unknown = [name for name in options if name not in params]

@@ -1,6 +1,6 @@
 """A model: a denoiser, what it is told, and the space in which it works. All that sampling needs."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import torch
@@ -16,10 +16,31 @@ from diffexp.diffusion.guidance import Guidance
 Shape = tuple[int, int, int]
 
 
+def with_source(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the parts that have weights from a file, and their names."""
+    for name, part in model.named_modules():
+        if getattr(part, "source", None) is not None:
+            yield name, part
+
+
+def of_files(model: nn.Module) -> frozenset[str]:
+    """Return the names of the weights without a gradient, and of the buffers, of parts with a `source`."""
+    return frozenset(
+        key
+        for name, part in with_source(model)
+        for key, value in part.state_dict(prefix=f"{name}.", keep_vars=True).items()
+        if not value.requires_grad
+    )
+
+
 class Model(nn.Module):
     """shape: (C, H, W) of the images; class_names: of the labels, or None where the data has none; helpers:
     what a guidance needs beside it, by name; weights: which they are, for the cards of metrics.
+
+    of_files: the names of the weights that come from files of their own (model/trainable.py).
     """
+
+    of_files: frozenset[str]
 
     def __init__(
         self,
@@ -35,6 +56,17 @@ class Model(nn.Module):
         self.denoiser, self.conditioning, self.codec = denoiser, conditioning, codec
         self.shape, self.class_names, self.weights = shape, class_names, weights
         self.beside = nn.ModuleDict(helpers)
+        self._note()
+
+    def _note(self) -> None:
+        """See which weights come from files, while it can be seen: whoever samples freezes all of them."""
+        self.codec.requires_grad_(False).eval()
+        self.of_files = of_files(self)
+
+    def train(self, mode: bool = True) -> "Model":
+        super().train(mode)
+        self.codec.eval()
+        return self
 
     @property
     def helpers(self) -> dict[str, nn.Module]:
@@ -56,16 +88,24 @@ class Model(nn.Module):
         """Whether it was trained with and without its condition."""
         return self.conditioning.guidable
 
+    def check(self) -> None:
+        """Raise DiffexpError where something is missing that `load` needs."""
+        self.conditioning.check()
+        self.codec.check()
+
     def load(self) -> None:
         """Read the weights that come from files of their own, once, after every check."""
         self.conditioning.load()
         self.codec.load()
+        self._note()
 
     def helped(self, helpers: Mapping[str, nn.Module]) -> "Model":
         """Return the same model with these helpers in place of its own."""
-        return Model(
+        model = Model(
             self.denoiser, self.conditioning, self.codec, self.shape, self.class_names, helpers, self.weights
         )
+        model.of_files = self.of_files
+        return model
 
     def condition(self, asked: Asked | None, guided: bool = False) -> Condition | None:
         """Return the condition of what is asked for; guided: with what guidance goes away from.

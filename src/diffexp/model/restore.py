@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from torch import Tensor
 
 from diffexp.config.build import OURS, build
@@ -54,7 +55,7 @@ def restore(
     checkpoint = read(found)
     told = describe(checkpoint, found)
     weights = weights_of(checkpoint, average, found)
-    with holding_together(found):
+    with torch.device("cpu"), holding_together(found):  # also where a network that reads it is made elsewhere
         return _built(told, weights, average, tuple(plugins), precision, found)
 
 
@@ -79,6 +80,7 @@ def _built(
             told.shape, told.classes, precision=precision, weights=name_of(told.decays, average), **parts
         )
     Full().load(model, weights, path)
+    model.check()
     model.load()
     check_base(model, base_of(model), told.base, path)
     return Restored(model.eval().requires_grad_(False), told.config, told.step, path)
@@ -101,6 +103,9 @@ def judged(
     return nodes
 
 
-def load(path: str | Path, ema: bool = True) -> Model:
-    """The model of a checkpoint or run folder, for diffexp.sample. Raises DataError."""
-    return restore(path, 0 if ema else None).model
+def load(path: str | Path, ema: bool = True, plugins: Sequence[str] = ()) -> Model:
+    """Return the model of a checkpoint or run folder, for diffexp.sample. Raises DataError, ConfigError.
+
+    plugins: packages of your own of which it is made.
+    """
+    return restore(path, 0 if ema else None, plugins).model

@@ -1,12 +1,12 @@
 """What of a model is trained, averaged and stored: training, checkpoints and restore ask it here.
 
-A part with a `source` has its weights from a file, and they are not trained: no average copies them, and no
-checkpoint of the run holds them. All other weights and buffers of the network and of the conditioning are
-stored; those of a codec never are, for it has a file of its own.
+A part with a `source` has weights from a file. Those of them without a gradient, and its buffers, are not
+trained: no average copies them, and no checkpoint of the run holds them. All other weights and buffers of the
+network and of the conditioning are stored; those of a codec never are, for it has a file of its own.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from diffexp.errors import ConfigError, DataError
-from diffexp.model.model import Model
+from diffexp.model.model import Model, with_source
 
 _DO = "use the version of diffexp, and the packages, that wrote it"
 
@@ -45,11 +45,10 @@ class Full:
         return [p for name, p in model.named_parameters() if name in stored and p.requires_grad]
 
     def state(self, model: Model) -> dict[str, Tensor]:
-        whole, left = model.state_dict(keep_vars=True), set(_sourced(model))
         return {
             name: value
-            for name, value in whole.items()
-            if name.startswith(("denoiser.", "conditioning.")) and name not in left
+            for name, value in model.state_dict(keep_vars=True).items()
+            if name.startswith(("denoiser.", "conditioning.")) and name not in model.of_files
         }
 
     def load(self, model: Model, state: Mapping[str, Any], path: Path) -> None:
@@ -84,22 +83,6 @@ def few(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _with_source(model: Model) -> Iterator[tuple[str, nn.Module]]:
-    for name, part in model.named_modules():
-        if getattr(part, "source", None) is not None:
-            yield name, part
-
-
-def _sourced(model: Model) -> dict[str, Tensor]:
-    """The frozen weights and the buffers of parts whose weights come from a file, by their names."""
-    found = dict[str, Tensor]()
-    for name, part in _with_source(model):
-        for key, value in part.state_dict(prefix=f"{name}.", keep_vars=True).items():
-            if not value.requires_grad:
-                found[key] = value
-    return found
-
-
 def check_sources(model: Model) -> None:
     """Raise ConfigError for a codec with weights that come from nowhere: a run would store none of them, and
     whoever restores it would have others.
@@ -115,10 +98,10 @@ def base_of(model: Model) -> dict[str, str]:
     checkpoint says with it what it was trained on.
     """
     digests = dict[str, str]()
-    for name, part in _with_source(model):
+    for name, part in with_source(model):
         digest = hashlib.sha256()
-        for key, value in part.state_dict(keep_vars=True).items():
-            if not value.requires_grad:
+        for key, value in part.state_dict().items():
+            if f"{name}.{key}" in model.of_files:
                 digest.update(f"{key} {tuple(value.shape)} {value.dtype}\n".encode())
                 digest.update(value.detach().cpu().contiguous().view(-1).numpy().tobytes())
         digests[name] = digest.hexdigest()
@@ -132,13 +115,14 @@ def check_base(model: Model, base: Mapping[str, str], expected: Mapping[str, Any
     """
     for name, digest in base.items():
         if expected.get(name) != digest:
-            source = dict(_with_source(model))[name].source
+            source = dict(with_source(model))[name].source
             what = f"{name} has other weights than those that the run was trained on"
             raise DataError(what, str(path), f"put the file back that it was trained with: {source}")
 
 
 def shared_copy(model: Model) -> Model:
     """Return a copy that shares what is not trained, so that an average costs what is trained."""
-    memo: dict[int, Any] = {id(value): value for value in _sourced(model).values()}
+    weights = model.state_dict(keep_vars=True)
+    memo: dict[int, Any] = {id(weights[name]): weights[name] for name in model.of_files}
     memo |= {id(part): part for part in (model.codec, model.beside)}
     return deepcopy(model, memo)
