@@ -24,7 +24,7 @@ from diffexp.run.disk import check_room, checkpoint_bytes
 from diffexp.run.fit import fit, going_on, tell_rate
 from diffexp.run.folder import Record, check_links
 from diffexp.run.job import Job, Task, device_of
-from diffexp.run.resume import finished, start, told_divergence
+from diffexp.run.resume import after_divergence, finished, start
 from diffexp.training.data_module import DataModule
 from diffexp.training.evaluate import Evaluate, show
 from diffexp.training.launched import launching
@@ -115,7 +115,7 @@ class Train(Task):
         except DivergedError as error:
             record.check()
             # raises it again, unless there is a way back
-            ckpt = told_divergence(job, error, (trainer.global_rank, trainer.world_size))
+            ckpt = after_divergence(job, error, (trainer.global_rank, trainer.world_size))
             tracker.close()
             module, trainer = _module(job, loader), _trainer(job, evaluator, tracker, record)
             module.load()
@@ -123,7 +123,7 @@ class Train(Task):
             try:
                 fit(trainer, module, loader, ckpt)
             except DivergedError as again:
-                told_divergence(job, again)
+                after_divergence(job, again)
         record.results["train_seconds"] = round(time.perf_counter() - begun, 1)
         self._measure(job, trainer, module, evaluator, record)
 
