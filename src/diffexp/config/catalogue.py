@@ -85,7 +85,7 @@ def _named(name: Any, partial: bool, place: str, plugins: Sequence[str], path: s
 
 
 def _shipped(name: str, offered: frozenset[str]) -> str | None:
-    """Return the offered name that this is, by the name in conf/ or by that of the module that has the class."""
+    """Return the offered name that this is: the name in conf/, or that of the module with the class."""
     if name in offered:
         return name
     for other in offered:

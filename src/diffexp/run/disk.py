@@ -1,4 +1,4 @@
-"""Check before the work starts that the run folder can be written to, and that its checkpoints fit the disk."""
+"""Check that the run folder can be written to, and that its checkpoints fit the disk, before work starts."""
 
 import shutil
 import tempfile

@@ -34,7 +34,7 @@ def fault(plan: Mapping[str, Any]) -> tuple[str, str] | None:
 
 
 def _judged(plan: Mapping[str, Any]) -> Iterator[tuple[str, str, bool]]:
-    """Yield (key, what it has to be, whether it is) of each key of a plan; a later one needs those before it."""
+    """Yield (key, what it has to be, whether it is) for each key of a plan; later ones need earlier ones."""
     yield "the plan", "nested less than 20 deep, with numbers below 1e300", moderate(plan)
     for key in ("name", "command"):
         yield key, "a text", isinstance(plan.get(key), str)
