@@ -39,9 +39,7 @@ def build(node: Any, path: str = "", allowed: Sequence[str] = ALLOWED) -> Any:
 
 
 def locate(name: Any, where: str = "_target_", allowed: Sequence[str] = ALLOWED) -> Callable[..., Any]:
-    """Return the class or function of that dotted name. Raises ConfigError when it is not there or not
-    allowed.
-    """
+    """Return the class or function of that name. Raises ConfigError when it is not there or not allowed."""
     if not isinstance(name, str) or not _inside(name, allowed):
         do = f"name a class of {', '.join(allowed)}, or allow your own with plugins=[my_package]"
         raise ConfigError(f"{name} may not be built from a configuration", where, do)

@@ -190,9 +190,7 @@ def _group(group: str) -> list[Any]:
 
 
 def _option(path: Path) -> Any:
-    """Read an option with what it inherits by its defaults, from its own folder or (as /_grid@_here_) from
-    conf/.
-    """
+    """Read an option with its defaults, of its own folder or (as /_grid@_here_) of conf/."""
     node = _yaml(path)
     names = [d.partition("@")[0] for d in node.pop("defaults", []) if isinstance(d, str) and d != "_self_"]
     bases = [conf_folder() / name[1:] if name.startswith("/") else path.parent / name for name in names]

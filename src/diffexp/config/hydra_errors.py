@@ -67,9 +67,7 @@ def _unknown_option(group: str, option: str, conf: Path) -> ConfigError:
 
 
 def before_imports(cfg: DictConfig) -> None:
-    """Raise ConfigError for what needs no torch to be seen: keys that must be set, interpolations that lead
-    nowhere.
-    """
+    """Raise ConfigError, without torch, for keys that must be set and interpolations that lead nowhere."""
     try:
         for key in sorted(OmegaConf.missing_keys(cfg)):
             raise ConfigError(f"{key} must be set", key, f"type {key}=...")

@@ -1,4 +1,4 @@
-"""Where a class is now that older runs, checkpoints, and options of one's own name elsewhere."""
+"""The names that classes have now, by those in older runs, checkpoints, and options of one's own."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,10 +13,14 @@ _ROOM = {f"diffexp.experiment.{name}": f"diffexp.tasks.{name}" for name in _TASK
     "diffexp.diffusion.ClassLabel": "diffexp.conditioning.ClassLabel",
     "diffexp.diffusion.Unconditional": "diffexp.conditioning.Unconditional",
     "diffexp.diffusion.Pixels": "diffexp.codecs.Pixels",
+    "diffexp.metrics.Clip": "diffexp.metrics.CLIPEmbedding",
     "diffexp.experiment.slurm.Submitit": "diffexp.sweep.slurm.Submitit",
     "diffexp.experiment.cluster.Ray": "diffexp.sweep.cluster.Ray",
 }
-MOVED = {"diffexp.data.DataModule": "diffexp.training.DataModule"} | _ROOM
+MOVED = {
+    "diffexp.data.DataModule": "diffexp.training.DataModule",
+    "diffexp.metrics.pretrained.Clip": "diffexp.metrics.CLIPEmbedding",
+} | _ROOM
 _FIRST = {new: old for old, new in _ROOM.items()}
 
 

@@ -36,9 +36,7 @@ def read_yaml(path: Path) -> Any:
 
 
 def _size(node: yaml.Node, known: dict[int, int]) -> int:
-    """Count the values that a node stands for; one that is met again counts again, without being walked
-    again.
-    """
+    """Count the values that a node stands for; one that is met again counts, and is not walked, again."""
     if id(node) not in known:
         known[id(node)] = 1  # one that holds itself
         parts: Iterator[yaml.Node] = iter(())

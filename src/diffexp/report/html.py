@@ -175,9 +175,7 @@ def _pictures(sweep: Snapshot, budget: int) -> str:
 
 
 def _picture(folder: Path, cell: Mapping[str, Any], row: Mapping[str, Any]) -> Path | None:
-    """Return the picture of a job, if it lies in the folder of this job: a row, or a link, may name any
-    other.
-    """
+    """Return the picture of a job, if it lies in this job's folder: a row, or a link, may name any other."""
     try:
         home = folder.resolve() / cell["folder"]
         path = (home / ((row.get("results") or {}).get("picture") or "-")).resolve()

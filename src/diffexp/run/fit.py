@@ -14,11 +14,11 @@ from diffexp.run.folder import Record
 from diffexp.run.job import Job
 from diffexp.run.longer import rate_change, words
 from diffexp.run.resume import cut, gone_back, lost_rank
+from diffexp.training.check_restored import CheckRestored
 from diffexp.training.data_module import DataModule
 from diffexp.training.divergence import LowerRate
 from diffexp.training.lr import LearningRate
 from diffexp.training.module import DiffusionModule
-from diffexp.training.restored import Restored
 
 
 def going_on(job: Job, trainer: Trainer, module: DiffusionModule, record: Record, ckpt: Path | None) -> None:
@@ -73,7 +73,7 @@ def _unfit(ckpt: Path, why: str) -> DataError:
 
 def fit(trainer: Trainer, module: DiffusionModule, loader: DataModule, ckpt: Path | None) -> None:
     """Train to the end. Raises DiffexpError: DataError for a checkpoint that does not fit the run."""
-    restored = Restored()
+    restored = CheckRestored()
     trainer.callbacks.append(restored)  # type: ignore[attr-defined]
     try:
         trainer.fit(module, loader, ckpt_path=ckpt)

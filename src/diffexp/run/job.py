@@ -48,9 +48,7 @@ class Job:
 
 
 class Task(Protocol):
-    """The work that `task=` chooses. A task of one's own may inherit from this, or have `check` and `run`
-    alone.
-    """
+    """The work that `task=` chooses. One's own may inherit from this, or have `check` and `run` alone."""
 
     trains: ClassVar[bool] = False
     """Whether it trains with Lightning: the trainer, the loader and the callbacks are checked for it, and its

@@ -1,5 +1,4 @@
-"""The results of a sweep on disk: results.jsonl, a row for each job that has ended, and plan.json, the
-question.
+"""Results of a sweep on disk: results.jsonl, a row for each job that has ended, and plan.json, its plan.
 
 Rows are appended whole, under a lock, by whichever process ran the job; of two of the same job the last
 counts.
@@ -110,9 +109,7 @@ def refuse_links(*paths: Path) -> None:
 
 
 def remove_if_empty(folder: Path) -> None:
-    """Remove a folder that was made before the check refused the job, and of its parents those that are
-    empty.
-    """
+    """Remove a folder that was made before the checks refused the job, and its parents that are empty."""
     with suppress(OSError, ValueError):
         if [path.name for path in folder.iterdir()] == [LOCK]:
             (folder / LOCK).unlink()

@@ -29,9 +29,7 @@ def start(job: Job) -> Path | None:
 
 
 def lost_rank(folder: Path, error: RuntimeError) -> DiffexpError | None:
-    """Return the error to show where another rank has died, known by the words of gloo or NCCL; None for
-    another error.
-    """
+    """Return the error for another rank that has died, by the words of gloo or NCCL; None for others."""
     text = str(error).strip().splitlines()[0] if str(error).strip() else ""
     if not any(word in text.lower() for word in ("gloo", "nccl", "connection", "timed out", "socket")):
         return None

@@ -105,9 +105,7 @@ def prepare(cell: Cell) -> None:
 
 
 def row(cell: Cell, since: float, state: str, **more: Any) -> dict[str, Any]:
-    """Return the row of results.jsonl for a job that began at `since`, a time.monotonic(), which nobody
-    sets.
-    """
+    """Return the row of results.jsonl of a job begun at `since`, a time.monotonic(), which nobody sets."""
     seconds = time.monotonic() - since
     return {
         "id": cell.id,
