@@ -1,4 +1,4 @@
-"""Whether a file of torch.save may be read at all: what it names, what it unpacks to, whether it is whole.
+"""Judge whether a file of torch.save may be read: what it names, what it unpacks to, whether it is whole.
 
 `torch.load(weights_only=True)` runs no code, but a small file may still ask it for all memory: by parts that
 are compressed (torch.save never compresses), by a class that takes a size (torch.Tensor, bytearray), by a
@@ -58,7 +58,7 @@ def _fault(file: zipfile.ZipFile, size: int) -> str:
 
 
 def _names(pickled: bytes) -> Iterator[str]:
-    """The classes and functions that a pickle names. Raises ValueError for one that is cut short."""
+    """Yield the classes and functions that a pickle names. Raises ValueError for one that is cut short."""
     for code, value, _ in pickletools.genops(pickled):
         if code.name in ("GLOBAL", "INST"):
             yield str(value)
@@ -78,7 +78,9 @@ def judge_content(checkpoint: object, path: Path) -> None:
 
 
 def _oversize(whole: object, most: int) -> str:
-    """most: bytes that tensors may have beyond their storages."""
+    """Say why a checkpoint stands for too much, "" where it does not; most: bytes that tensors may have
+    beyond their storages.
+    """
     import torch
 
     todo, count, promised = [(whole, 0)], 0, 0

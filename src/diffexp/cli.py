@@ -23,7 +23,7 @@ _INTERRUPTED, _SAVED = 130, 75
 
 
 def main(conf: Path) -> int:
-    """Runs what the command line asks for, with the options in the folder `conf`; returns the exit code.
+    """Run what the command line asks for, with the options in the folder `conf`; return the exit code.
 
     A sweep (-m) is run by diffexp.sweep.launcher.
     """
@@ -50,7 +50,7 @@ def _main(conf: Path, before: list[str], full: bool) -> int:
         nonlocal code
         try:
             _run(cfg, before)
-        except DiffexpError as error:  # told here, for Hydra would add its own words
+        except DiffexpError as error:  # shown here, for Hydra would add its own words
             said = _say(error, full)
             code = code or said
         except Exception as error:
@@ -64,7 +64,7 @@ def _main(conf: Path, before: list[str], full: bool) -> int:
     except DiffexpError as error:  # of a sweep, before its jobs
         return _say(error, full)
     except (HydraException, OmegaConfBaseException, TypeError, ValueError, LookupError) as error:
-        # of composing: what a job raises is told above
+        # of composing: what a job raises is shown above
         from diffexp.config.hydra_errors import explain
 
         return _say(explain(error, sys.argv[1:], conf), full, error)
@@ -76,7 +76,7 @@ def _main(conf: Path, before: list[str], full: bool) -> int:
 
 
 def _again(typed: list[str]) -> tuple[list[str], list[str]]:
-    """For resume=FOLDER: what was typed for that run, and the whole command line with what is typed now."""
+    """Return what was typed for the run of resume=FOLDER, and the command line with what is typed now."""
     given = [t.partition("=")[2] for t in typed if t.startswith("resume=")]
     if not given or given[-1] in ("auto", "never"):
         return [], typed
@@ -96,7 +96,7 @@ def _again(typed: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _register() -> None:
-    """`sweep_id`, of which config.yaml makes the folder of a sweep."""
+    """Register `sweep_id`, from which config.yaml makes the folder of a sweep."""
     from diffexp.sweep.cell import folder_id
 
     register_resolver("sweep_id", folder_id, replace=True)
@@ -110,7 +110,7 @@ def _say(error: DiffexpError, full: bool, cause: Exception | None = None) -> int
 
 
 def _no_disk(error: Exception) -> DiffexpError | None:
-    """For whatever was written when the disk was full."""
+    """Return the error of a full disk, None for another error."""
     if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return None
     do = "free some disk, and type the same command again"
@@ -118,7 +118,8 @@ def _no_disk(error: Exception) -> DiffexpError | None:
 
 
 def _no_memory(error: Exception) -> DiffexpError | None:
-    """Outside of training, which says itself what helps. torch's own error has no type on a CPU."""
+    """Return the error of too little memory outside of training, which has its own; None for another error.
+    torch's error has no type on a CPU."""
     text = str(error).splitlines()[0] if str(error) else "no memory"
     kinds = [kind.__name__ for kind in type(error).__mro__]
     if not {"MemoryError", "OutOfMemoryError"} & set(kinds) and "can't allocate memory" not in text:
@@ -128,7 +129,7 @@ def _no_memory(error: Exception) -> DiffexpError | None:
 
 
 def _unexpected(error: Exception) -> DiffexpError:
-    """An error that is no one's mistake but ours: where it is, and where more is to be read."""
+    """Return the error for a mistake of ours: where it is, and where more is to be read."""
     last = traceback.extract_tb(error.__traceback__)[-1]
     do = "see the log in the run folder, or run again with HYDRA_FULL_ERROR=1 for the traceback"
     return DiffexpError(f"{type(error).__name__}: {error}", f"{last.filename}:{last.lineno}", do)
@@ -140,13 +141,13 @@ def _run(cfg: DictConfig, before: list[str]) -> None:
     from diffexp.config.hydra_errors import before_imports
     from diffexp.run.results import remove_if_empty
 
-    told = HydraConfig.get()
-    folder = Path(told.runtime.output_dir)
+    hydra_config = HydraConfig.get()
+    folder = Path(hydra_config.runtime.output_dir)
     try:
         before_imports(cfg)
         from diffexp.tasks.run import run_job
 
-        run_job(cfg, folder, list(told.overrides.task), dict(told.runtime.choices), before)
+        run_job(cfg, folder, list(hydra_config.overrides.task), dict(hydra_config.runtime.choices), before)
     finally:
-        os.chdir(told.runtime.cwd)  # hydra.job.chdir=true works in the folder
+        os.chdir(hydra_config.runtime.cwd)  # hydra.job.chdir=true works in the folder
         remove_if_empty(folder)

@@ -1,4 +1,4 @@
-"""What can go wrong, each with its exit code. A message is three short lines: what, where, what to do."""
+"""The errors of diffexp, each with its exit code. A message is three short lines: what, where, what to do."""
 
 import unicodedata
 from typing import Any

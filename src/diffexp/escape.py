@@ -1,4 +1,4 @@
-"""Text of others where it would be more than text: in HTML, in Markdown, in a CSV file, on a terminal.
+"""Escape text of others where it would be more than text: in HTML, in Markdown, in a CSV file, on a terminal.
 
 Names, values and messages of a sweep may be a stranger's. Whatever writes one asks a function here first.
 """
@@ -15,8 +15,8 @@ _FORMULA = tuple("=+-@＝＋－＠")  # a field that begins so is computed by a 
 
 
 def _safe(text: object) -> str:
-    told = str(text)
-    return told if told.isprintable() else printable(told)  # which looks at each letter
+    plain_text = str(text)
+    return plain_text if plain_text.isprintable() else printable(plain_text)  # which looks at each letter
 
 
 def line(text: object) -> str:
@@ -36,7 +36,7 @@ def markup(text: object) -> str:
 
 def markdown_cell(text: object) -> str:
     """Return Markdown that shows the text on one line of a table: no cell, tag, code, link or picture."""
-    return re.sub(r"\\|\||`|<|(?<=\])\(", lambda found: f"\\{found[0]}", line(text))
+    return re.sub(r"\\|\||`|<|(?<=\])\(", lambda match: f"\\{match[0]}", line(text))
 
 
 def csv_field(value: object) -> object:

@@ -161,10 +161,10 @@ def open_regular(path: Path) -> io.BufferedReader:
 def read_small(path: Path, most: int) -> bytes:
     """Return the content of a regular file. Raises DataError for more than `most` bytes, OSError."""
     with open_regular(path) as file:
-        found = file.read(most + 1)
-    if len(found) > most:
+        content = file.read(most + 1)
+    if len(content) > most:
         raise DataError(f"this file has more bytes than {most:,}", str(path), "use another, or remove it")
-    return found
+    return content
 
 
 def lines(path: Path) -> list[str]:
@@ -182,21 +182,21 @@ def json_rows(path: Path) -> list[dict[str, Any]]:
 
     Lines that are anything else are left out: the power may have failed in the middle of one. Raises OSError.
     """
-    found = []
+    rows = []
     for line in lines(path) if path.exists() else []:
         with suppress(ValueError, RecursionError):
             if isinstance(row := json.loads(line), dict):
-                found.append(row)
-    return found
+                rows.append(row)
+    return rows
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """Return the JSON object of a file. Raises DataError for anything else, OSError for no such file."""
     content = read_small(path, _JSON_BYTES)
     try:
-        found = json.loads(content)
+        value = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise DataError(f"this file is cut short or damaged: {error}", str(path), "remove it") from error
-    if not isinstance(found, dict):
+    if not isinstance(value, dict):
         raise DataError("this file holds no JSON object", str(path), "remove it")
-    return found
+    return value

@@ -101,7 +101,7 @@ def _sign(number: int) -> None:
 
 
 def _alive(holder: str) -> bool:
-    """Whether the process that a lock file names is one of this machine, and not this one."""
+    """Return whether the process that a lock file names runs on this machine, and is not this one."""
     words = holder.split()
     if len(words) < 4 or words[0] != "process" or words[3] != socket.gethostname():
         return False
@@ -117,7 +117,9 @@ def _alive(holder: str) -> bool:
 
 @contextmanager
 def one_at_a_time(path: Path) -> Iterator[None]:
-    """Wait for whoever is in it; go on at once where no lock can be had, as in a folder that is only read."""
+    """Hold a lock file, waiting for whoever has it; go on at once where no lock can be had, as in a folder
+    that is only read.
+    """
     with ExitStack() as held:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What a person is to know although it is no error: a line on the screen and in the log."""
+"""Notices that are no errors: a line on the screen and in the log."""
 
 import logging
 import os

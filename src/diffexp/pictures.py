@@ -32,7 +32,7 @@ def grid(
     size: int = 80,
     title: str | None = None,
 ) -> Image.Image:
-    """Images uint8 (N, C, H, W), grey or RGB, side by side; small ones are enlarged to about `size` pixels.
+    """Draw images uint8 (N, C, H, W), grey or RGB, side by side; small ones enlarged to about `size` pixels.
 
     labels: one each; a run of equal ones is a row with its label at the left, broken after `columns` (10).
     Without labels the grid is nearly square. A long title is broken into lines. Raises ConfigError.
@@ -58,7 +58,7 @@ def grid(
 
 
 def save(image: Image.Image, path: Path) -> None:
-    """As a PNG, all of it or nothing; its folder is made. Raises ResourceError if it cannot be written."""
+    """Write a PNG, all of it or nothing; its folder is made. Raises ResourceError if it cannot be written."""
     try:
         make_folder(path.parent)
         with replacing(path) as part, create(part) as file:
@@ -87,7 +87,7 @@ def _check(images: Tensor, labels: Sequence[str] | None, columns: int | None, si
 
 
 def _tiles(images: Tensor, size: int) -> np.ndarray:
-    """uint8 (N, H', W', 3), each pixel repeated by the whole factor nearest to size / side (2.5: 3)."""
+    """Return uint8 (N, H', W', 3), each pixel repeated by the factor nearest to size / side (2.5: 3)."""
     factor = max(1, math.floor(size / max(images.shape[2:]) + 0.5))
     pixels = images.expand(-1, 3, -1, -1)
     pixels = pixels.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
@@ -95,7 +95,7 @@ def _tiles(images: Tensor, size: int) -> np.ndarray:
 
 
 def _rows(n: int, labels: Sequence[str] | None, columns: int) -> list[tuple[str, list[int]]]:
-    """(head, numbers of the images) of each row; the rows that continue a run have the head ""."""
+    """Return (head, numbers of the images) of each row; the rows that continue a run have the head ""."""
     names = [""] * n if labels is None else [" ".join(label.split()) for label in labels]
     rows: list[tuple[str, list[int]]] = []
     for name, run in groupby(range(n), key=lambda i: names[i]):
@@ -113,7 +113,7 @@ def _paste(
     corner: tuple[int, int],
     font: ImageFont.FreeTypeFont,
 ) -> None:
-    """The rows below each other from (left, top) = `corner` on, each head right before its first image."""
+    """Draw the rows from (left, top) = `corner` on, each head right before its first image."""
     (left, top), (high, wide) = corner, tiles.shape[1:3]
     for r, (name, row) in enumerate(rows):
         y = top + r * (high + GAP)
@@ -123,7 +123,7 @@ def _paste(
 
 
 def _wrapped(text: str, width: int, font: ImageFont.FreeTypeFont) -> list[str]:
-    """Lines no wider than `width`: broken at spaces, and inside a word that is wider than a line."""
+    """Break a text into lines within `width`, at spaces, and inside a word that is wider than a line."""
     lines: list[str] = []
     for word in text.split():
         if lines and font.getlength(f"{lines[-1]} {word}") <= width:

@@ -1,4 +1,4 @@
-"""What is shown of long work: a bar on a terminal, or news for whoever listens in its place."""
+"""Progress of long work: a bar on a terminal, or calls of a listener in its place."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
 @contextmanager
 def listening(listener: Listener) -> Iterator[None]:
-    """Have all that would be shown meanwhile told to a listener, as in the processes of a sweep."""
+    """Send all progress to a listener meanwhile, as in the processes of a sweep."""
     token = _listener.set(listener)
     try:
         yield
@@ -35,12 +35,12 @@ def listening(listener: Listener) -> Iterator[None]:
 
 
 def listener() -> Listener | None:
-    """Return who listens, or None where the screen is to show it."""
+    """Return the listener, or None where the screen shows the progress."""
     return _listener.get()
 
 
 class Rate(ProgressColumn):
-    """How many a second."""
+    """A column with the number of images, or another unit, a second."""
 
     def __init__(self, unit: str = "images") -> None:
         super().__init__()

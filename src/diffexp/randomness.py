@@ -28,7 +28,7 @@ def _word(name: str) -> int:
 
 
 def key(seed: int, *words: int | str) -> int:
-    """A 63-bit number that depends on the seed and on every word, in order."""
+    """Return a 63-bit number that depends on the seed and on every word, in order."""
     z = _mix((seed + _GOLDEN) & _MASK)
     for w in words:
         z = _mix((z + _GOLDEN + (_word(w) if isinstance(w, str) else w)) & _MASK)
@@ -36,7 +36,7 @@ def key(seed: int, *words: int | str) -> int:
 
 
 def generator(seed: int, *words: int | str, device: torch.device | str = "cpu") -> torch.Generator:
-    """A generator on `device`, seeded by `key(seed, *words)`."""
+    """Return a generator on `device`, seeded by `key(seed, *words)`."""
     return torch.Generator(device).manual_seed(key(seed, *words))
 
 
@@ -49,7 +49,7 @@ def _shift(z: Tensor, n: int) -> Tensor:  # logical, for torch shifts int64 arit
 
 
 def keys(seed: int, *words: int | str, index: Tensor) -> Tensor:
-    """`key(seed, *words, i)` for every i of `index` (int64), at once: int64 of the same shape."""
+    """Return `key(seed, *words, i)` for every i of `index` (int64), at once: int64 of the same shape."""
     z = _mix((seed + _GOLDEN) & _MASK)
     for w in words:
         z = _mix((z + _GOLDEN + (_word(w) if isinstance(w, str) else w)) & _MASK)
@@ -60,7 +60,7 @@ def keys(seed: int, *words: int | str, index: Tensor) -> Tensor:
 
 
 def _distinct(base: int, index: Tensor) -> Tensor:
-    """32-bit numbers that look random and differ for different indices below 2^32.
+    """Return 32-bit numbers that look random and differ for different indices below 2^32.
 
     torch's CPU generator reads no more than 32 bits of its seed: of random ones, two of 50,000 may be equal.
     """
@@ -88,7 +88,7 @@ class Noise:
         self._generator = torch.Generator()
 
     def __call__(self, step: int) -> Tensor:
-        """Noise for `step` (0 is the start x_T), shape (B, *shape)."""
+        """Draw the noise for `step` (0 is the start x_T), shape (B, *shape)."""
         out = torch.empty(len(self.index), *self.shape)
         seeds = _distinct(key(self.seed, "noise", step), self.index)
         for row, k in zip(out, seeds.tolist(), strict=True):

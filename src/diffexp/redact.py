@@ -27,12 +27,12 @@ _NAME = re.compile(r"\s*(['\"]?)([^'\"{}\[\],:]+)\1\s*:")
 
 
 def strong(key: object) -> bool:
-    """Whether what stands under this key is a secret whatever it is: api_key, dbPassword, client_secret."""
+    """Return whether any value under this key is a secret: api_key, dbPassword, client_secret."""
     return bool(_STRONG.search(_words(key)))
 
 
 def secret(key: object) -> bool:
-    """Whether what stands under this key is not to be written: as `strong`, and key, hf_token, auth."""
+    """Return whether the value under this key may be a secret: as `strong`, and key, hf_token, auth."""
     last = re.sub(r"[_\d]+$", "", _words(key)).rpartition("_")[2]
     return last in _WEAK or strong(key)
 
@@ -69,11 +69,11 @@ def redact_text(text: str) -> str:
     return _GIVEN.sub(_given, _BEARER.sub(rf"\1\2{HIDDEN}", text))
 
 
-def _given(found: re.Match[str]) -> str:
-    """A message that says "type key=value" holds no secret; the ?key=... of an address does."""
-    before, name, _ = found.groups()  # where Hydra composes a line it writes \\= for =
+def _given(match: re.Match[str]) -> str:
+    """Hide a given value. A message "type key=value" holds no secret; the ?key=... of an address does."""
+    before, name, _ = match.groups()  # where Hydra composes a line it writes \\= for =
     known = secret(name.rstrip("\\")) and (before or name != "key")
-    return f"{before}{name}={HIDDEN}" if known else found[0]
+    return f"{before}{name}={HIDDEN}" if known else match[0]
 
 
 def redact_typed(typed: Sequence[str]) -> list[str]:
@@ -93,20 +93,20 @@ def _typed(text: str) -> str:
 
 
 def _pairs(text: str) -> str:
-    """{key: value} as it is typed, each value of a secret hidden up to where it ends."""
+    """Hide each value of a secret in a typed {key: value}, up to where it ends."""
     out, i = "", 0
     while i < len(text):
-        found = _NAME.match(text, i) if i and text[i - 1] in "{," else None
-        if found and secret(found[2].strip()):
-            end = _end(text, found.end())
-            out, i = f"{out}{found[0]} {HIDDEN}", end
+        match = _NAME.match(text, i) if i and text[i - 1] in "{," else None
+        if match and secret(match[2].strip()):
+            end = _end(text, match.end())
+            out, i = f"{out}{match[0]} {HIDDEN}", end
         else:
             out, i = out + text[i], i + 1
     return out
 
 
 def _end(text: str, start: int) -> int:
-    """Where a value ends that begins at `start`: before the comma or bracket that is not its own."""
+    """Return where a value ends that begins at `start`: before the comma or bracket that is not its own."""
     depth, quote = 0, ""
     for i in range(start, len(text)):
         letter = text[i]

@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from diffexp.config.build import OURS, build, locate
+from diffexp.config.catalogue import judge
 from diffexp.config.check import check, describe, fits
+from diffexp.config.moved import first_names
 from diffexp.diffusion import ClassifierFree, MinSNR, cosine
 from diffexp.errors import ConfigError
 
@@ -54,6 +56,17 @@ def test_plugins_are_allowed_by_name():
 def test_mistyped_target_has_a_remedy():
     with pytest.raises(ConfigError, match=r"type diffexp\.diffusion\.cosine"):
         locate("diffexp.diffusion.cosin")
+
+
+@pytest.mark.parametrize("old", ["diffexp.metrics.Clip", "diffexp.metrics.pretrained.Clip"])
+def test_the_clip_extractor_keeps_its_old_names(old):
+    assert build({"_target_": old, "model": "some/clip-vit"}).name == "clip-vit"
+    assert judge({"_target_": old, "model": "some/clip-vit"}, "metrics.extractor") == []
+
+
+def test_a_class_that_was_renamed_changes_no_identity():
+    node = {"metrics": {"extractor": {"_target_": "diffexp.metrics.CLIPEmbedding"}}}
+    assert first_names(node) == {"metrics": {"extractor": {"_target_": "diffexp.metrics.Clip"}}}
 
 
 def test_every_problem_at_once():

@@ -352,16 +352,16 @@ from commands import composed, QUICK
 import torch
 torch.set_num_threads(1)
 from diffexp.tasks.run import run_job
-import diffexp.training.evaluate as evaluate
+import diffexp.training.evaluate_samples as evaluate
 
-kept, told = evaluate.Evaluate._evaluate, []
+kept, told = evaluate.EvaluateSamples._evaluate, []
 
 def watched(self, trainer, module):
     kept(self, trainer, module)
     with open("/proc/self/statm") as file:
         told.append((int(file.read().split()[1]) * 4096, len(os.listdir("/proc/self/fd"))))
 
-evaluate.Evaluate._evaluate = watched
+evaluate.EvaluateSamples._evaluate = watched
 typed = [*QUICK, "evaluator.every=1", "trainer.max_steps=1000", "loader.batch_size=1437", "dir=run",
          "trainer.log_every_n_steps=1", "callbacks.checkpoint.every=100"]
 cfg, choices = composed(typed)

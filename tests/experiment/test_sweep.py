@@ -199,7 +199,7 @@ def test_a_process_that_dies_before_it_has_a_job_is_replaced(tmp_path):
     first = pool.workers[0].process
     os.kill(first.pid, signal.SIGKILL)
     first.join()
-    news = [(n.kind, n.code) for n in pool.run(iter([cell]), lambda: False) if n.kind != "told"]
+    news = [(n.kind, n.code) for n in pool.run(iter([cell]), lambda: False) if n.kind != "progress"]
     pool.close()
     assert news == [("started", 0), ("done", 0)]
     assert rows(tmp_path)[0]["state"] == "done"

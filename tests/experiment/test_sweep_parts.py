@@ -181,7 +181,7 @@ def test_what_looks_like_markup_is_shown_as_it_is(tmp_path, capsys):
     with board:
         cell = Cell("a", (), {}, {}, tmp_path)
         board.hear(News(cell, "started"), odd)
-        board.hear(News(cell, "told", odd, 1, 2), odd)
+        board.hear(News(cell, "progress", odd, 1, 2), odd)
         Console().print(board._table())
         board.hear(News(cell, "failed", f"{odd}\u2028\nmore"), odd)
         board.hear(News(cell, "failed", ""), odd)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from diffexp.data import Batch, Digits, Folder
 from diffexp.errors import ConfigError, DataError
-from diffexp.metrics import CMMD, FID, Clip, CLIPScore, Dinov2, MetricSet
+from diffexp.metrics import CMMD, FID, CLIPEmbedding, CLIPScore, Dinov2, MetricSet
 from diffexp.metrics.extractor import extract
 
 transformers = pytest.importorskip("transformers")
@@ -68,7 +68,7 @@ def test_features_are_those_of_the_models_own_preparation_of_images(dinov2, clip
     side = {"height": 32, "width": 32}
     prepare = transformers.CLIPImageProcessorPil(size=side, do_center_crop=False)
     net = transformers.CLIPModel.from_pretrained(clip).eval()
-    mine = Clip(str(clip))
+    mine = CLIPEmbedding(str(clip))
     mine.check((3, *size))
     with torch.no_grad():
         want = net.get_image_features(**prepare(pils, return_tensors="pt")).pooler_output
@@ -77,7 +77,7 @@ def test_features_are_those_of_the_models_own_preparation_of_images(dinov2, clip
 
 
 def test_captions_are_cut_before_their_end(clip):
-    mine = Clip(str(clip))
+    mine = CLIPEmbedding(str(clip))
     mine.check((3, 32, 32))
     short, long = mine.texts(["a cat", "ab" * 100])
     assert mine.cut.tolist() == [False, True]
@@ -99,7 +99,7 @@ def test_cmmd_of_known_embeddings():
 
 
 def test_clip_score_is_the_cosine_of_image_and_caption(clip):
-    data, extractor, score = Digits(), Clip(str(clip)), CLIPScore("the digit {}")
+    data, extractor, score = Digits(), CLIPEmbedding(str(clip)), CLIPScore("the digit {}")
     whole = MetricSet(20, extractor, [score, CMMD(cache=None)])
     whole.prepare(data)
     labels = torch.arange(20) % 10
@@ -126,7 +126,7 @@ def test_clip_score_of_captions_is_that_of_each_image_with_its_own(clip, tmp_pat
         text = f"thing {i} " + "ab" * 80 * (i == 7)
         rows.append(json.dumps({"file_name": f"{i:02d}.png", "text": text, "kind": str(i % 2)}))
     (tmp_path / "metadata.jsonl").write_text("\n".join(rows))
-    data, extractor = Folder(str(tmp_path), 16, label="kind", test=0.5), Clip(str(clip))
+    data, extractor = Folder(str(tmp_path), 16, label="kind", test=0.5), CLIPEmbedding(str(clip))
     whole = MetricSet(40, extractor, [CLIPScore()])
     whole.prepare(data)
 
@@ -155,7 +155,7 @@ def test_clip_score_of_captions_is_that_of_each_image_with_its_own(clip, tmp_pat
 def test_clip_score_needs_something_to_compare_with(clip, tmp_path):
     for i in range(3):
         Image.new("RGB", (8, 8)).save(tmp_path / f"{i}.png")
-    extractor = Clip(str(clip))
+    extractor = CLIPEmbedding(str(clip))
     with pytest.raises(ConfigError, match="has neither"):
         CLIPScore().check(Folder(str(tmp_path), 8), extractor)
     for i in range(3):

@@ -1,1 +1,1 @@
-"""From a command line to checked objects. Hydra and OmegaConf are imported here and above only."""
+"""Make checked objects of a command line. Hydra and OmegaConf are imported here and above only."""

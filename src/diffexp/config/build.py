@@ -1,4 +1,5 @@
-"""From a configuration to objects: {_target_: package.Class, key: value} is package.Class(key=value).
+"""Build the objects that a configuration names: {_target_: package.Class, key: value} is
+package.Class(key=value).
 
 `_partial_: true` leaves the call to whoever gets the object. What a `_target_` may name is a short list of
 packages, for a configuration may be a stranger's: Hydra's own `instantiate` runs whatever is not known to be
@@ -20,7 +21,7 @@ ALLOWED = (*OURS, "torch.optim", "lightning", "torchmetrics")
 
 
 def build(node: Any, path: str = "", allowed: Sequence[str] = ALLOWED) -> Any:
-    """The objects that a plain configuration (dicts, lists, values; nothing to interpolate) names.
+    """Build the objects that a plain configuration (dicts, lists, values; nothing to interpolate) names.
 
     A list of values becomes a tuple, a list of nodes a list. Raises ConfigError for a target outside
     `allowed`, and whatever the constructors raise.
@@ -38,25 +39,25 @@ def build(node: Any, path: str = "", allowed: Sequence[str] = ALLOWED) -> Any:
 
 
 def locate(name: Any, where: str = "_target_", allowed: Sequence[str] = ALLOWED) -> Callable[..., Any]:
-    """The class or function of that dotted name. Raises ConfigError when it is not there or not allowed."""
+    """Return the class or function of that name. Raises ConfigError when it is not there or not allowed."""
     if not isinstance(name, str) or not _inside(name, allowed):
         do = f"name a class of {', '.join(allowed)}, or allow your own with plugins=[my_package]"
         raise ConfigError(f"{name} may not be built from a configuration", where, do)
     parts = moved(name).split(".")
     try:
-        found = import_module(parts[0])
+        target = import_module(parts[0])
         for i, part in enumerate(parts[1:], 1):
-            if not hasattr(found, part):
+            if not hasattr(target, part):
                 import_module(".".join(parts[: i + 1]))
-            found = getattr(found, part)
+            target = getattr(target, part)
     except (ImportError, AttributeError) as error:
         near = nearest(parts[-1], _public(".".join(parts[:-1])))
         do = f"type {'.'.join([*parts[:-1], near])}" if near else "see the options in conf/"
         raise ConfigError(f"there is no {name} ({error})", where, do) from error
     # what a module of ours has merely imported is not ours
-    if not (isclass(found) or isroutine(found)) or not _inside(found.__module__ or "", allowed):
+    if not (isclass(target) or isroutine(target)) or not _inside(target.__module__ or "", allowed):
         raise ConfigError(f"{name} is no class or function of {', '.join(allowed)}", where, "name one")
-    return found
+    return target
 
 
 def _public(module: str) -> list[str]:

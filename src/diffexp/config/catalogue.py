@@ -1,5 +1,6 @@
-"""What a file may name. A configuration that is read from a checkpoint, an exported folder or a run folder is
-a stranger's, and so it may name a class only in the place for which conf/ has an option that names it.
+"""The classes that a file may name. A configuration that is read from a checkpoint, an exported folder or a
+run folder is a stranger's, and so it may name a class only in the place for which conf/ has an option that
+names it.
 
 A place is a group and the way from it: "sampler", "metrics.extractor", "metrics.metrics[]" for each of a
 list, "callbacks.*" for each of several. Packages that the person has typed with plugins= offer their own
@@ -84,19 +85,19 @@ def _named(name: Any, partial: bool, place: str, plugins: Sequence[str], path: s
 
 
 def _shipped(name: str, offered: frozenset[str]) -> str | None:
-    """The offered name that this is, by the name in conf/ or by that of the module that has the class."""
+    """Return the offered name that this is: the name in conf/, or that of the module with the class."""
     if name in offered:
         return name
     for other in offered:
         if other.rpartition(".")[2] == name.rpartition(".")[2]:
-            found = locate(other)
-            if name == f"{found.__module__}.{found.__qualname__}":
+            target = locate(other)
+            if name == f"{target.__module__}.{target.__qualname__}":
                 return other
     return None
 
 
 def _plugin(name: str, place: str, plugins: Sequence[str], path: str) -> Iterator[ConfigError]:
-    """What is wrong with a class or function of the person's own package in this place."""
+    """Yield what is wrong with a class or function of the person's own package in this place."""
     where = f"{path}._target_"
     if any(part.startswith("_") for part in name.split(".")):
         yield ConfigError(f"{name} is private", where, "name a class that the package offers")
@@ -105,29 +106,29 @@ def _plugin(name: str, place: str, plugins: Sequence[str], path: str) -> Iterato
         yield ConfigError(f"there is no {name}", where, "name a class that a module of the package defines")
         return
     try:
-        found = locate(name, where, plugins)
+        target = locate(name, where, plugins)
     except ConfigError as error:
         yield error
         return
     kind = kind_of(place)
     if name in plugins:
         return
-    if inspect.isclass(found):
-        if kind is not None and not is_kind(found, kind):
+    if inspect.isclass(target):
+        if kind is not None and not is_kind(target, kind):
             yield ConfigError(f"{name} is no {kind.__name__}", where, f"name one for {place}")
         return
     if kind is None:
         yield ConfigError(f"{name} is no class", where, f"type plugins=[{','.join([*plugins, name])}]")
         return
-    made = _returned(found)
+    made = _returned(target)
     if not (inspect.isclass(made) and is_kind(made, kind)):
         do = f"write -> {kind.__name__} behind its arguments, or type plugins=[{','.join([*plugins, name])}]"
         yield ConfigError(f"{name} does not say that it returns a {kind.__name__}", where, do)
 
 
 def _defines(name: str) -> bool:
-    """Whether a module that is not imported yet has such a name, by its text: a file is not to choose which
-    script of a package is run.
+    """Return whether a module that is not imported yet has such a name, by its text: a file is not to choose
+    which script of a package is run.
     """
     module, _, last = name.rpartition(".")
     if module in sys.modules or "." not in module:
@@ -154,20 +155,20 @@ def _inside(name: str, packages: Sequence[str]) -> bool:
 
 @lru_cache(maxsize=64)
 def _offered(place: str) -> frozenset[str]:
-    """The names that the shipped options give for a place."""
+    """Return the names that the shipped options give for a place."""
     if place == INSIDE:
         return frozenset().union(*(_offered(group) for group in _PARTS))
-    found = _root() if "." not in place and place in ("snr", "loader", "model", "evaluator") else None
+    root = _root() if "." not in place and place in ("snr", "loader", "model", "evaluator") else None
     group = re.split(r"[.\[]", place)[0]
-    nodes = [found[place]] if found else _group(group)
+    nodes = [root[place]] if root else _group(group)
     return frozenset(name for node in nodes for where, name, _ in _targets(node, group) if where == place)
 
 
 @lru_cache(maxsize=1)
 def _partials() -> frozenset[str]:
     groups = ("network", "optimizer", "trainer")  # which conf/ leaves for others to call
-    found = {where for g in groups for node in _group(g) for where, _, later in _targets(node, g) if later}
-    return frozenset(found | {"model"})
+    places = {where for g in groups for node in _group(g) for where, _, later in _targets(node, g) if later}
+    return frozenset(places | {"model"})
 
 
 def _targets(node: Any, place: str) -> Iterator[tuple[str, str, bool]]:
@@ -189,7 +190,7 @@ def _group(group: str) -> list[Any]:
 
 
 def _option(path: Path) -> Any:
-    """An option with what it inherits by its defaults, of its own folder or (as /_grid@_here_) of conf/."""
+    """Read an option with its defaults, of its own folder or (as /_grid@_here_) of conf/."""
     node = _yaml(path)
     names = [d.partition("@")[0] for d in node.pop("defaults", []) if isinstance(d, str) and d != "_self_"]
     bases = [conf_folder() / name[1:] if name.startswith("/") else path.parent / name for name in names]
@@ -198,7 +199,7 @@ def _option(path: Path) -> Any:
 
 
 def _over(below: Any, above: Any) -> Any:
-    """What Hydra makes of two configurations: keys of the second one win, at any depth."""
+    """Merge two configurations as Hydra does: keys of the second one win, at any depth."""
     if not (isinstance(below, Mapping) and isinstance(above, Mapping)):
         return above
     return {**below, **{key: _over(below.get(key), value) for key, value in above.items()}}
@@ -211,7 +212,7 @@ def _root() -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def _aliases() -> dict[str, str]:
-    """The places that conf/ fills from another: snr.schedule is a schedule, model.schedule an snr."""
+    """Return the places that conf/ fills from another: snr.schedule is a schedule, model.schedule an snr."""
     groups = [path.name for path in conf_folder().iterdir() if path.is_dir() and path.name != "experiment"]
     nodes = [(group, node) for group in groups for node in _group(group)]
     return {

@@ -16,16 +16,17 @@ from diffexp.errors import ConfigError, DiffexpError
 
 
 def check(config: Mapping[str, Any], allowed: Sequence[str] = ALLOWED, construct: bool = True) -> None:
-    """config: plain values. Raises ConfigError with every problem of every node. construct: also call the
-    constructors.
+    """Raise ConfigError with every problem of every node of a configuration of plain values.
+
+    construct: also call the constructors.
     """
-    found = list(_walk(_once(config), "", allowed))
-    all_at_once(found or (list(_constructed(config, allowed)) if construct else []))
+    problems = list(_walk(_once(config), "", allowed))
+    all_at_once(problems or (list(_constructed(config, allowed)) if construct else []))
 
 
-def all_at_once(found: Sequence[ConfigError]) -> None:
+def all_at_once(problems: Sequence[ConfigError]) -> None:
     """Raise the problems as one ConfigError; return where there are none."""
-    unique = list({str(p): p for p in found}.values())
+    unique = list({str(p): p for p in problems}.values())
     if len(unique) == 1:
         raise unique[0]
     if unique:
@@ -33,7 +34,7 @@ def all_at_once(found: Sequence[ConfigError]) -> None:
 
 
 def _once(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Without the copies of top-level nodes in others: a problem is shown where it was typed."""
+    """Leave out the copies of top-level nodes in others: a problem is shown where it was typed."""
     own = [node for node in config.values() if isinstance(node, Mapping) and "_target_" in node]
 
     def strip(node: Any) -> Any:
@@ -61,7 +62,7 @@ def _walk(node: Any, path: str, allowed: Sequence[str]) -> Iterator[ConfigError]
 
 
 def _call(target: Any, node: Mapping[str, Any], path: str) -> Iterator[ConfigError]:
-    """What is wrong with the arguments of one call."""
+    """Yield what is wrong with the arguments of one call."""
     params = {k: p for k, p in inspect.signature(target).parameters.items() if k != "self"}
     hints = _hints(target)
     anything = any(p.kind is p.VAR_KEYWORD for p in params.values())
@@ -87,7 +88,7 @@ def _call(target: Any, node: Mapping[str, Any], path: str) -> Iterator[ConfigErr
 
 
 def _constructed(config: Mapping[str, Any], allowed: Sequence[str]) -> Iterator[ConfigError]:
-    """What the constructors refuse. They are cheap: work begins with a method call."""
+    """Yield what the constructors refuse. They are cheap: work begins with a method call."""
     for key, node in config.items():
         if isinstance(node, Mapping) and "_target_" in node:
             try:
@@ -113,7 +114,7 @@ def _hints(target: Any) -> dict[str, Any]:
 
 
 def fits(value: Any, hint: Any) -> bool:
-    """Whether a value of YAML may be given where `hint` is declared; what is not known here passes."""
+    """Return whether a value of YAML may be given where `hint` is declared; what is not known here passes."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return any(fits(value, a) for a in args)
@@ -155,7 +156,7 @@ _WORDS: dict[Any, str] = {
 
 
 def describe(hint: Any) -> str:
-    """A type in the words of a configuration."""
+    """Describe a type in the words of a configuration."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if hint in _WORDS:
         return _WORDS[hint]

@@ -1,4 +1,4 @@
-"""Hydra's complaints about the command line, told in the words of the one who typed it."""
+"""Hydra's errors about the command line, in the words of the one who typed it."""
 
 import re
 from collections.abc import Sequence
@@ -16,18 +16,18 @@ from diffexp.errors import ConfigError
 
 
 def explain(error: Exception, typed: Sequence[str], conf: Path) -> ConfigError:
-    """The same complaint with the remedy: the nearest key or option, and what there is to choose from."""
+    """Return the same error with the remedy: the nearest key or option, and what there is to choose from."""
     text = str(error)
-    if found := re.search(r"Could not override '([^']+)'", text):
-        return _unknown_key(found[1], typed, conf)
-    if found := re.search(r"Could not find '([^']+)/([^'/]*)'", text):
-        return _unknown_option(found[1], found[2], conf)
-    if found := re.search(r"Ambiguous value for argument '([^=']+)=([^']*)'", text):
-        key, value = found[1], found[2]
+    if match := re.search(r"Could not override '([^']+)'", text):
+        return _unknown_key(match[1], typed, conf)
+    if match := re.search(r"Could not find '([^']+)/([^'/]*)'", text):
+        return _unknown_option(match[1], match[2], conf)
+    if match := re.search(r"Ambiguous value for argument '([^=']+)=([^']*)'", text):
+        key, value = match[1], match[2]
         do = f"type '{key}=[{value}]' for a list, or -m {key}={value} for one run each"
         return ConfigError(f"{key}={value} is several values", key, do)
-    if found := re.search(r"Error parsing override '([^']*)'", text):
-        return ConfigError(f"cannot read {found[1]!r}", "command line", "type key=value, without spaces")
+    if match := re.search(r"Error parsing override '([^']*)'", text):
+        return ConfigError(f"cannot read {match[1]!r}", "command line", "type key=value, without spaces")
     what = " ".join(text.split("\n")[0].split()) or type(error).__name__
     if "no viable alternative" in text or "mismatched input" in text or "extraneous input" in text:
         return ConfigError(what, "command line", "quote the value: 'key=\"value\"', 'key=[1,2]'")
@@ -67,7 +67,7 @@ def _unknown_option(group: str, option: str, conf: Path) -> ConfigError:
 
 
 def before_imports(cfg: DictConfig) -> None:
-    """What needs no torch to be seen: keys that must be set, interpolations that lead nowhere."""
+    """Raise ConfigError, without torch, for keys that must be set and interpolations that lead nowhere."""
     try:
         for key in sorted(OmegaConf.missing_keys(cfg)):
             raise ConfigError(f"{key} must be set", key, f"type {key}=...")

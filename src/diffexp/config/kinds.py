@@ -1,4 +1,4 @@
-"""What is of the kind of a place in a configuration: a sampler where a sampler stands."""
+"""The type that each place of a configuration asks for: a sampler where a sampler stands."""
 
 import inspect
 from collections.abc import Mapping
@@ -44,13 +44,13 @@ def kind_of(place: str) -> Any:
     return getattr(import_module(module), name)
 
 
-def is_kind(found: Any, kind: Any) -> bool:
+def is_kind(cls: Any, kind: Any) -> bool:
     """Return whether a class is of a kind: a subclass, or with the methods of a protocol."""
     if not getattr(kind, "_is_protocol", False):
-        return issubclass(found, kind)
+        return issubclass(cls, kind)
     methods = {n: v for n, v in vars(kind).items() if not n.startswith("_") or n == "__call__"}
     wanted = [n for n, v in methods.items() if getattr(v, "__isabstractmethod__", False)] or list(methods)
-    return all(hasattr(found, n) for n in wanted)
+    return all(hasattr(cls, n) for n in wanted)
 
 
 def check_kinds(parts: Mapping[str, Any]) -> None:

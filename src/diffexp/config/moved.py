@@ -1,5 +1,5 @@
-"""Where a class is now that older runs, checkpoints, and options of one's own name elsewhere, and the keys
-that they lack.
+"""The names that classes have now, by those in older runs, checkpoints, and options of one's own; and the keys
+that these lack.
 """
 
 from collections.abc import Mapping
@@ -15,10 +15,14 @@ _ROOM = {f"diffexp.experiment.{name}": f"diffexp.tasks.{name}" for name in _TASK
     "diffexp.diffusion.ClassLabel": "diffexp.conditioning.ClassLabel",
     "diffexp.diffusion.Unconditional": "diffexp.conditioning.Unconditional",
     "diffexp.diffusion.Pixels": "diffexp.codecs.Pixels",
+    "diffexp.metrics.Clip": "diffexp.metrics.CLIPEmbedding",
     "diffexp.experiment.slurm.Submitit": "diffexp.sweep.slurm.Submitit",
     "diffexp.experiment.cluster.Ray": "diffexp.sweep.cluster.Ray",
 }
-MOVED = {"diffexp.data.DataModule": "diffexp.training.DataModule"} | _ROOM
+MOVED = {
+    "diffexp.data.DataModule": "diffexp.training.DataModule",
+    "diffexp.metrics.pretrained.Clip": "diffexp.metrics.CLIPEmbedding",
+} | _ROOM
 _FIRST = {new: old for old, new in _ROOM.items()}
 
 LATER = {"links": "refuse", "download": True, "text": None, "negative": None, "init": None, "time": "t"}

@@ -1,4 +1,4 @@
-"""What was probably meant, and how a value is typed."""
+"""Suggest what was probably meant, and how a value is typed."""
 
 import difflib
 import re
@@ -9,23 +9,23 @@ from diffexp.errors import ConfigError
 
 
 def nearest(name: str, known: Sequence[str]) -> str | None:
-    """The known name most like `name`, if any is like it."""
-    found = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return found[0] if found else None
+    """Return the known name most like `name`, if any is like it."""
+    matches = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return matches[0] if matches else None
 
 
 def path_of(text: str | Path, where: str) -> Path:
-    """A path that was typed, with ~. Raises ConfigError for what can be none."""
+    """Return a path that was typed, with ~. Raises ConfigError for what can be none."""
     try:
-        found = Path(str(text)).expanduser()
-        found.exists()
+        path = Path(str(text)).expanduser()
+        path.exists()
     except (ValueError, RuntimeError, OSError) as error:
         raise ConfigError(f"{str(text)!r} is no path: {error}", where, "give the path of a folder") from error
-    return found
+    return path
 
 
 def override(key: str, value: object) -> str:
-    """key=value as Hydra reads it back, with quotes where the value needs them."""
+    """Return key=value as Hydra reads it back, with quotes where the value needs them."""
     text = str(value)
     if re.fullmatch(r"[\w./:@%+-]+", text, re.ASCII):
         return f"{key}={text}"

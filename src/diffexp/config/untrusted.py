@@ -19,8 +19,8 @@ MOST_BYTES, MOST_NODES = 4 << 20, 200_000
 
 
 def read_yaml(path: Path) -> Any:
-    """Plain values. Raises DataError for what is too large, also by aliases of aliases, or no plain YAML;
-    OSError where there is no such file.
+    """Read plain values. Raises DataError for what is too large, also by aliases of aliases, or no plain
+    YAML; OSError where there is no such file.
     """
     content = read_small(path, MOST_BYTES)
     try:
@@ -36,7 +36,7 @@ def read_yaml(path: Path) -> Any:
 
 
 def _size(node: yaml.Node, known: dict[int, int]) -> int:
-    """How many values a node stands for; one that is met again counts again, without being walked again."""
+    """Count the values that a node stands for; one that is met again counts, and is not walked, again."""
     if id(node) not in known:
         known[id(node)] = 1  # one that holds itself
         parts: Iterator[yaml.Node] = iter(())
@@ -56,11 +56,11 @@ def typed_before(folder: Path, plugins: bool = False) -> list[str]:
     Raises OSError where there is no such file. plugins: whether the user has typed them again.
     """
     path = folder / "overrides.yaml"
-    found = read_yaml(path)
-    if not isinstance(found, list) or not all(isinstance(t, str) for t in found):
+    lines = read_yaml(path)
+    if not isinstance(lines, list) or not all(isinstance(t, str) for t in lines):
         raise DataError("this is no list of overrides", str(path), "use the folder of a run of diffexp")
     kept = []
-    for text in found:
+    for text in lines:
         override = _parsed(text, path)
         key, value = override.key_or_group, override.value()
         if fault := _fault(text, key, value, plugins):
@@ -80,7 +80,7 @@ def typed_before(folder: Path, plugins: bool = False) -> list[str]:
 
 
 def _parsed(text: str, path: Path) -> Any:
-    """The override. Raises DataError for what is none, or stands for several."""
+    """Parse one override. Raises DataError for what is none, or stands for several."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
@@ -98,7 +98,7 @@ def _parsed(text: str, path: Path) -> Any:
 
 
 def _parts(value: Any) -> Iterator[tuple[str, str]]:
-    """(key, text) of the texts in a value; the key is "" where it has none of its own."""
+    """Yield (key, text) of each text in a value; the key is "" where it has none of its own."""
     if isinstance(value, Mapping):
         for key, part in value.items():
             yield str(key), ""
@@ -111,7 +111,9 @@ def _parts(value: Any) -> Iterator[tuple[str, str]]:
 
 
 def _fault(text: str, key: str, value: Any, plugins: bool) -> str:
-    """Why a line is not taken. An option of a group is a name: with a path in it, it could be any file."""
+    """Return why a line is not taken, "" for one that is. An option of a group is a name: with a path in it,
+    it could be any file.
+    """
     if key == "plugins" and not plugins:
         return ": the run used packages of its own"
     if key.split("/")[0].split(".")[0] == "hydra":
@@ -130,7 +132,7 @@ def _fault(text: str, key: str, value: Any, plugins: bool) -> str:
 
 @lru_cache(maxsize=1)
 def _values() -> frozenset[str]:
-    """The keys of the whole configuration that are no groups."""
+    """Return the keys of the whole configuration that are no groups."""
     root = yaml.safe_load((conf_folder() / "config.yaml").read_bytes())
     return frozenset(key for key in root if key != "defaults")
 

@@ -44,7 +44,7 @@ def _settled(node: Any, path: str, typed: Sequence[str], data_root: str, source:
 def _of_data(
     node: dict[str, Any], path: str, typed: Sequence[str], data_root: str, source: Path
 ) -> dict[str, Any]:
-    """A public data set: in the person's own root, or read where the file says, without a download."""
+    """Return a public data set: in the person's own root, or read where the file says, without a download."""
     root = str(node["root"])
     if Path(root).expanduser() == Path(data_root).expanduser():
         return node
@@ -55,7 +55,7 @@ def _of_data(
 
 
 def names_a_path(text: str) -> bool:
-    """Whether a value is a path, an address or a name on the hub, or that of a file in this folder."""
+    """Return whether a value is a path, an address or a name on the hub, or that of a file in this folder."""
     slash = "/" in text and not re.fullmatch(r"1/\d+", text)  # a level of a network, as in attention: [1/4]
     return slash or "\\" in text or text.startswith("~") or _there(text)
 

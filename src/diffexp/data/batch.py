@@ -1,4 +1,4 @@
-"""What training and the metrics receive: a batch of images, with what is known about them."""
+"""The batch that training and the metrics receive: images, with what is known about them."""
 
 from typing import NamedTuple
 
@@ -8,13 +8,13 @@ from diffexp.condition import Asked
 
 
 class Batch(NamedTuple):
-    """image: uint8 (B, C, H, W), turned into numbers around 0 by the codec, on the device.
+    """A batch of images. image: uint8 (B, C, H, W), turned into numbers around 0 by the codec, on the device.
 
     label: int64 (B,), the class, or None where the data set has no classes.
     text: one caption for each image, or None.
     index: int64 (B,), the number of each image in its split.
     latent: what the codec would make of the images, where that lies ready, in place of making it.
-    size: int64 (B, K), such as height, width and crop before the image was fitted, where the data tells it.
+    size: int64 (B, K), such as height, width and crop before the image was fitted, where the data says it.
     weight: float32 (B,), of each image in the loss; None for the same.
     """
 
@@ -28,11 +28,11 @@ class Batch(NamedTuple):
 
     @property
     def asked(self) -> Asked:
-        """What a model would be asked for, to get images like these."""
+        """The request to a model that would give images like these."""
         text = None if self.text is None else tuple(self.text)
         return Asked(len(self.image), self.label, text, size=self.size)
 
 
 def texts_of(texts: list[str] | None, index: Tensor) -> list[str] | None:
-    """The captions of these numbers, if there are any."""
+    """Return the captions of these numbers, if there are any."""
     return None if texts is None else [texts[i] for i in index.tolist()]

@@ -34,14 +34,14 @@ class Splits(NamedTuple):
 
 
 def held_out(name: str, count: int, *parts: int) -> list[Tensor]:
-    """The numbers 0..count-1 as [rest, part, part, ...], each ascending, by a permutation of `name`."""
+    """Return the numbers 0..count-1 as [rest, part, part, ...], each ascending, permuted by `name`."""
     order = keys(0, "split", name, index=torch.arange(count)).argsort(stable=True)
     pieces = order.split([*parts, count - sum(parts)])
     return [piece.sort().values for piece in (pieces[-1], *pieces[:-1])]
 
 
 def all_equal(images: Images) -> bool:
-    """Whether there are several images, and the first thousand of them are one and the same."""
+    """Return whether there are several images, and the first thousand of them are one and the same."""
     if len(images) < 2:
         return False
     first, *some = torch.arange(min(len(images), 1000)).split(1)
@@ -50,7 +50,7 @@ def all_equal(images: Images) -> bool:
 
 
 class DataSet(ABC):
-    """name: for reports; shape: (C, H, W) of every image; classes: their names, or None."""
+    """A data set. name: for reports; shape: (C, H, W) of every image; classes: their names, or None."""
 
     name: str
 
@@ -64,7 +64,7 @@ class DataSet(ABC):
 
     @abstractmethod
     def read(self) -> Splits:
-        """Reads all splits. Raises DataError where a file is missing or damaged."""
+        """Read all splits. Raises DataError where a file is missing or damaged."""
 
     @cached_property
     def _splits(self) -> Splits:
@@ -75,11 +75,11 @@ class DataSet(ABC):
         return {}
 
     def split(self, name: SplitName) -> Images:
-        """The images of a split, read once. Raises DataError."""
+        """Return the images of a split, read once. Raises DataError."""
         return getattr(self._splits, name)
 
     def check(self) -> None:
-        """Sees to it that the files are here and readable, and downloads them if the set is public.
+        """See to it that the files are here and readable, and download them if the set is public.
 
         Raises DataError saying which file is missing or damaged, and the expected layout.
         """
@@ -92,19 +92,19 @@ class DataSet(ABC):
             warn(f"all images of {self.name} ({', '.join(equal)}) are one and the same")
 
     def counts(self, split: SplitName) -> dict[str, int]:
-        """The number of images of each class; empty without classes."""
+        """Return the number of images of each class; empty without classes."""
         labels = self.split(split).labels
         if labels is None or self.classes is None:
             return {}
         return dict(zip(self.classes, labels.bincount(minlength=len(self.classes)).tolist(), strict=True))
 
     def fingerprint(self, split: SplitName) -> str:
-        """A sha256 that changes when an image, a label or the transform does: a key for caches."""
+        """Return a sha256 that changes when an image, a label or the transform does: a key for caches."""
         if split not in self._fingerprints:
             self._fingerprints[split] = self.split(split).fingerprint()
         return self._fingerprints[split]
 
     def batches(self, split: SplitName, size: int, workers: int = 0) -> Iterator[Batch]:
-        """All images of a split, in order, `size` at a time; workers decode where the set streams."""
+        """Yield all images of a split, in order, `size` at a time; workers decode where the set streams."""
         images = self.split(split)
         return fetch(images, list(in_turn(len(images), size)), workers)

@@ -36,7 +36,7 @@ class Digits(DataSet):
 
 
 def _stratified(labels: torch.Tensor) -> torch.Tensor:
-    """A permutation of which every run of images has each class in its share."""
+    """Return a permutation in which every run of images has each class in its share."""
     draw = keys(0, "split", "digits", index=torch.arange(len(labels)))
     place = torch.empty(len(labels), dtype=torch.float64)
     for c in labels.unique():

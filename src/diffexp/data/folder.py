@@ -1,4 +1,4 @@
-"""Any tree of image files; what is done to a picture is in images.py."""
+"""A data set of any tree of image files; images.py decodes and scales each."""
 
 import logging
 import math
@@ -84,28 +84,28 @@ class Folder(DataSet):
     @cached_property
     def files(self) -> list[Path]:
         """All images of the folder, in the order of their names. Raises DataError where there is none."""
-        found = [
+        images = [
             file
             for file in (walk(self.path, self.links) if self.path.is_dir() else ())
             if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
         ]
-        if not found:
+        if not images:
             what = "there is no image in this folder" if self.path.is_dir() else "there is no such folder"
             kinds = " ".join(sorted(SUFFIXES))
             do = f"type data.path=FOLDER, with images ({kinds}) in it or in one sub-folder for each class"
             raise DataError(what, str(self.path), do)
-        named = self._named(found) if self._rows else found
+        named = self._named(images) if self._rows else images
         for file in named:
             check_link(file, self.path, self.links)
         return sorted(named)
 
-    def _named(self, found: list[Path]) -> list[Path]:
-        """Those of the images that the rows name."""
+    def _named(self, images: list[Path]) -> list[Path]:
+        """Return those of the images that the rows name."""
         assert self._rows is not None
-        if gone := sorted(set(self._rows) - set(found)):
+        if gone := sorted(set(self._rows) - set(images)):
             what = f"{metadata.source(self.path)} names it, and it is no image in the folder"
             raise DataError(what, str(gone[0])[:1000], "mend the line, or remove it")
-        if left := len(found) - len(self._rows):
+        if left := len(images) - len(self._rows):
             _log.warning("%d images left out, which %s does not name", left, metadata.source(self.path))
         return list(self._rows)
 
@@ -147,7 +147,7 @@ class Folder(DataSet):
         return Splits(*(self._part(index) for index in held_out("folder", count, val, test)))
 
     def everything(self) -> Images:
-        """All images in the order of their names, whatever their split."""
+        """Return all images in the order of their names, whatever their split."""
         return self._part(torch.arange(len(self.files)))
 
     def _part(self, index: Tensor) -> Images:

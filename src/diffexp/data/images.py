@@ -1,4 +1,4 @@
-"""From a file to pixels: decode, convert on purpose, scale to fill the size, cut out the centre.
+"""Read the pixels of a file: decode, convert on purpose, scale to fill the size, cut out the centre.
 
     grey, palette, 1-bit, CMYK, ...  -> RGB or L as Pillow converts them (L is ITU-R 601 luma)
     transparency                     -> laid over white
@@ -36,7 +36,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def convert(image: Image.Image, mode: Mode) -> Image.Image:
-    """Any picture as 8-bit RGB or L. Raises ValueError where the range of its values is unknown."""
+    """Convert any picture to 8-bit RGB or L. Raises ValueError where the range of its values is unknown."""
     if image.mode == "F":
         raise ValueError("floating-point pixels, whose range is not known")
     if image.mode.startswith("I"):
@@ -80,7 +80,7 @@ def shown_sides(image: Image.Image) -> tuple[int, int]:
 
 
 def load_image(path: Path, size: int | Sequence[int], mode: Mode, max_pixels: int) -> Tensor:
-    """The image of a file: uint8 (C, H, W); size: one number, or (H, W). Raises DataError naming the file."""
+    """Read the image of a file: uint8 (C, H, W); size: one number, or (H, W). Raises DataError naming it."""
     height, width = sides(size)
     with picture(path) as image:
         if image.width * image.height > max_pixels:

@@ -29,7 +29,7 @@ class _Decode(Dataset):
 
 
 def fetch(images: InMemory | Stream, order: Iterable[Tensor], workers: int) -> Iterator[Batch]:
-    """The batch of each index tensor of `order`. Raises DataError; ResourceError when a worker was killed."""
+    """Yield the batch of each index of `order`. Raises DataError; ResourceError when a worker was killed."""
     if workers == 0 or not images.streams:
         yield from map(images.batch, order)
         return
@@ -79,11 +79,11 @@ class TrainLoader:
         return batch._replace(image=image)
 
     def state_dict(self) -> dict[str, int]:
-        """Tells Lightning that this loader can go on in mid-epoch; the position is in its own state."""
+        """Tell Lightning that this loader can go on in mid-epoch; the position is in its own state."""
         return {"processed": self.processed()}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Nothing to load: see `state_dict`."""
+        """Load nothing: see `state_dict`."""
 
 
 class EvalLoader:

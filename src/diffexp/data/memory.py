@@ -10,7 +10,7 @@ from diffexp.data.batch import Batch, texts_of
 
 
 class InMemory:
-    """images: uint8 (N, C, H, W); labels: int64 (N,) or None; texts: N captions, or None."""
+    """A split. images: uint8 (N, C, H, W); labels: int64 (N,) or None; texts: N captions, or None."""
 
     streams = False
 
@@ -25,7 +25,7 @@ class InMemory:
         return len(self.images)
 
     def batch(self, index: Tensor) -> Batch:
-        """The images of these numbers, int64 (B,), in this order."""
+        """Return the images of these numbers, int64 (B,), in this order."""
         label = None if self.labels is None else self.labels[index]
         return Batch(self.images[index], label, texts_of(self.texts, index), index)
 
@@ -34,7 +34,7 @@ class InMemory:
         return InMemory(self.images[index], labels, texts_of(self.texts, index))
 
     def fingerprint(self) -> str:
-        """sha256 of shape, pixels, labels and captions."""
+        """Return the sha256 of shape, pixels, labels and captions."""
         digest = hashlib.sha256(repr(tuple(self.images.shape)).encode())
         digest.update(self.images.numpy().reshape(-1).data)
         if self.labels is not None:

@@ -1,5 +1,6 @@
-"""What is told of the images of a folder: metadata.jsonl or metadata.csv, a row for each image with its
-`file_name`, as the image folders of Hugging Face have it; or a .txt with its caption beside each image.
+"""The labels and captions of the images of a folder: metadata.jsonl or metadata.csv, a row for each image
+with its `file_name`, as the image folders of Hugging Face have it; or a .txt with its caption beside each
+image.
 """
 
 import csv
@@ -22,18 +23,18 @@ Rows = dict[Path, dict[str, str]]
 
 
 def source(folder: Path) -> Path | None:
-    """The file of the rows, if there is one."""
+    """Return the file of the rows, if there is one."""
     return next((folder / name for name in FILES if os.path.lexists(folder / name)), None)
 
 
 def read(folder: Path, links: Links = "refuse") -> Rows | None:
-    """The rows in their order; None where nothing is told. Raises DataError naming the line."""
+    """Read the rows in their order; None without such a file. Raises DataError naming the line."""
     file = source(folder)
     if file is None:
         return None
     check_link(file, folder, links)
     content = text(file, FILE_BYTES)
-    found: Rows = {}
+    rows: Rows = {}
     for number, row in (_jsonl if file.suffix == ".jsonl" else _csv)(file, content):
         name = row.pop("file_name", None)
         if not isinstance(name, str) or not name:
@@ -42,16 +43,16 @@ def read(folder: Path, links: Links = "refuse") -> Rows | None:
         if path is None:
             what = f"{name[:200]} is outside of the folder"
             raise DataError(what, f"{file}:{number}", "name images in it")
-        if path in found:
+        if path in rows:
             raise DataError(f"{name[:200]} is named twice", f"{file}:{number}", "keep one of the lines")
-        found[path] = _words(row, f"{file}:{number}")
-    if not found:
+        rows[path] = _words(row, f"{file}:{number}")
+    if not rows:
         raise DataError("this file names no image", str(file), "give it a line for each, or remove it")
-    return found
+    return rows
 
 
 def _named(name: str, folder: Path) -> Path | None:
-    """The path of an image, None outside of the folder. Told by the name alone: no file is looked at."""
+    """Return the path of an image, None outside of the folder; by the name alone: no file is looked at."""
     root = os.path.normpath(folder)
     path = Path(os.path.normpath(folder / name.replace("\0", "\ufffd")))  # Python 3.11.3 would cut it at \0
     if not path.is_relative_to(root) or ".." in path.relative_to(root).parts:
@@ -60,7 +61,7 @@ def _named(name: str, folder: Path) -> Path | None:
 
 
 def _words(row: dict[str, Any], where: str) -> dict[str, str]:
-    """The values as text. Raises DataError for what is none."""
+    """Return the values as text. Raises DataError for what is none."""
     try:
         words = {k: str(v) for k, v in row.items() if v is not None}
         "".join([*words, *words.values()]).encode()
@@ -93,7 +94,7 @@ def _csv(file: Path, content: str) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _lines(file: Path, content: str) -> Iterator[str]:
-    """Lines end at a line feed alone: splitlines would break captions at U+0085 and U+2028."""
+    """Yield lines, which end at a line feed alone: splitlines would break captions at U+0085, U+2028."""
     for number, line in enumerate(io.StringIO(content, newline="\n"), 1):
         if len(line) > LINE_LETTERS:
             what = f"this line has more than {LINE_LETTERS:,} letters"
@@ -102,7 +103,7 @@ def _lines(file: Path, content: str) -> Iterator[str]:
 
 
 def column(rows: Rows | None, name: str, files: Sequence[Path], folder: Path, key: str) -> list[str]:
-    """What the rows say of each file under a name. Raises DataError; key: where the name was typed."""
+    """Return the values of a column for the files. Raises DataError; key: where the name was typed."""
     have = sorted({k for row in (rows or {}).values() for k in row})
     some = ", ".join(k[:50] for k in have[:20])
     if name not in have:
@@ -121,7 +122,8 @@ def column(rows: Rows | None, name: str, files: Sequence[Path], folder: Path, ke
 def captions(
     rows: Rows | None, name: str, files: Sequence[Path], folder: Path, links: Links
 ) -> list[str] | None:
-    """The caption of each file: of the column `name`, or of the .txt beside it; None where there are none.
+    """Return the caption of each file: of the column `name`, or of the .txt beside it; None where there are
+    none.
 
     Raises DataError for an image without, where others have one, or a column of another name is not there.
     """

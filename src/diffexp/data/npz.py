@@ -27,7 +27,7 @@ Array = np.ndarray[Any, Any]
 
 
 def read_npz(path: Path) -> InMemory:
-    """One file as a split. Never unpickles. Raises DataError naming the file and the expected layout.
+    """Read one file as a split. Never unpickles. Raises DataError naming the file and the expected layout.
 
     Images are (N, H, W, C) where the last axis is 1 or 3; where only the second one is, (N, C, H, W).
     """
@@ -52,7 +52,7 @@ def read_npz(path: Path) -> InMemory:
 
 
 def _arrays(file: IO[bytes], size: int) -> tuple[str, tuple[str, str], Any, Any]:
-    """What is wrong, the names of the arrays, images, and labels or None."""
+    """Return what is wrong, the names of the arrays, images, and labels or None."""
     names = NAMES[0]
     if not zipfile.is_zipfile(file):
         return "this is not a .npz file, or it is cut short", names, None, None
@@ -64,8 +64,8 @@ def _arrays(file: IO[bytes], size: int) -> tuple[str, tuple[str, str], Any, Any]
     with np.load(file, allow_pickle=False) as archive:
         names = next((pair for pair in NAMES if pair[0] in archive.files), None)
         if names is None:
-            found = ", ".join(name[:100] for name in archive.files[:10])
-            return f"there are no `images` in it, but {found or 'nothing'}", NAMES[0], None, None
+            shown = ", ".join(name[:100] for name in archive.files[:10])
+            return f"there are no `images` in it, but {shown or 'nothing'}", NAMES[0], None, None
         labels = archive[names[1]] if names[1] in archive.files else None
         return "", names, archive[names[0]], labels
 
@@ -124,7 +124,7 @@ class Npz(DataSet):
         return (self._names or tuple(str(c) for c in range(count))) if count else None
 
     def _labels(self, files: list[InMemory]) -> int:
-        """The largest label and one; 0 without labels. Raises DataError where there are too many classes."""
+        """Return the largest label and one; 0 without labels. Raises DataError for too many classes."""
         count = 1 + max((int(part.labels.max()) for part in files if part.labels is not None), default=-1)
         if self._names is not None and len(self._names) < count:
             do = f"give {count} names, or data.classes=null"

@@ -20,12 +20,12 @@ from diffexp.randomness import keys
 
 @lru_cache(maxsize=2)
 def permutation(seed: int, epoch: int, count: int) -> Tensor:
-    """The numbers 0..count-1 in the order of this epoch, int64."""
+    """Return the numbers 0..count-1 in the order of this epoch, int64."""
     return keys(seed, "order", epoch, index=torch.arange(count)).argsort(stable=True)
 
 
 def flips(seed: int, epoch: int, index: Tensor) -> Tensor:
-    """Which images are mirrored in this epoch: bool, shape of `index`; each is with probability 1/2."""
+    """Return which images are mirrored in this epoch, with probability 1/2: bool, shape of `index`."""
     return keys(seed, "flip", epoch, index=index) % 2 == 1
 
 
@@ -55,11 +55,11 @@ class TrainOrder:
             )
 
     def __len__(self) -> int:
-        """Batches in an epoch."""
+        """Return the number of batches in an epoch."""
         return self.count // self.batch_size
 
     def batch(self, number: int) -> tuple[int, Tensor]:
-        """The epoch of batch `number` (counted from the start of training), and this rank's images, int64."""
+        """Return the epoch of batch `number` (from the start of training), and this rank's images, int64."""
         epoch, place = divmod(number, len(self))
         share = self.batch_size // self.world
         start = place * self.batch_size + self.rank * share
@@ -67,7 +67,7 @@ class TrainOrder:
 
 
 def in_turn(count: int, batch_size: int, rank: int = 0, world: int = 1) -> Iterator[Tensor]:
-    """The images 0..count-1 in batches, unshuffled; every rank has the same number of batches.
+    """Yield the images 0..count-1 in batches, unshuffled; every rank has the same number of batches.
 
     A last batch with fewer images than ranks is left out, for no rank may have an empty one.
     """

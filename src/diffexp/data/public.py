@@ -19,7 +19,7 @@ WAIT = 10  # seconds that a host has to answer
 
 @contextlib.contextmanager
 def _impatient() -> Iterator[None]:
-    """Downloads give up soon, and write to stderr, for stdout is for results."""
+    """Let downloads give up soon, and write to stderr, for stdout is for results."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(WAIT)
     try:
@@ -37,7 +37,8 @@ def read_public(
     classes: int,
     download: bool = True,
 ) -> tuple[InMemory, InMemory]:
-    """The official train and test set, by the torchvision class `kind`; layout: what `root` is to hold.
+    """Return the official train and test set, by the torchvision class `kind`; layout: what `root` is to
+    hold.
 
     shape: (C, H, W) of the images; classes: how many there are. Without `download` nothing is written.
     Raises DataError where the files are neither here nor to be had, or are damaged.
@@ -91,7 +92,7 @@ def _check_links(kind: Callable[..., Any], root: Path) -> None:
 
 
 def _in_memory(part: Any, shape: tuple[int, int, int], classes: int) -> InMemory:
-    """Raises ValueError where a file holds something else, as one that is damaged may."""
+    """Make a split. Raises ValueError where a file holds something else, as one that is damaged may."""
     images, labels = torch.as_tensor(part.data), torch.as_tensor(part.targets)
     images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2)
     if images.dtype != torch.uint8 or tuple(images.shape[1:]) != shape:

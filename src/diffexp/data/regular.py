@@ -1,4 +1,4 @@
-"""Reading in a folder that anyone may have filled: regular files of a bounded size, and none outside of it.
+"""Read from a folder that anyone may have filled: regular files of a bounded size, and none outside of it.
 
 A link to a file inside of the folder is read. One that leads out of it is not, unless the user follows links:
 the caption of an image could be a private file of whoever reads it.
@@ -27,10 +27,10 @@ def text(path: Path, most: int) -> str:
             if os.fstat(file.fileno()).st_size > most:
                 raise DataError(f"this file has more than {most >> 20} MB", str(path), "make it shorter")
             content = file.read(most)
-        found = content.decode("utf-8-sig")
+        decoded = content.decode("utf-8-sig")
     except (OSError, UnicodeError) as error:
         raise DataError(f"this file cannot be read: {error}", str(path), "save it as UTF-8") from error
-    return found.replace("\r\n", "\n").replace("\r", "\n")
+    return decoded.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def outside(path: Path, folder: Path) -> Path | None:
@@ -62,8 +62,8 @@ def walk(folder: Path, links: Links) -> Iterator[Path]:
             if links == "follow" and (there.st_dev, there.st_ino) in seen:
                 continue
             seen.add((there.st_dev, there.st_ino))
-            with os.scandir(here) as found:
-                entries = sorted(found, key=lambda entry: entry.name)
+            with os.scandir(here) as listing:
+                entries = sorted(listing, key=lambda entry: entry.name)
         except OSError as error:
             warn(f"left out, for it cannot be read: {here} ({error.strerror})")
             continue
@@ -89,10 +89,10 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 def typed_path(name: str, key: str) -> Path:
     """Return a path that was typed, with ~. Raises ConfigError for what can be none; key: where it stands."""
     try:
-        found = Path(str(name)).expanduser()
+        path = Path(str(name)).expanduser()
         with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
-            os.stat(found)
+            os.stat(path)
     except (ValueError, RuntimeError, OSError) as error:
         what = f"{str(name)[:200]!r} is no path: {str(error)[:200]}"
         raise ConfigError(what, key, f"give the path of a file or folder: {key}=...") from error
-    return found
+    return path

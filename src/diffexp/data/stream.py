@@ -15,8 +15,8 @@ _log = logging.getLogger(__name__)
 
 
 class Stream:
-    """files: one path for each image; labels: int64 (N,) or None; load: path -> uint8 (C, H, W); texts: a
-    caption for each, or None.
+    """A split that is decoded as it is asked for. files: one path for each image; labels: int64 (N,) or None;
+    load: path -> uint8 (C, H, W); texts: a caption for each, or None.
 
     transform: what `load` does, in words, for the fingerprint. With `skip` a broken image gives its place to
     the next good one of the split: a function of the files alone, so batches keep their size and order.
@@ -40,9 +40,9 @@ class Stream:
         return len(self.files)
 
     def batch(self, index: Tensor) -> Batch:
-        """The images of these numbers, int64 (B,). Raises DataError naming a file that cannot be decoded."""
-        images, found = zip(*(self._image(i) for i in index.tolist()), strict=True)
-        index = torch.tensor(found)
+        """Return the images of these numbers, int64 (B,). Raises DataError naming a broken file."""
+        images, numbers = zip(*(self._image(i) for i in index.tolist()), strict=True)
+        index = torch.tensor(numbers)
         labels = None if self.labels is None else self.labels[index]
         return Batch(torch.stack(images), labels, texts_of(self.texts, index), index)
 
@@ -59,15 +59,15 @@ class Stream:
         )
 
     def fingerprint(self) -> str:
-        """sha256 of the files' paths, sizes and times, their labels, captions and the transform."""
+        """Hash the files' paths, sizes and times, their labels, captions and the transform: sha256."""
         digest = hashlib.sha256(self.transform.encode())
         for file in self.files:
             try:
                 stat = file.stat()
-                told = f"{stat.st_size}\0{stat.st_mtime_ns}"
-            except OSError:  # whoever asks for the image is told
-                told = "gone"
-            digest.update(f"\n{file}\0{told}".encode(errors="surrogateescape"))
+                size_and_time = f"{stat.st_size}\0{stat.st_mtime_ns}"
+            except OSError:  # whoever asks for the image gets the error
+                size_and_time = "gone"
+            digest.update(f"\n{file}\0{size_and_time}".encode(errors="surrogateescape"))
         if self.labels is not None:
             digest.update(self.labels.numpy().data)
         digest.update("".join(f"\n{text}" for text in self.texts or ()).encode(errors="surrogatepass"))

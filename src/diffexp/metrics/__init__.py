@@ -14,7 +14,7 @@ from diffexp.metrics.lpips import LPIPS
 from diffexp.metrics.metric import Card, Metric
 from diffexp.metrics.metric_set import MetricSet
 from diffexp.metrics.precision_recall import Manifold
-from diffexp.metrics.pretrained import Clip, Dinov2
+from diffexp.metrics.pretrained import CLIPEmbedding, Dinov2
 from diffexp.metrics.statistics import Statistics, frechet_distance
 from diffexp.metrics.svm import SVMAccuracy
 
@@ -23,10 +23,10 @@ __all__ = [
     "FID",
     "KID",
     "LPIPS",
+    "CLIPEmbedding",
     "CLIPScore",
     "Card",
     "ClassifierAccuracy",
-    "Clip",
     "Dinov2",
     "Evaluation",
     "Evaluator",

@@ -1,4 +1,4 @@
-"""Judges of class-conditional samples: the share whose class they recognise as the one asked for.
+"""The accuracy of class-conditional samples: the share whose class they recognise as the one asked for.
 
 A judge is trained on the real train split alone, and its card says how many of the real test split it
 recognises, which is as much as samples can be expected to reach (more means that they are too easy).
@@ -20,20 +20,20 @@ from diffexp.metrics.metric import Card
 
 
 class Share:
-    """How many of how many were right, of each class and of all."""
+    """The share that was right, of each class and of all."""
 
     def __init__(self, classes: Sequence[str]) -> None:
         self.classes = list(classes)
         self.counts = torch.zeros(2, len(classes), dtype=torch.int64)
 
-    def update(self, found: Tensor, asked: Tensor) -> None:
-        """Classes found and asked for, int (B,)."""
+    def update(self, recognised: Tensor, asked: Tensor) -> None:
+        """Count the classes that were recognised and asked for, int (B,)."""
         asked = asked.cpu()
-        for row, some in enumerate((asked[found.cpu() == asked], asked)):
+        for row, some in enumerate((asked[recognised.cpu() == asked], asked)):
             self.counts[row] += some.bincount(minlength=len(self.classes))
 
     def over_ranks(self) -> tuple[float | None, Card]:
-        """The share, None of nothing; and of how many, and the share of each class: a collective call."""
+        """Return the share, None of nothing; and of how many, and that of each class: a collective call."""
         right, of = summed(self.counts)[0].tolist()
         each = {name: r / n for name, r, n in zip(self.classes, right, of, strict=True) if n}
         n = sum(of)
@@ -41,7 +41,7 @@ class Share:
 
 
 def judged(share: Share, key: str, card: Card) -> dict[str, float]:
-    """The value of a judge, with its standard error and that of each class in the card."""
+    """Return the value of a judge, with its standard error and that of each class in the card."""
     value, more = share.over_ranks()
     card |= more
     if value is None:
@@ -60,7 +60,7 @@ class ClassifierAccuracy:
         self.cache = cache
 
     def check(self, data: DataSet, extractor: Extractor | None) -> None:
-        """Raises ConfigError for an extractor that cannot judge, or data of other classes."""
+        """Raise ConfigError for an extractor that cannot judge, or data of other classes."""
         if not isinstance(extractor, SmallClassifier):
             what = "only a SmallClassifier can judge accuracy"
             raise ConfigError(what, "metrics.extractor", "type metrics=mnist, or leave this metric out")
@@ -90,12 +90,12 @@ class ClassifierAccuracy:
         self.reset()
 
     def update(self, batch: Batch, features: Tensor | None) -> None:
-        """Samples without labels, of a model without classes, are not judged."""
+        """Judge samples; those without labels, of a model without classes, are not counted."""
         assert features is not None
         if batch.label is not None:
             with torch.autocast(features.device.type, enabled=False):
-                found = self._judge.classify(features)
-            self._share.update(found, batch.label)
+                recognised = self._judge.classify(features)
+            self._share.update(recognised, batch.label)
 
     def compute(self) -> dict[str, float]:
         return judged(self._share, f"accuracy_{self._judge.name}", self._card)
@@ -108,8 +108,8 @@ class ClassifierAccuracy:
 
 
 def needs_classes(data: DataSet, who: str, count: int | None = None) -> None:
-    """Raises ConfigError where the images of `data` have no classes, or another number of them."""
-    found = len(data.classes or ())
-    if found == 0 or found != (count or found):
-        what = f"{who} judges {count or 'some'} classes, and {data.name} has {found or 'none'}"
+    """Raise ConfigError where the images of `data` have no classes, or another number of them."""
+    there = len(data.classes or ())
+    if there == 0 or there != (count or there):
+        what = f"{who} judges {count or 'some'} classes, and {data.name} has {there or 'none'}"
         raise ConfigError(what, "metrics", "leave the accuracy out, or type metrics=none")

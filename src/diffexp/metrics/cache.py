@@ -1,7 +1,7 @@
-"""Tensors that are made once and kept in a file, which says what is in it by a digest.
+"""A cache of tensors that are made once and kept in a file, which holds their digest.
 
 The digest is of the name of the file and of all that it holds, so a flipped bit, another file under this
-name and tensors that are missing are found, and what was damaged is made again.
+name and missing tensors are noticed, and a damaged file is made again.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 def cached(folder: str | None, key: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
     """Return the tensors of `make`, from the file that has them or made and written. No folder: made each
-    time. A file that is damaged or cannot be written is told in the log, and costs time.
+    time. A file that is damaged or cannot be written is reported in the log, and costs time.
 
     Of several processes that want them one makes them, and the others wait.
     """
@@ -43,14 +43,14 @@ def cached(folder: str | None, key: str, make: Callable[[], dict[str, Tensor]]) 
 
 
 def _read(file: Path, key: str) -> dict[str, Tensor] | None:
-    """None for no such file, and for one that is not as it was written."""
+    """Read the tensors; None for no such file, and for one that is not as it was written."""
     try:
         if not file.is_file():
             return None
         with safe_open(file, "pt") as opened:
-            told = (opened.metadata() or {}).get("sha256")
+            sha256 = (opened.metadata() or {}).get("sha256")
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-        why = "its content is not that of its digest" if told != _digest(key, tensors) else ""
+        why = "its content is not that of its digest" if sha256 != _digest(key, tensors) else ""
     except Exception as error:  # of a foreign file: no common type
         tensors, why = {}, str(error) or type(error).__name__
     if not why:
@@ -60,8 +60,8 @@ def _read(file: Path, key: str) -> dict[str, Tensor] | None:
 
 
 def _digest(key: str, tensors: Mapping[str, Tensor]) -> str:
-    found = hashlib.sha256(key.encode())
+    digest = hashlib.sha256(key.encode())
     for name, tensor in sorted(tensors.items()):
-        found.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        found.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return found.hexdigest()
+        digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,5 +1,7 @@
 """A small classifier of small grey images, whose last hidden layer serves as features: nothing to download.
 
+It judges clean images, for metrics; the one of noisy images, for guidance, is networks/noisy_classifier.py.
+
     image -> conv 3x3 (32) -> max 2 -> conv 3x3 (64) -> conv 3x3 (64) -> average to 3x3 -> linear (64)
           = features -> SiLU -> linear (classes)
 
@@ -24,7 +26,7 @@ SHIPPED = Path(__file__).parent / "weights"
 
 
 def network(classes: int) -> tuple[nn.Sequential, nn.Sequential]:
-    """float (B, 1, H, W) -> features (B, 64), and features -> logits (B, classes)."""
+    """Build float (B, 1, H, W) -> features (B, 64), and features -> logits (B, classes)."""
     body = nn.Sequential(
         nn.Conv2d(1, 32, 3, padding=1),
         nn.SiLU(),
@@ -66,34 +68,34 @@ class SmallClassifier(Extractor):
         self.requires_grad_(False).eval()
 
     def check(self, shape: tuple[int, int, int]) -> None:
-        """Raises ConfigError for images of another size than those it was trained on."""
+        """Raise ConfigError for images of another size than those it was trained on."""
         if shape != self.shape:
             size = "x".join(map(str, shape))
             what = f"{self.name} measures images of {'x'.join(map(str, self.shape))}, not {size}"
             raise ConfigError(what, "metrics", "type metrics=inception, or metrics=none")
 
     def forward(self, images: Tensor) -> Tensor:
-        """uint8 (B, 1, H, W) -> float32 (B, 64)."""
+        """Map uint8 (B, 1, H, W) to features, float32 (B, 64)."""
         return self.body(images.float() / 127.5 - 1)
 
     classifies = True
 
     def logits(self, features: Tensor) -> Tensor:
-        """float (B, 64) -> (B, classes)."""
+        """Map features, float (B, 64), to logits (B, classes)."""
         with torch.no_grad():
             return self.head(features)
 
     def classify(self, features: Tensor) -> Tensor:
-        """float (B, 64) -> int64 (B,), the class of each."""
+        """Map features, float (B, 64), to int64 (B,), the class of each."""
         return self.head(features).argmax(1)
 
     def predict(self, images: Tensor) -> Tensor:
-        """uint8 (B, 1, H, W) -> int64 (B,), the class of each."""
+        """Map uint8 (B, 1, H, W) to int64 (B,), the class of each."""
         return self.classify(self(images))
 
 
 def _read(file: Path) -> tuple[tuple[str, tuple[int, int, int], int], dict[str, Tensor]]:
-    """What the file says about itself, (data, shape, classes), and its weights in float32."""
+    """Read what the file says about itself, (data, shape, classes), and its weights in float32."""
     if not is_file(file):
         names = ", ".join(sorted(path.stem for path in SHIPPED.glob("*.safetensors")))
         do = f"type one of {names}, or the path of a file; or metrics=none"

@@ -1,4 +1,4 @@
-"""What CLIP says of images: their distance from real ones (CMMD), and from what they were to show."""
+"""Metrics by CLIP: the distance of images from real ones (CMMD), and from the captions they were to show."""
 
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ from diffexp.metrics.distributed import summed
 from diffexp.metrics.extractor import Extractor, extract
 from diffexp.metrics.features import Bank
 from diffexp.metrics.metric import Card
-from diffexp.metrics.pretrained import Clip
+from diffexp.metrics.pretrained import CLIPEmbedding
 
 SIGMA, SCALE = 10.0, 1000.0  # Jayasumana et al. 2024
 _ROWS = 2048  # of a matrix of distances at a time
@@ -29,7 +29,7 @@ class CMMD(Bank):
     name = "CMMD"
 
     def check(self, data: DataSet, extractor: Extractor | None) -> None:
-        """Raises ConfigError for another extractor than CLIP."""
+        """Raise ConfigError for another extractor than CLIP."""
         super().check(data, extractor)
         needs_clip(extractor, self.name)
 
@@ -42,7 +42,7 @@ class CMMD(Bank):
 
 
 def _kernel(x: Tensor, y: Tensor) -> Tensor:
-    """The mean of the kernel of each of x, (N, dim), with all of y, (M, dim), unit vectors: (N,)."""
+    """Return the mean of the kernel of each of x, (N, dim), with all of y, (M, dim), unit vectors: (N,)."""
     return torch.cat([torch.exp((rows @ y.T - 1) / SIGMA**2).mean(1) for rows in x.split(_ROWS)])
 
 
@@ -61,14 +61,14 @@ class CLIPScore:
         self.caption = caption
 
     def check(self, data: DataSet, extractor: Extractor | None) -> None:
-        """Raises ConfigError for another extractor than CLIP, or data without captions and classes."""
+        """Raise ConfigError for another extractor than CLIP, or data without captions and classes."""
         if data.classes is None and data.split("test").texts is None:
             what = f"the CLIP score judges captions or classes, and {data.name} has neither"
             raise ConfigError(what, "metrics", "leave it out: metrics=clip")
         needs_clip(extractor, "the CLIP score")
 
     def prepare(self, data: DataSet, extractor: Extractor | None, n: int) -> None:
-        assert isinstance(extractor, Clip)
+        assert isinstance(extractor, CLIPEmbedding)
         self._clip, self._of_class, self._real = extractor, None, {}
         if data.classes is not None:
             self._of_class = self._embedded([self.caption.replace("{}", name) for name in data.classes])
@@ -79,8 +79,8 @@ class CLIPScore:
             features = extract(extractor, batch.image)
             by_class = [batch._replace(text=None)] if batch.text is not None else []
             for one in (batch, *by_class):
-                if (found := self._wanted(one)) is not None:
-                    sums[found.kind] = sums.get(found.kind, 0) + found.judged(features)
+                if (captions := self._wanted(one)) is not None:
+                    sums[captions.kind] = sums.get(captions.kind, 0) + captions.judged(features)
         self._real = {kind: float(s[0] / s[2]) for kind, s in sums.items()}
         self.reset()
 
@@ -95,14 +95,14 @@ class CLIPScore:
         return None
 
     def update(self, batch: Batch, features: Tensor | None) -> None:
-        """Takes in the embeddings (B, dim) of the images."""
+        """Take in the embeddings (B, dim) of the images."""
         assert features is not None
-        if (found := self._wanted(batch)) is not None:
-            self._sum += found.judged(features)
-            self._card |= {"caption": found.kind, "real_test": self._real.get(found.kind)}
+        if (captions := self._wanted(batch)) is not None:
+            self._sum += captions.judged(features)
+            self._card |= {"caption": captions.kind, "real_test": self._real.get(captions.kind)}
 
     def compute(self) -> dict[str, float]:
-        """The mean over all ranks: a collective call."""
+        """Return the mean over all ranks: a collective call."""
         total, square, n, cut = summed(self._sum)[0].tolist()
         self._card |= {"n": int(n), "captions_cut": int(cut)}
         if not n:
@@ -120,8 +120,8 @@ class CLIPScore:
 
 
 class _Wanted(NamedTuple):
-    """kind: of captions, for the card; of each image: its caption's embedding, (B, dim) of length 1, and
-    whether it was too long and cut, (B,).
+    """The captions of a batch. kind: for the card; of each image: its caption's embedding, (B, dim) of length
+    1, and whether it was too long and cut, (B,).
     """
 
     kind: str
@@ -129,12 +129,12 @@ class _Wanted(NamedTuple):
     cut: Tensor
 
     def judged(self, features: Tensor) -> Tensor:
-        """Of the scores: their sum, that of their squares, their number, and how many captions were cut."""
+        """Return the sum of the scores, of their squares, their number, and how many captions were cut."""
         score = 100 * (F.normalize(features.cpu().float()) * self.unit).sum(1).double().clamp(min=0)
         return torch.stack([score.sum(), score.square().sum(), torch.ones_like(score).sum(), self.cut.sum()])
 
 
 def needs_clip(extractor: Extractor | None, who: str) -> None:
-    """Raises ConfigError for another extractor than CLIP."""
-    if not isinstance(extractor, Clip):
+    """Raise ConfigError for another extractor than CLIP."""
+    if not isinstance(extractor, CLIPEmbedding):
         raise ConfigError(f"{who} needs CLIP's embeddings", "metrics.extractor", "type metrics=clip")

@@ -1,11 +1,11 @@
-"""Sums over the ranks of a distributed run. Without one they are what they were."""
+"""Sums over the ranks of a distributed run; without one they are those of this process."""
 
 import torch.distributed as dist
 from torch import Tensor
 
 
 def summed(*tensors: Tensor) -> list[Tensor]:
-    """Each tensor summed over all ranks: a collective call, which every rank must make. The input stays."""
+    """Sum each tensor over all ranks: a collective call, which every rank must make. The input stays."""
     if not (dist.is_available() and dist.is_initialized()):
         return list(tensors)
     device = "cuda" if dist.get_backend() == "nccl" else "cpu"

@@ -12,7 +12,7 @@ CHUNK = 64  # images at a time: the Inception fills 6 MB with each
 
 
 class Extractor(nn.Module):
-    """uint8 (B, C, H, W) -> float32 (B, dim).
+    """A feature extractor: uint8 (B, C, H, W) -> float32 (B, dim).
 
     name: part of every metric's key, for values of different extractors are different numbers.
     sha256: of the weights file.
@@ -26,11 +26,11 @@ class Extractor(nn.Module):
     """Whether it has `logits`."""
 
     def logits(self, features: Tensor) -> Tensor:
-        """float (B, dim) -> (B, classes) of an extractor that classifies."""
+        """Map features, float (B, dim), to logits (B, classes), where it classifies."""
         raise NotImplementedError
 
     def check(self, shape: tuple[int, int, int]) -> None:
-        """Before training: the weights are here and take images of `shape`. Raises DataError, ConfigError."""
+        """Check before training: the weights are here and take `shape`. Raises DataError, ConfigError."""
         raise NotImplementedError
 
     @property
@@ -39,7 +39,8 @@ class Extractor(nn.Module):
 
 
 def extract(extractor: Extractor, images: Tensor) -> Tensor:
-    """The features of uint8 images, on the extractor's device, in float32 whatever autocast is around it.
+    """Return the features of uint8 images, on the extractor's device, in float32 whatever autocast is around
+    it.
 
     Raises DataError where they are not finite: a comparison with NaN is false, and would make a score of it.
     """
@@ -54,6 +55,6 @@ def extract(extractor: Extractor, images: Tensor) -> Tensor:
 
 
 def sha256_of(file: Path) -> str:
-    """The digest of a file, in hexadecimal."""
+    """Return the digest of a file, in hexadecimal."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -37,7 +37,7 @@ class Bank:
         self._card: Card = {}
 
     def check(self, data: DataSet, extractor: Extractor | None) -> None:
-        """Raises ConfigError without an extractor, or with a reference of fewer than 10 images."""
+        """Raise ConfigError without an extractor, or with a reference of fewer than 10 images."""
         if extractor is None:
             do = "type metrics=digits or metrics=inception"
             raise ConfigError(f"{self.name} needs an extractor", "metrics.extractor", do)
@@ -47,7 +47,7 @@ class Bank:
             raise ConfigError(what, "metrics", "type metrics=none, or take another reference")
 
     def prepare(self, data: DataSet, extractor: Extractor | None, n: int) -> None:
-        """The features of real images, from the cache or by extraction."""
+        """Get the features of real images, from the cache or by extraction."""
         assert extractor is not None
         images = data.split(self.reference)
         count = min(self.most, len(images))
@@ -72,30 +72,30 @@ class Bank:
         self.reset()
 
     def update(self, batch: Batch, features: Tensor | None) -> None:
-        """Keeps the features (B, dim) of generated images."""
+        """Keep the features (B, dim) of generated images."""
         assert features is not None
         self._generated.append(features.float().cpu())
 
     def compute(self) -> dict[str, float]:
-        """The numbers, over all ranks. Raises ConfigError for too few images."""
+        """Return the numbers, over all ranks. Raises ConfigError for too few images."""
         features = gathered(self._generated)
         self._card["n"] = len(features)
         if len(features) < 10:
             what = f"{self.name} needs at least 10 generated images, not {len(features)}"
             raise ConfigError(what, "metrics.n", "type metrics.n=1000")
         self.errors: dict[str, float] = {}
-        found, of = self.of(self._real, features), self._card["extractor"]
+        values, of = self.of(self._real, features), self._card["extractor"]
         self._card["standard_errors"] = {f"{key}_{of}": value for key, value in self.errors.items()}
-        return {f"{key}_{of}": value for key, value in found.items()}
+        return {f"{key}_{of}": value for key, value in values.items()}
 
     def of(self, real_features: Tensor, generated: Tensor) -> dict[str, float]:
-        """The numbers of two sets of features, (N, dim) and (M, dim) float32; `errors`: of those whose
+        """Return the numbers of two sets of features, (N, dim) and (M, dim) float32; `errors`: of those whose
         standard error is known.
         """
         raise NotImplementedError
 
     def card(self) -> Card:
-        """Extractor, weights, numbers of images and the options."""
+        """Return extractor, weights, numbers of images and the options."""
         return dict(self._card)
 
     def reset(self) -> None:
@@ -103,10 +103,10 @@ class Bank:
 
 
 def gathered(parts: Sequence[Tensor]) -> Tensor:
-    """The features of all ranks, those of rank 0 first. A collective call."""
+    """Return the features of all ranks, those of rank 0 first. A collective call."""
     mine = torch.cat(list(parts)) if parts else torch.empty(0, 1)
     if not (dist.is_available() and dist.is_initialized()):
         return mine
-    found: list[Tensor | None] = [None] * dist.get_world_size()
-    dist.all_gather_object(found, mine)
-    return torch.cat([f for f in found if f is not None and len(f)])
+    ranks: list[Tensor | None] = [None] * dist.get_world_size()
+    dist.all_gather_object(ranks, mine)
+    return torch.cat([f for f in ranks if f is not None and len(f)])

@@ -47,7 +47,7 @@ class FID:
         self._card: Card = {}
 
     def check(self, data: DataSet, extractor: Extractor | None) -> None:
-        """Raises ConfigError without an extractor, or with a reference of fewer than 4 images."""
+        """Raise ConfigError without an extractor, or with a reference of fewer than 4 images."""
         if extractor is None:
             raise ConfigError(
                 "FID needs an extractor", "metrics.extractor", "type metrics=digits or metrics=inception"
@@ -60,7 +60,7 @@ class FID:
             real.read_statistics(self.statistics, extractor.dim)
 
     def prepare(self, data: DataSet, extractor: Extractor | None, n: int) -> None:
-        """The real statistics and the floor, from the cache or by extraction."""
+        """Get the real statistics and the floor, from the cache or by extraction."""
         assert extractor is not None
         if self.statistics is None:
             self._real = real.whole(data, self.reference, extractor, self.cache)
@@ -103,7 +103,7 @@ class FID:
         return f"n={n} is not more than the {dim} features: the covariance is singular, and FID far too high"
 
     def update(self, batch: Batch, features: Tensor | None) -> None:
-        """Takes in the features (B, dim) of generated images. Raises DataError when they are not finite."""
+        """Take in the features (B, dim) of generated images. Raises DataError when they are not finite."""
         assert features is not None
         order, count = torch.arange(self._seen, self._seen + len(features)), len(self._generated)
         chosen = (order + order // count) % count  # not order % count: classes are asked for in turn
@@ -112,7 +112,7 @@ class FID:
         self._seen += len(features)
 
     def compute(self) -> dict[str, float]:
-        """The FID of what was taken in on all ranks. Raises ConfigError for fewer than 2 images."""
+        """Return the FID of the images of all ranks. Raises ConfigError for fewer than 2 images."""
         parts = [part.over_ranks() for part in self._generated]
         whole = sum(parts[1:], parts[0])
         n = int(whole.n)
@@ -128,7 +128,7 @@ class FID:
         return {key: frechet_distance(self._real, whole)}
 
     def card(self) -> Card:
-        """Extractor, weights, n, reference and floor; a note where n is too small for that many features."""
+        """Return extractor, weights, n, reference and floor; a note where n is too small for the features."""
         few = 0 < self._card["n"] <= self._card["dim"]
         return self._card | ({"note": self._too_few(self._card["n"])} if few else {})
 
@@ -139,6 +139,6 @@ class FID:
 
 
 def jackknife(without: Sequence[float]) -> float:
-    """The standard error of an estimate, from those with one of the equal parts left out."""
+    """Return the standard error of an estimate, from those with one of the equal parts left out."""
     values = torch.tensor(without, dtype=torch.float64)
     return float(((len(values) - 1) * values.var(correction=0)).sqrt())

@@ -42,12 +42,12 @@ class FIDInfinity(Bank):
         want, n = _statistics(real_features), len(generated)
         draw = torch.Generator().manual_seed(0)
         sizes = torch.linspace(n / 2, n, self.points).round().int().tolist()
-        found = []
+        fids = []
         for size in sizes:
             some = generated[torch.randperm(n, generator=draw)[:size]]
-            found.append(frechet_distance(want, _statistics(some)))
+            fids.append(frechet_distance(want, _statistics(some)))
         x = torch.tensor([[1.0, 1 / size] for size in sizes], dtype=torch.float64)
-        y = torch.tensor(found, dtype=torch.float64)
+        y = torch.tensor(fids, dtype=torch.float64)
         at_infinity = torch.linalg.lstsq(x, y[:, None]).solution[0]
         again = [
             frechet_distance(want, _statistics(generated[torch.randperm(n, generator=draw)[: n // 2]]))

@@ -47,7 +47,7 @@ class Inception(Extractor):
         self._net: Any = None
 
     def check(self, shape: tuple[int, int, int]) -> None:
-        """Finds, verifies and loads the weights, and tries them on one image of `shape`.
+        """Find, verify and load the weights, and try them on one image of `shape`.
 
         Raises DataError for a file that is missing, damaged, or has no such layer.
         """
@@ -67,17 +67,17 @@ class Inception(Extractor):
             )
 
     def forward(self, images: Tensor) -> Tensor:
-        """uint8 (B, 1 or 3, H, W) -> float32 (B, feature). After `check`."""
+        """Map uint8 (B, 1 or 3, H, W) to float32 (B, feature). After `check`."""
         images = images.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
         return self._net(images)[0]
 
     def logits(self, features: Tensor) -> Tensor:
-        """float (B, 2048) -> (B, 1008), without the bias, as in the score of the papers."""
+        """Map features, float (B, 2048), to logits (B, 1008), without the bias, as the papers' score."""
         return features @ self._net.fc.weight.T
 
 
 def _found(weights: str | None) -> Path:
-    """The weights file, downloaded if it is the official one and not here."""
+    """Return the weights file, downloaded if it is the official one and not here."""
     file = at(weights) if weights else Path(torch.hub.get_dir(), "checkpoints", FILE)
     if is_file(file):
         return file

@@ -36,7 +36,7 @@ class InceptionScore(Bank):
         self.splits = splits
 
     def check(self, data: DataSet, extractor: Extractor | None) -> None:
-        """Raises ConfigError for an extractor that is no classifier."""
+        """Raise ConfigError for an extractor that is no classifier."""
         super().check(data, extractor)
         assert extractor is not None
         if not extractor.classifies:
@@ -58,8 +58,8 @@ class InceptionScore(Bank):
         from torch_fidelity.metric_isc import isc_features_to_metric
 
         logits = self._extractor.logits(features.to(self._extractor.device)).cpu()
-        found = isc_features_to_metric(logits, min(self.splits, len(logits)))
-        return float(found["inception_score_mean"]), float(found["inception_score_std"])
+        scores = isc_features_to_metric(logits, min(self.splits, len(logits)))
+        return float(scores["inception_score_mean"]), float(scores["inception_score_std"])
 
     def card(self) -> Card:
         return super().card() | {"splits": self.splits}

@@ -37,10 +37,10 @@ class KID(Bank):
 
         size = min(self.subset_size, len(real_features), len(generated))
         self._card["subset_size"] = size
-        found = kid_features_to_metric(
+        distances = kid_features_to_metric(
             generated, real_features, kid_subsets=self.subsets, kid_subset_size=size, verbose=False
         )
-        mean, std = (found[f"kernel_inception_distance_{k}"] for k in ("mean", "std"))
+        mean, std = (distances[f"kernel_inception_distance_{k}"] for k in ("mean", "std"))
         return {"kid": float(mean), "kid_std": float(std)}
 
     def card(self) -> Card:

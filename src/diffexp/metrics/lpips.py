@@ -22,7 +22,8 @@ FILES = {
 
 
 class LPIPS:
-    """scale: of this term. weights: torchvision's file of the trunk; None: from torch.hub's cache.
+    """The LPIPS term. scale: its factor; weights: torchvision's file of the trunk; None: from torch.hub's
+    cache.
 
     size: images are enlarged to at least that many pixels, for the trunk halves them several times.
     """
@@ -42,13 +43,11 @@ class LPIPS:
         self._trunk: Any = None
 
     def check(self) -> None:
-        """Raises ConfigError where there is no file of weights, DataError where it is not what its name
-        says.
-        """
+        """Raise ConfigError where there are no weights, DataError where they are not what their name says."""
         _found(FILES[self.net], self.weights)
 
     def __call__(self, x0_hat: Tensor, x0: Tensor) -> Tensor:
-        """Images (B, 1 or 3, H, W) in [−1, 1] -> (B,); its gradient goes to x0_hat."""
+        """Map images (B, 1 or 3, H, W) in [−1, 1] to (B,); its gradient goes to x0_hat."""
         if self._trunk is None:
             self._trunk = _loaded(self.net, _found(FILES[self.net], self.weights))
         trunk = self._trunk.to(x0.device)
@@ -69,9 +68,9 @@ def _found(name: str, weights: str | None) -> Path:
         raise ConfigError(f"there is no {file}", "terms.lpips.weights", do)
     if file.name == name:  # torchvision's names end in the beginning of the digest
         with file.open("rb") as opened:
-            found = hashlib.file_digest(opened, "sha256").hexdigest()
-        if not found.startswith(file.stem.rsplit("-", 1)[1]):
-            what = f"the sha256 of this file begins with {found[:8]}"
+            digest = hashlib.file_digest(opened, "sha256").hexdigest()
+        if not digest.startswith(file.stem.rsplit("-", 1)[1]):
+            what = f"the sha256 of this file begins with {digest[:8]}"
             raise DataError(what, str(file), "delete the file, and get it again")
     return file
 

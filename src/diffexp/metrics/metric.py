@@ -1,4 +1,4 @@
-"""What a metric is: something that sees generated images one batch at a time, and then says a number.
+"""The protocol of a metric, which sees generated images one batch at a time, and then returns a number.
 
 check -> prepare -> (update ... update -> compute -> card -> reset) again and again
 """
@@ -19,25 +19,25 @@ class Metric(Protocol):
     """One number or several of the images of a model."""
 
     def check(self, data: DataSet, extractor: Extractor | None) -> None:
-        """Before training, quickly. Raises ConfigError for data or an extractor that it cannot measure."""
+        """Check quickly before training. Raises ConfigError for data or an extractor that cannot be used."""
         ...
 
     def prepare(self, data: DataSet, extractor: Extractor | None, n: int) -> None:
-        """Once: whatever it needs to know about the real images, when n are to be generated."""
+        """Learn once whatever it needs of the real images, when n are to be generated."""
         ...
 
     def update(self, batch: Batch, features: Tensor | None) -> None:
-        """Generated images, the classes and captions asked for; and their features (B, dim)."""
+        """Take in generated images, the classes and captions asked for; and their features (B, dim)."""
         ...
 
     def compute(self) -> dict[str, float]:
-        """The numbers, over all ranks: a collective call. Empty if it has seen nothing that it can judge."""
+        """Return the numbers, over all ranks: a collective call. Empty if nothing could be judged."""
         ...
 
     def card(self) -> Card:
-        """How the numbers of the last `compute` were made; under `standard_errors` those of them, by key."""
+        """Return how the last `compute` made its numbers; under `standard_errors` theirs, by key."""
         ...
 
     def reset(self) -> None:
-        """Forgets the generated images; what `prepare` learnt stays."""
+        """Forget the generated images; what `prepare` learnt stays."""
         ...

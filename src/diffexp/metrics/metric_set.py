@@ -18,7 +18,8 @@ _log = logging.getLogger(__name__)
 
 
 class MetricSet:
-    """A plain object, no attribute of a LightningModule: checkpoints would then hold the extractor.
+    """The metrics of a run; a plain object, no attribute of a LightningModule, whose checkpoints would hold
+    the extractor.
 
     n: images to generate, on all ranks together; what comes beyond n on one rank is not looked at.
     """
@@ -34,14 +35,14 @@ class MetricSet:
         self.seen, self._alike, self._notes = 0, Alike(), list[str]()
 
     def check(self, data: DataSet) -> None:
-        """Before training: weights are here, and fit the data. Raises ConfigError, DataError."""
+        """Check before training that weights are here, and fit the data. Raises ConfigError, DataError."""
         if self.extractor is not None:
             self.extractor.check(data.shape)
         for metric in self.metrics:
             metric.check(data, self.extractor)
 
     def prepare(self, data: DataSet, device: torch.device | str = "cpu") -> None:
-        """Once: what the metrics need of the real images. It may take long the first time."""
+        """Prepare the metrics once with the real images. It may take long the first time."""
         self.check(data)
         if self.extractor is not None:
             self.extractor.to(device)
@@ -57,7 +58,7 @@ class MetricSet:
             _log.warning("%s", note)
 
     def update(self, images: Tensor, labels: Tensor | None = None, texts: list[str] | None = None) -> None:
-        """Generated images uint8 (B, C, H, W), and what was asked for: classes, int (B,), or B captions."""
+        """Take in generated images uint8 (B, C, H, W), and the classes, int (B,), or B captions asked for."""
         images = images[: self.n - self.seen]
         if not self.metrics or not len(images):
             return
@@ -71,7 +72,7 @@ class MetricSet:
             metric.update(batch, features)
 
     def compute(self) -> dict[str, float]:
-        """All numbers by key; a collective call. `cards` tells how each was made.
+        """Return all numbers by key; a collective call. `cards` says how each was made.
 
         Raises DataError for a number that is not finite, whatever it is that says it.
         """
@@ -79,31 +80,31 @@ class MetricSet:
         values: dict[str, float] = {}
         notes = [*self._notes, *(["all generated images are the same"] if self._alike.over_ranks() else [])]
         for metric in self.metrics:
-            found = metric.compute()
+            numbers = metric.compute()
             card = metric.card()
             errors = card.pop("standard_errors", {})
-            check_finite(found)
+            check_finite(numbers)
             check_finite({f"the standard error of {key}": error for key, error in errors.items()})
-            for key in found:
+            for key in numbers:
                 check_finite({f"{name} of {key}": value for name, value in card.items()})
-            values |= found
-            told = {key: {"standard_error": errors[key]} if key in errors else {} for key in found}
+            values |= numbers
+            with_error = {key: {"standard_error": errors[key]} if key in errors else {} for key in numbers}
             if texts := [*filter(None, [card.get("note")]), *notes]:
                 card["note"] = "; ".join(texts)
-            self.cards |= {key: card | told[key] for key in found}
+            self.cards |= {key: card | with_error[key] for key in numbers}
         if values and len(notes) > len(self._notes):
             _log.warning("%s: %s", notes[-1], ", ".join(values))
         return values
 
     def reset(self) -> None:
-        """Forgets the generated images."""
+        """Forget the generated images."""
         self.seen, self._alike = 0, Alike()
         for metric in self.metrics:
             metric.reset()
 
 
 def check_finite(values: Mapping[str, object]) -> None:
-    """Raises DataError for a number among the values that is NaN or infinite."""
+    """Raise DataError for a number among the values that is NaN or infinite."""
     for key, value in values.items():
         if isinstance(value, float) and not math.isfinite(value):
             do = "look at the generated images, at metrics.extractor's weights, and at the data"

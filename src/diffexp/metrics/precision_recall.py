@@ -65,6 +65,6 @@ class Manifold(Bank):
 
 
 def radii(features: Tensor, k: int) -> Tensor:
-    """The distance of each to its k-th neighbour, (N,)."""
+    """Return the distance of each to its k-th neighbour, (N,)."""
     parts = (torch.cdist(rows, features).kthvalue(k + 1).values for rows in features.split(_ROWS))
     return torch.cat(list(parts))

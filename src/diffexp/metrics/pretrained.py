@@ -24,7 +24,8 @@ _WANTED = ["*.json", "*.txt", *WEIGHTS]
 
 
 class Pretrained(Extractor):
-    """model: a folder with config.json and the weights, or a name on the hub, which is downloaded once.
+    """An extractor of transformers. model: a folder with config.json and the weights, or a name on the hub,
+    which is downloaded once.
 
     Metrics' keys have the last part of it. sha256: what that of the weights must be; None: any, and the card
     shows it.
@@ -40,9 +41,7 @@ class Pretrained(Extractor):
         self.net: Any = None
 
     def check(self, shape: tuple[int, int, int]) -> None:
-        """Finds and loads the weights, and tries them on one image of `shape`. Raises ConfigError,
-        DataError.
-        """
+        """Load the weights, and try them on one image of `shape`. Raises ConfigError, DataError."""
         if shape[0] not in (1, 3):
             what = f"{self.name} takes 1 or 3 channels, not {shape[0]}"
             raise ConfigError(what, "metrics", "type metrics=none")
@@ -61,15 +60,15 @@ class Pretrained(Extractor):
                 check_stored(file)
                 self.net = self._model().eval().requires_grad_(False)
         with self._foreign():
-            found = self(torch.zeros(1, *shape, dtype=torch.uint8, device=self.device))
-        if not found.isfinite().all():
+            features = self(torch.zeros(1, *shape, dtype=torch.uint8, device=self.device))
+        if not features.isfinite().all():
             raise DataError(
                 "these weights give features that are not numbers", str(self.folder), "get it again"
             )
 
     @contextmanager
     def _foreign(self) -> Iterator[None]:
-        """Raises DataError for what a foreign folder does wrong, which has no common type."""
+        """Raise DataError for whatever a foreign folder does wrong, which has no common type."""
         try:
             yield
         except torch.OutOfMemoryError:
@@ -82,7 +81,7 @@ class Pretrained(Extractor):
         raise NotImplementedError
 
     def pixels(self, images: Tensor, size: int) -> Tensor:
-        """uint8 (B, 1 or 3, H, W) -> float32 (B, 3, size, size), around 0."""
+        """Map uint8 (B, 1 or 3, H, W) to float32 (B, 3, size, size), around 0."""
         x = images.expand(-1, 3, -1, -1).float()
         if x.shape[-2:] != (size, size):
             x = F.interpolate(x, (size, size), mode="bicubic", antialias=True).round().clamp(0, 255)
@@ -104,11 +103,11 @@ class Dinov2(Pretrained):
         return net
 
     def forward(self, images: Tensor) -> Tensor:
-        """uint8 (B, 1 or 3, H, W) -> float32 (B, dim)."""
+        """Map uint8 (B, 1 or 3, H, W) to float32 (B, dim)."""
         return self.net(self.pixels(images, self.size)).pooler_output
 
 
-class Clip(Pretrained):
+class CLIPEmbedding(Pretrained):
     """CLIP's embedding of images (Radford et al. 2021), of any length; `texts` has that of captions."""
 
     mean, std = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -121,26 +120,28 @@ class Clip(Pretrained):
         return net
 
     def forward(self, images: Tensor) -> Tensor:
-        """uint8 (B, 1 or 3, H, W) -> float32 (B, dim)."""
-        found = self.net.vision_model(pixel_values=self.pixels(images, self.size))
-        return self.net.visual_projection(found.pooler_output)
+        """Map uint8 (B, 1 or 3, H, W) to float32 (B, dim)."""
+        out = self.net.vision_model(pixel_values=self.pixels(images, self.size))
+        return self.net.visual_projection(out.pooler_output)
 
     def texts(self, captions: list[str]) -> Tensor:
-        """(N, dim); and `cut`, bool (N,): which were cut off at the model's length, their end kept."""
+        """Return the embeddings of captions, (N, dim); set `cut`, bool (N,): which were cut off at the
+        model's length, their end kept.
+        """
         from transformers import CLIPTokenizer
 
         words = CLIPTokenizer.from_pretrained(self.folder, local_files_only=True)
         most = int(self.net.config.text_config.max_position_embeddings)
         self.cut = torch.tensor([len(words(text).input_ids) > most for text in captions])
-        told = words(captions, padding=True, truncation=True, max_length=most, return_tensors="pt")
+        tokens = words(captions, padding=True, truncation=True, max_length=most, return_tensors="pt")
         with torch.no_grad():
-            found = self.net.text_model(**told.to(self.device))
-            return self.net.text_projection(found.pooler_output)
+            out = self.net.text_model(**tokens.to(self.device))
+            return self.net.text_projection(out.pooler_output)
 
 
 def whole(kind: Any, folder: Path) -> Any:
-    """A model of transformers with all its weights. Raises ValueError where the folder lacks one, for which
-    transformers would draw random numbers.
+    """Load a model of transformers with all its weights. Raises ValueError where the folder lacks one, for
+    which transformers would draw random numbers.
     """
     from transformers.utils import logging
 
@@ -150,20 +151,20 @@ def whole(kind: Any, folder: Path) -> Any:
     try:
         # the file whose digest is shown: a folder can have others
         plain = is_file(folder / WEIGHTS[0])
-        net, told = kind.from_pretrained(
+        net, info = kind.from_pretrained(
             folder, local_files_only=True, output_loading_info=True, use_safetensors=plain, weights_only=True
         )
     finally:
         logging.set_verbosity(before)
         if bars:
             logging.enable_progress_bar()
-    if told["missing_keys"]:
-        raise ValueError(f"no {sorted(told['missing_keys'])[0]} in it")
+    if info["missing_keys"]:
+        raise ValueError(f"no {sorted(info['missing_keys'])[0]} in it")
     return net
 
 
 def folder_of(model: str) -> Path:
-    """The folder of a model, downloaded if it is a name. Raises ConfigError, DataError."""
+    """Return the folder of a model, downloaded if it is a name. Raises ConfigError, DataError."""
     folder = at(model)
     try:
         import transformers  # noqa: F401

@@ -2,7 +2,7 @@
 
 A file's name is the sha256 of all that its contents depend on: the images (fingerprint), split, extractor,
 its weights, and the version of this code. So a stale file is never read, and any file may be deleted.
-What is damaged is found by its digest (cache.py).
+A damaged file is noticed by its digest (cache.py).
 """
 
 import hashlib
@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 
 def whole(data: DataSet, split: Split, extractor: Extractor, cache: str | None) -> Statistics:
-    """The statistics of a split of real images."""
+    """Return the statistics of a split of real images."""
 
     def make() -> dict[str, Tensor]:
         count = len(data.split(split))
@@ -43,7 +43,7 @@ def whole(data: DataSet, split: Split, extractor: Extractor, cache: str | None) 
 
 
 def part(data: DataSet, split: Split, extractor: Extractor, n: int) -> Statistics:
-    """The statistics of n random images of the split, the same ones each time."""
+    """Return the statistics of n random images of the split, the same ones each time."""
     images = data.split(split)
     chosen = torch.randperm(len(images), generator=generator(0, "floor"))[:n].sort().values
     batches = (images.batch(index) for index in chosen.split(BATCH))
@@ -51,7 +51,7 @@ def part(data: DataSet, split: Split, extractor: Extractor, n: int) -> Statistic
 
 
 def key(data: DataSet, split: Split, extractor: Extractor, *more: object) -> str:
-    """The name in the cache: it changes when the images, the extractor or the question do."""
+    """Return the name in the cache: it changes when the images, the extractor or the question do."""
     words = (VERSION, data.fingerprint(split), split, extractor.name, extractor.sha256, *more)
     return hashlib.sha256("\n".join(map(str, words)).encode()).hexdigest()
 

@@ -22,7 +22,7 @@ class Statistics:
         self.outer = torch.zeros(dim, dim, dtype=torch.float64, device=device)
 
     def update(self, features: Tensor) -> None:
-        """Takes in features (B, dim). Raises DataError when one is not finite."""
+        """Take in features (B, dim). Raises DataError when one is not finite."""
         bad = int((~features.isfinite()).any(1).sum())
         if bad:
             what = f"the features of {bad} of {len(features)} images are not finite"
@@ -36,21 +36,21 @@ class Statistics:
 
     @property
     def mean(self) -> Tensor:
-        """(dim,)"""
+        """The mean, (dim,)."""
         return self.total / self.n
 
     @property
     def covariance(self) -> Tensor:
-        """(dim, dim), unbiased: divided by n − 1."""
+        """The covariance (dim, dim), unbiased: divided by n − 1."""
         return (self.outer - torch.outer(self.total, self.mean)) / (self.n - 1)
 
     def tensors(self) -> dict[str, Tensor]:
-        """The sums by name, for a file."""
+        """Return the sums by name, for a file."""
         return {"n": self.n, "total": self.total, "outer": self.outer}
 
     @classmethod
     def of(cls, n: Tensor, total: Tensor, outer: Tensor) -> "Statistics":
-        """From such sums."""
+        """Make statistics of the sums that `tensors` returns."""
         out = cls(len(total), total.device)
         out.n, out.total, out.outer = n, total, outer
         return out
@@ -62,12 +62,12 @@ class Statistics:
         return Statistics.of(self.n - other.n, self.total - other.total, self.outer - other.outer)
 
     def over_ranks(self) -> "Statistics":
-        """The statistics of all ranks' features: a collective call."""
+        """Return the statistics of all ranks' features: a collective call."""
         return Statistics.of(*summed(self.n, self.total, self.outer))
 
 
 def frechet_distance(a: Statistics, b: Statistics) -> float:
-    """d² of the Gaussians with these means and covariances, never below 0. Both need n >= 2.
+    """Return d² of the Gaussians with these means and covariances, never below 0. Both need n >= 2.
 
     Raises DataError where those are not finite.
     """
@@ -83,7 +83,7 @@ def frechet_distance(a: Statistics, b: Statistics) -> float:
 
 
 def _root(s: Statistics) -> Tensor:
-    """L (dim, rank) with L Lᵀ = the covariance."""
+    """Return L (dim, rank) with L Lᵀ = the covariance."""
     c = s.covariance
     if s.n > len(c):
         lower, info = torch.linalg.cholesky_ex(c)

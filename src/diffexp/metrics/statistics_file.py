@@ -11,7 +11,7 @@ from torch import Tensor
 from diffexp.errors import DataError
 from diffexp.metrics.statistics import Statistics
 
-UNKNOWN = 1e6  # images, where a file does not tell how many
+UNKNOWN = 1e6  # images, where a file does not say how many
 ROUNDING = 1e-5  # of the covariance's Frobenius norm: many are made in float32
 _HEADER_BYTES = 64 << 10
 _HEADERS = {
@@ -28,10 +28,10 @@ def read_statistics(path: str, dim: int) -> Statistics:
     try:
         if not file.is_file():
             raise FileNotFoundError("there is no such file")
-        with zipfile.ZipFile(file) as told:
-            mean = _array(told, "mu", (dim,))
-            covariance = _array(told, "sigma", (dim, dim))
-            n = float(_array(told, "n", ()).item()) if "n.npy" in told.namelist() else UNKNOWN
+        with zipfile.ZipFile(file) as archive:
+            mean = _array(archive, "mu", (dim,))
+            covariance = _array(archive, "sigma", (dim, dim))
+            n = float(_array(archive, "n", ()).item()) if "n.npy" in archive.namelist() else UNKNOWN
     except Exception as error:  # OSError, KeyError, ValueError for pickles, BadZipFile, zlib.error, ...
         raise DataError(f"these statistics cannot be read: {error}", str(file), do) from error
     if fault := _fault(mean, covariance, n):
@@ -40,12 +40,12 @@ def read_statistics(path: str, dim: int) -> Statistics:
     return Statistics.of(count, n * mean, (n - 1) * covariance + n * torch.outer(mean, mean))
 
 
-def _array(told: zipfile.ZipFile, name: str, want: tuple[int, ...]) -> Tensor:
-    """float64. Raises ValueError, before it is read, for another shape and for all but real numbers."""
-    part = told.getinfo(f"{name}.npy")
+def _array(archive: zipfile.ZipFile, name: str, want: tuple[int, ...]) -> Tensor:
+    """Read an array as float64. Raises ValueError before that for another shape, or no real numbers."""
+    part = archive.getinfo(f"{name}.npy")
     if part.file_size > 16 * math.prod(want) + _HEADER_BYTES:
         raise ValueError(f"{name} has {part.file_size:,} bytes, too many for shape {want}")
-    with told.open(part) as raw:
+    with archive.open(part) as raw:
         version = np.lib.format.read_magic(raw)
         if version not in _HEADERS:
             raise ValueError(f"{name} is of version {version} of numpy's format")
@@ -55,9 +55,9 @@ def _array(told: zipfile.ZipFile, name: str, want: tuple[int, ...]) -> Tensor:
     if shape != want and not (want == () and shape == (1,)):
         wanted = f"and the extractor {want[0]} features" if want else "not of one number"
         raise ValueError(f"{name} has shape {shape}, {wanted}")
-    with told.open(part) as raw:
-        found = np.lib.format.read_array(raw, allow_pickle=False)
-    return torch.from_numpy(np.ascontiguousarray(found, dtype=np.float64))
+    with archive.open(part) as raw:
+        array = np.lib.format.read_array(raw, allow_pickle=False)
+    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float64))
 
 
 def _fault(mean: Tensor, covariance: Tensor, n: float) -> str:

@@ -1,4 +1,4 @@
-"""A judge that is no network: a support vector machine on pixels."""
+"""The accuracy of samples by a support vector machine on pixels, a judge that is no network."""
 
 import numpy as np
 import torch
@@ -26,11 +26,11 @@ class SVMAccuracy:
         self.limit = limit
 
     def check(self, data: DataSet, extractor: Extractor | None) -> None:
-        """Raises ConfigError for data without classes."""
+        """Raise ConfigError for data without classes."""
         needs_classes(data, "the support vector machine")
 
     def prepare(self, data: DataSet, extractor: Extractor | None, n: int) -> None:
-        """Trains it: half a second on the digits, 5 s on 5,000 images of 28x28."""
+        """Train it: half a second on the digits, 5 s on 5,000 images of 28x28."""
         from sklearn.svm import SVC
 
         self._classes = data.classes or ()
@@ -53,7 +53,7 @@ class SVMAccuracy:
         return _pixels(batch.image), batch.label.numpy()
 
     def update(self, batch: Batch, features: Tensor | None) -> None:
-        """Samples without labels, of a model without classes, are not judged."""
+        """Judge samples; those without labels, of a model without classes, are not counted."""
         if batch.label is not None:
             self._share.update(torch.from_numpy(self._svm.predict(_pixels(batch.image))), batch.label)
 

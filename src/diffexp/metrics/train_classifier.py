@@ -1,4 +1,4 @@
-"""Trains and writes the shipped classifiers:
+"""Train and write the shipped classifiers (metrics/classifier.py):
 
     python -m diffexp.metrics.train_classifier digits|mnist|fashion_mnist --root FOLDER
 
@@ -24,7 +24,7 @@ RATE, BATCH = 3e-3, 64
 
 
 def train(data: DataSet, epochs: int, file: Path, seed: int = 0) -> float:
-    """Writes a classifier of `data`'s train split to `file`; returns its accuracy on the test split."""
+    """Write a classifier of `data`'s train split to `file`; return its accuracy on the test split."""
     images, labels = _tensors(data, "train")
     classes = len(data.classes or ())
     with torch.random.fork_rng(devices=[]):
@@ -55,7 +55,7 @@ def train(data: DataSet, epochs: int, file: Path, seed: int = 0) -> float:
 
 @torch.inference_mode()
 def accuracy(classifier: SmallClassifier, data: DataSet) -> float:
-    """The share of the test split that is recognised."""
+    """Return the share of the test split that is recognised."""
     images, labels = _tensors(data, "test")
     right = [classifier.predict(x) == y for x, y in zip(images.split(1000), labels.split(1000), strict=True)]
     return float(torch.cat(right).float().mean())
@@ -69,7 +69,7 @@ def _tensors(data: DataSet, split: str) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description="Train a classifier of small grey images, for metrics.")
     parser.add_argument("name", choices=["digits", "mnist", "fashion_mnist"])
     parser.add_argument("--root", default="data", help="folder of MNIST/ and FashionMNIST/")

@@ -1,4 +1,4 @@
-"""Files of weights that a stranger may have written: what they hold is judged before it is used."""
+"""Files of weights that a stranger may have written: their content is judged before it is used."""
 
 import zipfile
 from pathlib import Path
@@ -24,7 +24,7 @@ def at(path: str) -> Path:
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is a regular file; False as well for a name that no file can have."""
+    """Return whether there is a regular file; False as well for a name that no file can have."""
     try:
         return path.is_file()
     except (OSError, ValueError):
@@ -41,11 +41,11 @@ def state_dict(file: Path) -> dict[str, Tensor]:
     the file has bytes. Raises DataError, ValueError, or whatever torch does, for anything else.
     """
     check_stored(file)
-    found = torch.load(file, map_location="cpu", weights_only=True)
-    judge_content(found, file)
-    if not isinstance(found, dict):
-        raise ValueError(f"it holds a {type(found).__name__} and no tensors by name")
-    tensors = {name: value for name, value in found.items() if isinstance(value, Tensor)}
+    content = torch.load(file, map_location="cpu", weights_only=True)
+    judge_content(content, file)
+    if not isinstance(content, dict):
+        raise ValueError(f"it holds a {type(content).__name__} and no tensors by name")
+    tensors = {name: value for name, value in content.items() if isinstance(value, Tensor)}
     if strange := [name for name in tensors if not isinstance(name, str)]:
         raise ValueError(f"a tensor has the name {strange[0]!r:.60}")
     if not tensors:
@@ -60,7 +60,7 @@ def check_stored(file: Path) -> None:
 
 
 def check_floats(tensors: dict[str, Tensor]) -> None:
-    """Raises ValueError for tensors of other numbers than finite floats."""
+    """Raise ValueError for tensors of other numbers than finite floats."""
     for name, value in tensors.items():
         if not value.is_floating_point():
             raise ValueError(f"{name:.60} is {value.dtype}")
@@ -70,22 +70,22 @@ def check_floats(tensors: dict[str, Tensor]) -> None:
 
 def text(about: dict[str, Any], key: str) -> str:
     """Return a name that may stand in a key and in a path. Raises ValueError."""
-    found = about.get(key)
-    if not isinstance(found, str) or not found.isprintable() or not 0 < len(found) <= 100 or "/" in found:
-        raise ValueError(f"{key} is {found!r:.60}, which is no name")
-    return found
+    value = about.get(key)
+    if not isinstance(value, str) or not value.isprintable() or not 0 < len(value) <= 100 or "/" in value:
+        raise ValueError(f"{key} is {value!r:.60}, which is no name")
+    return value
 
 
 def whole(about: dict[str, Any], key: str, most: int) -> int:
     """Return a whole number from 1. Raises ValueError."""
-    found = about.get(key)
-    if type(found) is not int or not 1 <= found <= most:
-        raise ValueError(f"{key} is {found!r:.60}, no whole number from 1 to {most}")
-    return found
+    value = about.get(key)
+    if type(value) is not int or not 1 <= value <= most:
+        raise ValueError(f"{key} is {value!r:.60}, no whole number from 1 to {most}")
+    return value
 
 
 def check_folder(folder: Path) -> None:
-    """Raises DataError for a folder of transformers whose files name code to be run, or models to be fetched.
+    """Raise DataError for a folder of transformers whose files name code to be run, or models to be fetched.
 
     Such keys are not obeyed anyway; a folder that has them is not what it is taken for.
     """
@@ -106,12 +106,12 @@ def check_folder(folder: Path) -> None:
 
 def _items(config: Any) -> list[tuple[str, Any]]:
     """Return all keys and values, those of the parts as well."""
-    todo, found = [config], list[tuple[str, Any]]()
+    todo, items = [config], list[tuple[str, Any]]()
     while todo:
         part = todo.pop()
         if isinstance(part, dict):
-            found += part.items()
+            items += part.items()
             todo += part.values()
         elif isinstance(part, list):
             todo += part
-    return found
+    return items

@@ -13,7 +13,7 @@ _MMAP_MAX = 32 << 20  # the most that glibc allows
 
 
 def keep_freed_memory() -> bool:
-    """Tells malloc to keep what is freed; for the rest of the process. True if it listened."""
+    """Tell malloc to keep freed memory for the rest of the process; return whether it listened."""
     if not sys.platform.startswith("linux"):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # absent in musl

@@ -44,12 +44,12 @@ class Norm(nn.GroupNorm):
 
 
 def conv3x3(c_in: int, c_out: int, stride: int = 1) -> nn.Conv2d:
-    """A 3x3 convolution that keeps the size, or with stride 2 halves it."""
+    """Return a 3x3 convolution that keeps the size, or with stride 2 halves it."""
     return nn.Conv2d(c_in, c_out, 3, stride, padding=1)
 
 
 def resample(h: Tensor, how: Resample) -> Tensor:
-    """Half the size by averaging 2x2, or twice by repeating; no weights."""
+    """Halve the size by averaging 2x2, or double it by repeating; no weights."""
     return F.avg_pool2d(h, 2) if how == "down" else F.interpolate(h, scale_factor=2.0, mode="nearest")
 
 
@@ -76,7 +76,8 @@ class Upsample(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Ho et al. 2020; scale_shift: Nichol & Dhariwal 2021; how: Dhariwal & Nichol 2021 (BigGAN's up/down).
+    """The residual block of Ho et al. 2020; scale_shift: Nichol & Dhariwal 2021; how: Dhariwal & Nichol 2021
+    (BigGAN's up/down).
 
     (B, c_in, H, W) -> (B, c_out, H', W'), with H' = H, H/2 or 2H. `told[index]` is (B, self.told).
     """
@@ -115,7 +116,7 @@ class ResidualBlock(nn.Module):
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """softmax(q k^T / sqrt(d)) v of (B, heads, positions, d).
+    """Return softmax(q k^T / sqrt(d)) v of (B, heads, positions, d).
 
     Written out for small maps on a CPU: there, in training, it is 1.1 to 1.7 times as fast as torch's kernel
     in float32, and 2 to 6 times in bfloat16, whose backward pass is slow (4x4 to 16x16, 32 to 256 channels).

@@ -1,4 +1,4 @@
-"""What the residual blocks are told beside the image: the time, and perhaps the class.
+"""The embedding of the time, and perhaps of the class, that the residual blocks get beside the image.
 
     gamma(t) = [sin(1000 t w_i), cos(1000 t w_i)],   w_i = 10000^(-i / (n - 1)),   i = 0 .. n - 1
     emb      = silu(W2 silu(W1 gamma(t)) + table[class])
@@ -19,7 +19,7 @@ from diffexp.errors import ConfigError
 
 
 def sinusoid(t: Tensor, width: int) -> Tensor:
-    """gamma(t), float32 (B, width), of times t in [0, 1], (B,). Ho et al. 2020, after Vaswani et al. 2017."""
+    """Return gamma(t), float32 (B, width), of t (B,) in [0, 1]. Ho et al. 2020, after Vaswani et al. 2017."""
     n = width // 2
     w = torch.exp(torch.arange(n, device=t.device, dtype=torch.float32) * (-math.log(10000) / (n - 1)))
     angle = 1000 * t.float()[:, None] * w
@@ -27,7 +27,7 @@ def sinusoid(t: Tensor, width: int) -> Tensor:
 
 
 class Embedding(nn.Module):
-    """All that is told to the blocks, of (t, class), in the dtype of the weights.
+    """The embedding of (t, class) for all blocks, in the dtype of the weights.
 
     channels: the width of gamma(t), even; width: that of emb; told: the numbers that each block is told;
     num_classes: the rows of the table but one, for the last is the null label.
@@ -41,8 +41,8 @@ class Embedding(nn.Module):
         self.tell = nn.Linear(width, sum(told))
 
     def forward(self, t: Tensor, cond: Condition | None) -> Tensor:
-        """t: (B,) in [0, 1]; cond: its label int64 (B,) in 0..num_classes; None without
-        classes. (B, sum(told)).
+        """Return the embedding, (B, sum(told)). t: (B,) in [0, 1]; cond: its label int64 (B,) in
+        0..num_classes; None without classes.
 
         Raises ConfigError when cond is given to a network without classes, or not given to one with them.
         """

@@ -12,7 +12,7 @@ from diffexp.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class Level:
+class MapLevel:
     """One size of maps."""
 
     channels: int
@@ -24,7 +24,7 @@ def plan(
     channels: int,
     channel_mult: Sequence[int],
     attention: Sequence[int | str],
-) -> list[Level]:
+) -> list[MapLevel]:
     """Return the levels, the largest maps first. Raises ConfigError where they do not fit.
 
     image_size: one number, or (H, W); attention: sizes of square maps, or factors such as "1/4".
@@ -35,7 +35,7 @@ def plan(
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
     _check_halving(height, width, len(channel_mult))
     attended = _attended(height, width, len(channel_mult), attention)
-    return [Level(channels * m, i in attended) for i, m in enumerate(channel_mult)]
+    return [MapLevel(channels * m, i in attended) for i, m in enumerate(channel_mult)]
 
 
 def _check_halving(height: int, width: int, levels: int) -> None:
@@ -48,7 +48,7 @@ def _check_halving(height: int, width: int, levels: int) -> None:
 
 
 def _attended(height: int, width: int, levels: int, attention: Sequence[int | str]) -> set[int]:
-    """The numbers of the levels that `attention` names."""
+    """Return the numbers of the levels that `attention` names."""
     factors = [f"1/{1 << i}" for i in range(levels)]
     sizes = [height >> i for i in range(levels)] if height == width else []
     number = {name: i for names in (factors, sizes) for i, name in enumerate(names)}

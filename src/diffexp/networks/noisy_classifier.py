@@ -1,4 +1,7 @@
-"""The classifier of classifier guidance: the UNet's path down, on noisy images. Dhariwal & Nichol 2021."""
+"""The classifier of classifier guidance: the UNet's path down, on noisy images. Dhariwal & Nichol 2021.
+
+task=classifier (tasks/classifier.py) trains one; metrics/classifier.py is another, of clean images.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -40,7 +43,7 @@ class NoisyClassifier(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """x: (B, in_channels, H, W); t: float32 (B,) in [0, 1]."""
+        """Return the logits. x: (B, in_channels, H, W); t: float32 (B,) in [0, 1]."""
         h = self.conv_in(x).contiguous(memory_format=torch.channels_last)
         told = self.embedding(t, None).to(h.dtype).split(self.embedding.told, 1)
         for part in self.down:

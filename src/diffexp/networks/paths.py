@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from diffexp.errors import ConfigError
 from diffexp.networks.blocks import Attention, Downsample, ResidualBlock, Told, Upsample
-from diffexp.networks.levels import Level
+from diffexp.networks.levels import MapLevel
 
 
-class Chain(nn.ModuleList):
-    """Parts (h, told) -> h, one after the other."""
+class Stack(nn.ModuleList):
+    """A stack of parts (h, told) -> h, one after the other."""
 
     def forward(self, h: Tensor, told: Told) -> Tensor:
         for part in self:
@@ -27,7 +27,7 @@ class Chain(nn.ModuleList):
 class Paths:
     """Builds the three paths, of the options of UNet."""
 
-    levels: list[Level]
+    levels: list[MapLevel]
     blocks: int
     groups: int
     heads: int
@@ -57,33 +57,33 @@ class Paths:
         return ResidualBlock(c, c, self.groups, self.dropout, self.scale_shift, "up")
 
     def down(self, c: int) -> tuple[nn.ModuleList, list[int]]:
-        """The way down from c channels, and the channels of every skip, the input's first."""
+        """Build the way down from c channels, and the channels of every skip, the input's first."""
         path, skips = nn.ModuleList(), [c]
         for i, level in enumerate(self.levels):
             if i:
-                path.append(Chain([self.halve(c)]))
+                path.append(Stack([self.halve(c)]))
                 skips.append(c)
             for _ in range(self.blocks):
-                path.append(Chain([self.block(c, level.channels), *self._attention(level)]))
+                path.append(Stack([self.block(c, level.channels), *self._attention(level)]))
                 c = level.channels
                 skips.append(c)
         return path, skips
 
-    def middle(self) -> Chain:
+    def middle(self) -> Stack:
         c = self.levels[-1].channels
-        return Chain([self.block(c, c), self.attend(c), self.block(c, c)])
+        return Stack([self.block(c, c), self.attend(c), self.block(c, c)])
 
     def up(self, skips: list[int]) -> nn.ModuleList:
-        """The way up, which takes the skips from the last to the first."""
+        """Build the way up, which takes the skips from the last to the first."""
         path, skips, c = nn.ModuleList(), list(skips), self.levels[-1].channels
         for i, level in reversed(list(enumerate(self.levels))):
             for last in [False] * self.blocks + [True]:
-                chain = Chain([self.block(c + skips.pop(), level.channels), *self._attention(level)])
+                stack = Stack([self.block(c + skips.pop(), level.channels), *self._attention(level)])
                 c = level.channels
                 if last and i:
-                    chain.append(self.double(c))
-                path.append(chain)
+                    stack.append(self.double(c))
+                path.append(stack)
         return path
 
-    def _attention(self, level: Level) -> list[Attention]:
+    def _attention(self, level: MapLevel) -> list[Attention]:
         return [self.attend(level.channels)] if level.attention else []

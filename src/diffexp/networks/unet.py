@@ -66,7 +66,7 @@ class UNet(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor, t: Tensor, cond: Condition | None = None) -> Tensor:
-        """F, (B, out_channels, H, W), in the dtype of autocast where that is on.
+        """Return F, (B, out_channels, H, W), in the dtype of autocast where that is on.
 
         x: (B, in_channels, H, W), of image_size; t: float32 (B,), times in [0, 1]; cond: int64 (B,)
         in 0..num_classes, where num_classes is the null label, or None for a network without classes.

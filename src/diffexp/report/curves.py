@@ -54,11 +54,11 @@ class _Axis:
 def curves(
     metric: str, lines: Sequence[Line], over: str = "network calls for one image", marks: bool = True
 ) -> str:
-    """A figure with its legend; nothing for no lines. over: what x is; marks: a dot at each point."""
-    values = [v for line in lines for calls, found in line.points for v in found if _drawn_at(calls, v)]
+    """Return a figure with its legend; "" for no lines. over: what x is; marks: a dot at each point."""
+    values = [v for line in lines for calls, ys in line.points for v in ys if _drawn_at(calls, v)]
     if not values:
         return ""
-    places = [calls for line in lines for calls, found in line.points for v in found if _drawn_at(calls, v)]
+    places = [calls for line in lines for calls, ys in line.points for v in ys if _drawn_at(calls, v)]
     x = _Axis(places, LEFT, WIDTH - RIGHT)
     y = _Axis(values, HEIGHT - BOTTOM, TOP)
     label = markup(f"{metric} over {over}")
@@ -92,27 +92,27 @@ def _stroke(i: int) -> str:
 
 
 def _drawn(line: Line, i: int, x: _Axis, y: _Axis, marks: bool) -> str:
-    found = []
+    points = []
     for calls, values in line.points:
         kept = [v for v in values if _drawn_at(calls, v)]
         if kept:
-            found.append((calls, sum(kept) / len(kept), min(kept), max(kept)))
-    path = "L".join(f"{x(calls):.1f} {y(mean):.1f}" for calls, mean, _, _ in found)
-    parts = [f"<path d='M{path}' {_stroke(i)}/>"] if len(found) > 1 else []
-    for calls, mean, low, high in found if marks else ():
+            points.append((calls, sum(kept) / len(kept), min(kept), max(kept)))
+    path = "L".join(f"{x(calls):.1f} {y(mean):.1f}" for calls, mean, _, _ in points)
+    parts = [f"<path d='M{path}' {_stroke(i)}/>"] if len(points) > 1 else []
+    for calls, mean, low, high in points if marks else ():
         at = x(calls)
         if high > low:
             parts.append(f"<path d='M{at:.1f} {y(low):.1f}V{y(high):.1f}' {_stroke(i)}/>")
-        told = markup(f"{line.name}: {mean:.4g} at {calls:g} calls")
+        label = markup(f"{line.name}: {mean:.4g} at {calls:g} calls")
         parts.append(
             f"<circle cx={at:.1f} cy={y(mean):.1f} r=3.5 fill='{COLOURS[i % len(COLOURS)]}'>"
-            f"<title>{told}</title></circle>"
+            f"<title>{label}</title></circle>"
         )
     return "".join(parts)
 
 
 def page(title: str, figures: Sequence[str]) -> str:
-    """A page of nothing else."""
+    """Return a page of HTML with these figures alone."""
     style = (
         ":root{color-scheme:light dark}body{font:14px system-ui;max-width:60rem;margin:auto;padding:0 1rem}"
         "svg{width:100%}text{fill:currentColor;font-size:12px}.grid{stroke:#8884}"

@@ -21,8 +21,8 @@ from diffexp.report.curves import Line, curves
 from diffexp.report.table import (
     LAST,
     Cells,
-    Found,
     Pivot,
+    Snapshot,
     Sweep,
     better_high,
     flat,
@@ -40,29 +40,29 @@ BUDGET = 1_300_000  # bytes of pictures in base64
 
 
 def refresh(folder: Path) -> None:
-    """table.md, results.csv and report.html of a sweep's folder, from its rows. Raises ResourceError,
+    """Write table.md, results.csv and report.html of a sweep's folder, from its rows. Raises ResourceError,
     DataError.
     """
-    found = read(folder)
-    write(folder / "table.md", markdown(found))
-    write(folder / "results.csv", flat(found))
-    write(folder / "report.html", page([found]))
+    snapshot = read(folder)
+    write(folder / "table.md", markdown(snapshot))
+    write(folder / "results.csv", flat(snapshot))
+    write(folder / "report.html", page([snapshot]))
 
 
 def page(sweeps: Sequence[Sweep]) -> str:
-    """The report of one sweep, or of several below each other. Raises DataError."""
+    """Return the report of one sweep, or of several below each other. Raises DataError."""
     template = Template(files("diffexp.report").joinpath("report.html").read_text(encoding="utf-8"))
-    found = [read(sweep) for sweep in sweeps]
-    cells = sum(len(f.cells) for f in found)
-    body = "\n".join(_sweep(f, BUDGET // max(1, cells)) for f in found)
-    rows = [_finite(row) for f in found for _, row in f.cells if row]
+    snapshots = [read(sweep) for sweep in sweeps]
+    cells = sum(len(f.cells) for f in snapshots)
+    body = "\n".join(_sweep(f, BUDGET // max(1, cells)) for f in snapshots)
+    rows = [_finite(row) for f in snapshots for _, row in f.cells if row]
     data = json.dumps(rows).replace("<", "\\u003c")
-    title = " and ".join(dict.fromkeys(f.plan["name"] for f in found))
+    title = " and ".join(dict.fromkeys(f.plan["name"] for f in snapshots))
     return template.substitute(title=markup(title), body=body, data=data)
 
 
 def _finite(value: Any) -> Any:
-    """The same with null for numbers that JSON does not have: a browser would read none of it."""
+    """Return the same with null for numbers that JSON does not have: a browser would read none of it."""
     if isinstance(value, Mapping):
         return {key: _finite(v) for key, v in value.items()}
     if isinstance(value, list):
@@ -70,26 +70,26 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _sweep(found: Found, budget: int) -> str:
-    plan, cells = found.plan, found.cells
+def _sweep(snapshot: Snapshot, budget: int) -> str:
+    plan, cells = snapshot.plan, snapshot.cells
     states = [row["state"] if row else "to do" for _, row in cells]
-    told = ", ".join(f"{states.count(s)} {s}" for s in ("done", "failed", "to do") if s in states)
+    counts = ", ".join(f"{states.count(s)} {s}" for s in ("done", "failed", "to do") if s in states)
     seconds = sum(row.get("seconds") or 0 for _, row in cells if row)
-    note = f"<p>{markup(found.note)}.</p>" if found.note else ""
+    note = f"<p>{markup(snapshot.note)}.</p>" if snapshot.note else ""
     parts = [
-        f"<h2>{markup(plan['name'])}, {markup(found.folder.resolve().name)}</h2>",
-        f"<p>{len(cells)} jobs: {told}. {seconds:,.0f} s of work in all.</p>{note}",
+        f"<h2>{markup(plan['name'])}, {markup(snapshot.folder.resolve().name)}</h2>",
+        f"<p>{len(cells)} jobs: {counts}. {seconds:,.0f} s of work in all.</p>{note}",
         f"<pre class=command>{markup(plan['command'])}</pre>",
     ]
-    for metric in metrics_of(found):
-        parts.append(_heat(pivot(found, metric), dict((r["id"], r) for _, r in cells if r)))
+    for metric in metrics_of(snapshot):
+        parts.append(_heat(pivot(snapshot, metric), dict((r["id"], r) for _, r in cells if r)))
         parts.append(curves(metric, _lines(plan, cells, metric)))
-    parts += [_pictures(found, budget), _all(found), _failed(cells)]
+    parts += [_pictures(snapshot, budget), _all(snapshot), _failed(cells)]
     return "\n".join(filter(None, parts))
 
 
 def _heat(p: Pivot, rows: dict[str, dict[str, Any]]) -> str:
-    """The pivot, darker where it is better; each cell shows its card when pointed at or reached by Tab."""
+    """Draw the pivot, darker where better; each cell shows its card when pointed at or reached by Tab."""
     values = {s.mean for s in p.stats.values() if math.isfinite(s.mean)}
     ranks = sorted(values, reverse=not better_high(p.metric))
     head = " \\ ".join(filter(None, p.heads))
@@ -122,15 +122,17 @@ def _heat(p: Pivot, rows: dict[str, dict[str, Any]]) -> str:
 
 
 def _card(row: dict[str, Any], metric: str) -> str:
-    """The protocol of a number."""
-    told = protocol(row, metric)
-    told = {**told, "seconds": row.get("seconds"), "job": row["id"]}
-    items = (f"<dt>{markup(str(k))}<dd>{markup(str(v))}" for k, v in told.items())
+    """Return the card of a number as HTML."""
+    card = protocol(row, metric)
+    card = {**card, "seconds": row.get("seconds"), "job": row["id"]}
+    items = (f"<dt>{markup(str(k))}<dd>{markup(str(v))}" for k, v in card.items())
     return f"<dl>{''.join(items)}</dl>"
 
 
 def _lines(plan: dict[str, Any], cells: Cells, metric: str) -> list[Line]:
-    """metric over network calls, a line for each choice of the other keys; none where calls do not vary."""
+    """Return the metric over network calls, a line for each choice of the other keys; none where calls do not
+    vary.
+    """
     keys = [k for k in plan["varying"] if k not in ("seed", *LAST)]
     points: dict[str, dict[float, list[tuple[float, float]]]] = {}
     for cell, row in cells:
@@ -143,37 +145,37 @@ def _lines(plan: dict[str, Any], cells: Cells, metric: str) -> list[Line]:
     return lines if any(len(line.points) > 1 for line in lines) else []
 
 
-def _bar(found: Sequence[tuple[float, float]]) -> list[float]:
-    """What a bar reaches over: the values of all seeds, or the standard error of the only one."""
-    (value, error), *more = found
-    return [v for v, _ in found] if more else [value - error, value, value + error]
+def _bar(values: Sequence[tuple[float, float]]) -> list[float]:
+    """Return what an error bar spans: the values of all seeds, or the standard error of the only one."""
+    (value, error), *more = values
+    return [v for v, _ in values] if more else [value - error, value, value + error]
 
 
-def _pictures(sweep: Found, budget: int) -> str:
-    """Each job's samples, from the same seeds, in the rows and columns of the table."""
-    names, found = places(sweep.plan, sweep.cells), dict[tuple[str, str], str]()
+def _pictures(sweep: Snapshot, budget: int) -> str:
+    """Show each job's samples, from the same seeds, in the rows and columns of the table."""
+    names, buttons = places(sweep.plan, sweep.cells), dict[tuple[str, str], str]()
     for (cell, row), place in zip(sweep.cells, names, strict=True):
-        path = None if row is None or place in found else _picture(sweep.folder, cell, row)
+        path = None if row is None or place in buttons else _picture(sweep.folder, cell, row)
         if path is not None and (shown := _thumbnail(path, budget)):
-            told = markup(" ".join(f"{k}={v}" for k, v in cell["values"].items()) or cell["id"])
-            found[place] = (
-                f"<button class=look><img loading=lazy alt='samples of {told}' title='{told}' "
+            name = markup(" ".join(f"{k}={v}" for k, v in cell["values"].items()) or cell["id"])
+            buttons[place] = (
+                f"<button class=look><img loading=lazy alt='samples of {name}' title='{name}' "
                 f"src='{shown}'></button>"
             )
-    if not found:
+    if not buttons:
         return ""
     columns = list(dict.fromkeys(column for _, column in names))
     lines = ["<h3>Samples</h3><div class=scroll><table class=pictures><thead><tr><th></th>"]
     lines += [f"<th scope=col>{markup(c)}</th>" for c in columns]
     lines.append("</tr></thead><tbody>")
     for r in dict.fromkeys(row for row, _ in names):
-        shown = "".join(f"<td>{found.get((r, c), '')}</td>" for c in columns)
+        shown = "".join(f"<td>{buttons.get((r, c), '')}</td>" for c in columns)
         lines.append(f"<tr><th scope=row>{markup(r)}</th>{shown}</tr>")
     return "".join([*lines, "</tbody></table></div>"])
 
 
 def _picture(folder: Path, cell: Mapping[str, Any], row: Mapping[str, Any]) -> Path | None:
-    """The picture of a job, if it lies in the folder of this job: a row, or a link, may name any other."""
+    """Return the picture of a job, if it lies in this job's folder: a row, or a link, may name any other."""
     try:
         home = folder.resolve() / cell["folder"]
         path = (home / ((row.get("results") or {}).get("picture") or "-")).resolve()
@@ -188,8 +190,8 @@ def _thumbnail(path: Path, budget: int) -> str | None:
 
 @lru_cache(maxsize=4096)
 def _encoded(path: Path, written: int, budget: int) -> str | None:
-    """As a data URI of at most `budget` bytes; where there is little room, the upper part alone. None for
-    what is no picture that we write, or has too many pixels.
+    """Encode a picture as a data URI of at most `budget` bytes; where there is little room, the upper part
+    alone. None for what is no picture that we write, or has too many pixels.
     """
     try:
         with warnings.catch_warnings():
@@ -209,8 +211,8 @@ def _encoded(path: Path, written: int, budget: int) -> str | None:
         picture = picture.resize((max(1, picture.width * 4 // 5), max(1, picture.height * 4 // 5)))
 
 
-def _all(sweep: Found) -> str:
-    """Every job, sortable, with the command that makes it again."""
+def _all(sweep: Snapshot) -> str:
+    """List every job, sortable, with the command that makes it again."""
     keys, metrics = list(sweep.plan["varying"]), metrics_of(sweep)
     heads = [*keys, *metrics, "nfe", "seconds", "state"]
     lines = ["<h3>All jobs</h3><div class=scroll><table class=all><thead><tr>"]
@@ -218,8 +220,8 @@ def _all(sweep: Found) -> str:
     lines.append("<th scope=col>again</th></tr></thead><tbody>")
     for cell, row in sweep.cells:
         row = row or {"state": "to do"}
-        found, results = numbers(row), row.get("results") or {}
-        values = [cell["values"][k] for k in keys] + [found.get(m) for m in metrics]
+        measured, results = numbers(row), row.get("results") or {}
+        values = [cell["values"][k] for k in keys] + [measured.get(m) for m in metrics]
         values += [results.get("nfe"), row.get("seconds"), row["state"]]
         lines.append(
             f"<tr data-id='{markup(cell['id'])}'>" + "".join(f"<td>{_plain(v)}</td>" for v in values)
@@ -236,9 +238,9 @@ def _plain(value: Any) -> str:
 
 
 def _failed(cells: Cells) -> str:
-    told = [
+    items = [
         f"<li><code>{markup(' '.join(cell['typed']))}</code><pre>{markup(row.get('error') or '')}</pre></li>"
         for cell, row in cells
         if row and row["state"] == "failed"
     ]
-    return f"<h3>Failures</h3><ul>{''.join(told)}</ul>" if told else ""
+    return f"<h3>Failures</h3><ul>{''.join(items)}</ul>" if items else ""

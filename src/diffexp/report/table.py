@@ -22,15 +22,15 @@ ASIDE = {
     "epoch",
 }  # numbers that are no result
 HIGHER = ("accuracy", "precision", "recall", "density", "coverage", "inception_score", "clip_score")
-LAST = ("sampler.steps", "task.calls")  # what reads best from left to right
+LAST = ("sampler.steps", "task.calls")  # keys that read best from left to right
 
 
 Cells = Sequence[tuple[dict[str, Any], dict[str, Any] | None]]
 
 
 @dataclass(frozen=True)
-class Found:
-    """A sweep as it was at one moment; cells: each of the plan with its row; left_out: rows that are none."""
+class Snapshot:
+    """A sweep at one moment; cells: each of the plan with its row; left_out: how many rows are none."""
 
     folder: Path
     plan: dict[str, Any]
@@ -39,17 +39,17 @@ class Found:
 
     @property
     def note(self) -> str:
-        """What is said of the rows that were left out."""
+        """The line about the rows that were left out; "" for none."""
         return f"rows of {ROWS} that no job writes, left out: {self.left_out}" if self.left_out else ""
 
 
-Sweep = Path | Found
+Sweep = Path | Snapshot
 """The folder of a sweep, or what was read there: jobs go on to end while a report is made."""
 
 
 @dataclass(frozen=True)
 class Stat:
-    """mean and spread (None for one value) of a metric, of `count` jobs; ids: theirs."""
+    """The mean and spread (None for one value) of a metric, of `count` jobs; ids: theirs."""
 
     mean: float
     spread: float | None
@@ -62,7 +62,7 @@ class Stat:
 
 @dataclass(frozen=True)
 class Pivot:
-    """One metric; heads: what the rows and columns are of; stats: by (row, column)."""
+    """The table of one metric; heads: what the rows and columns are of; stats: by (row, column)."""
 
     metric: str
     heads: tuple[str, str]
@@ -78,48 +78,48 @@ class Pivot:
 
 
 def better_high(metric: str) -> bool:
-    """Whether more is better."""
+    """Return whether more is better."""
     return metric.startswith(HIGHER)
 
 
 def numbers(row: Mapping[str, Any]) -> dict[str, float]:
-    """The results of a row that are numbers."""
-    found = row.get("results") or {}
+    """Return the results of a row that are numbers."""
+    results = row.get("results") or {}
     return {
         k: v
-        for k, v in found.items()
+        for k, v in results.items()
         if isinstance(v, (int, float)) and not isinstance(v, bool) and k not in ASIDE
     }
 
 
 def protocol(row: Mapping[str, Any], metric: str) -> dict[str, Any]:
-    """How a number was made; of a training each guidance scale has its own, `metric@scale`."""
+    """Return the card of a number, which says how it was made; `metric@scale` may have one of its own."""
     cards = (row.get("results") or {}).get("cards") or {}
     return cards.get(metric) or cards.get(metric.split("@")[0]) or {}
 
 
-def read(sweep: Sweep) -> Found:
+def read(sweep: Sweep) -> Snapshot:
     """Read the plan and the rows, if that is not done yet. Raises DataError."""
-    if isinstance(sweep, Found):
+    if isinstance(sweep, Snapshot):
         return sweep
     plan, (rows, left_out) = read_plan(sweep), read_rows(sweep)
-    return Found(sweep, plan, [(cell, rows.get(cell["id"])) for cell in plan["cells"]], left_out)
+    return Snapshot(sweep, plan, [(cell, rows.get(cell["id"])) for cell in plan["cells"]], left_out)
 
 
 def metrics_of(sweep: Sweep) -> list[str]:
-    """The metrics that any job has, that of the layout first. Raises DataError."""
-    found = read(sweep)
+    """Return the metrics that any job has, that of the layout first. Raises DataError."""
+    snapshot = read(sweep)
     names: list[str] = []
-    for _, row in found.cells:
+    for _, row in snapshot.cells:
         names += [k for k in numbers(row or {}) if k not in names]
-    first = found.plan["layout"].get("metric")
+    first = snapshot.plan["layout"].get("metric")
     return sorted(names, key=lambda k: k != first) if first in names else names
 
 
 def pivot(sweep: Sweep, metric: str) -> Pivot:
-    """The table of one metric. Raises DataError."""
-    found = read(sweep)
-    plan, cells = found.plan, found.cells
+    """Return the table of one metric. Raises DataError."""
+    snapshot = read(sweep)
+    plan, cells = snapshot.plan, snapshot.cells
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     names = places(plan, cells)
     for (_, row), place in zip(cells, names, strict=True):
@@ -133,7 +133,7 @@ def pivot(sweep: Sweep, metric: str) -> Pivot:
 
 
 def places(plan: Mapping[str, Any], cells: Cells) -> list[tuple[str, str]]:
-    """The row and the column of each cell."""
+    """Return the row and the column of each cell."""
     down, across = _heads(plan)
 
     def name(cell: Mapping[str, Any], keys: Sequence[str]) -> str:
@@ -143,13 +143,13 @@ def places(plan: Mapping[str, Any], cells: Cells) -> list[tuple[str, str]]:
 
 
 def short(key: str, value: str | None, of: int) -> str:
-    """A value, with the last part of its key where there are several."""
+    """Return a value, with the last part of its key where there are several."""
     value = "" if value is None else value
     return value if of == 1 else f"{key.rpartition('.')[2]}={value}"
 
 
 def _heads(plan: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """The keys of the rows and of the columns; seeds are averaged over."""
+    """Return the keys of the rows and of the columns; seeds are averaged over."""
     keys = [k for k in plan["varying"] if k != "seed"]
     layout = plan["layout"]
     down = _listed(layout.get("rows"))
@@ -165,85 +165,85 @@ def _listed(value: Any) -> list[str]:
     return [value] if isinstance(value, str) else list(value or [])
 
 
-def _stat(found: Sequence[Mapping[str, Any]], metric: str, published: float | None) -> Stat:
-    values = [numbers(row)[metric] for row in found]
+def _stat(rows: Sequence[Mapping[str, Any]], metric: str, published: float | None) -> Stat:
+    values = [numbers(row)[metric] for row in rows]
     mean = sum(values) / len(values)
     square = sum((v - mean) * (v - mean) for v in values)  # ** would raise where a float overflows
     spread = math.sqrt(square / (len(values) - 1)) if len(values) > 1 else None
-    calls = {row["results"].get("nfe") for row in found}
-    seconds = sum(row.get("seconds") or 0 for row in found) / len(found)
+    calls = {row["results"].get("nfe") for row in rows}
+    seconds = sum(row.get("seconds") or 0 for row in rows) / len(rows)
     nfe = calls.pop() if len(calls) == 1 else None
-    return Stat(mean, spread, len(values), nfe, seconds, tuple(row["id"] for row in found), published)
+    return Stat(mean, spread, len(values), nfe, seconds, tuple(row["id"] for row in rows), published)
 
 
 def _published(plan: Mapping[str, Any], cells: Cells) -> dict[tuple[str, str], float]:
-    """Values of a paper, where the sweep file has them for this data."""
-    told = plan["layout"].get("published") or {}
+    """Return the values of a paper, where the sweep file has them for this data."""
+    paper = plan["layout"].get("published") or {}
     cards = [c for _, r in cells if r for c in ((r.get("results") or {}).get("cards") or {}).values()]
-    if not told or not any(str(card.get("data", "")).startswith(str(told["data"])) for card in cards):
+    if not paper or not any(str(card.get("data", "")).startswith(str(paper["data"])) for card in cards):
         return {}
-    return {tuple(k.split(",")): float(v) for k, v in told["values"].items()}  # type: ignore[misc]
+    return {tuple(k.split(",")): float(v) for k, v in paper["values"].items()}  # type: ignore[misc]
 
 
 def text_of(stat: Stat | None, best: float | None) -> str:
-    """A value as it is shown: 3.21 ± 0.04 (4.04, −0.83)."""
+    """Return a value as it is shown: 3.21 ± 0.04 (4.04, −0.83)."""
     if stat is None:
         return ""
-    told = f"{stat.mean:.4g}"
+    text = f"{stat.mean:.4g}"
     if stat.mean == best:
-        told = f"**{told}**"
+        text = f"**{text}**"
     if stat.spread is not None:
-        told += f" ± {stat.spread:.2g}"
+        text += f" ± {stat.spread:.2g}"
     if stat.published is not None:
-        told += f" ({stat.published:g}, {stat.mean - stat.published:+.2f})"
-    return told
+        text += f" ({stat.published:g}, {stat.mean - stat.published:+.2f})"
+    return text
 
 
 def markdown(sweep: Sweep) -> str:
-    """A table for each metric. Raises DataError."""
-    found = read(sweep)
+    """Return a table in Markdown for each metric. Raises DataError."""
+    snapshot = read(sweep)
     parts = []
-    for metric in metrics_of(found):
-        p = pivot(found, metric)
+    for metric in metrics_of(snapshot):
+        p = pivot(snapshot, metric)
         head = " \\ ".join(markdown_cell(name) for name in p.heads if name)
         higher = "higher" if better_high(metric) else "lower"
         lines = [f"`{line(metric).replace('`', chr(39))}`, {higher} is better", ""]
         lines += [f"| {head} | " + " | ".join(markdown_cell(c or metric) for c in p.columns) + " |"]
         lines += ["|---|" + "---|" * len(p.columns)]
         for r in p.rows:
-            told = [text_of(p.stats.get((r, c)), p.best) for c in p.columns]
-            lines.append(f"| {markdown_cell(r)} | " + " | ".join(told) + " |")
+            texts = [text_of(p.stats.get((r, c)), p.best) for c in p.columns]
+            lines.append(f"| {markdown_cell(r)} | " + " | ".join(texts) + " |")
         parts.append("\n".join(lines))
     parts = parts or ["no job has a result yet"]
-    return "\n\n".join([*parts, found.note] if found.note else parts) + "\n"
+    return "\n\n".join([*parts, snapshot.note] if snapshot.note else parts) + "\n"
 
 
 def flat(sweep: Sweep) -> str:
-    """results.csv: a line for each job of the plan. Raises DataError."""
-    found = read(sweep)
-    keys, metrics = list(found.plan["varying"]), metrics_of(found)
+    """Return results.csv: a line for each job of the plan. Raises DataError."""
+    snapshot = read(sweep)
+    keys, metrics = list(snapshot.plan["varying"]), metrics_of(snapshot)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     heads = [*keys, *metrics, "nfe", "seconds", "state", "id", "folder", "error"]
     writer.writerow(map(csv_field, heads))
-    for cell, row in found.cells:
+    for cell, row in snapshot.cells:
         row = row or {"state": "to do"}
         values = numbers(row)
-        told = [cell["values"][k] for k in keys] + [values.get(m, "") for m in metrics]
-        told += [(row.get("results") or {}).get("nfe", ""), row.get("seconds", ""), row["state"], cell["id"]]
-        told += [cell["folder"], first_line(row.get("error") or "")]
-        writer.writerow(map(csv_field, told))
+        texts = [cell["values"][k] for k in keys] + [values.get(m, "") for m in metrics]
+        texts += [(row.get("results") or {}).get("nfe", ""), row.get("seconds", ""), row["state"], cell["id"]]
+        texts += [cell["folder"], first_line(row.get("error") or "")]
+        writer.writerow(map(csv_field, texts))
     return out.getvalue()
 
 
 def failures(sweep: Sweep) -> str:
-    """A table of the jobs that failed, with their messages. Raises DataError."""
-    lines, found = ["| job | what failed |", "|---|---|"], read(sweep)
-    for cell, row in found.cells:
+    """Return a table in Markdown of the jobs that failed, with their messages. Raises DataError."""
+    lines, snapshot = ["| job | what failed |", "|---|---|"], read(sweep)
+    for cell, row in snapshot.cells:
         if row is not None and row["state"] == "failed":
             name = markdown_cell(" ".join(f"{k}={v}" for k, v in cell["values"].items()) or cell["id"])
-            told = markdown_cell(first_line(row.get("error") or "it does not say why"))
+            message = markdown_cell(first_line(row.get("error") or "it does not say why"))
             log = f"logs/{cell['id']}.txt"  # a line that could not be composed has none
-            told += f" ({markdown_cell(log)})" if (found.folder / log).is_file() else ""
-            lines.append(f"| {name} | {told} |")
+            message += f" ({markdown_cell(log)})" if (snapshot.folder / log).is_file() else ""
+            lines.append(f"| {name} | {message} |")
     return "\n".join(lines)

@@ -15,12 +15,12 @@ from diffexp.training.tracker import Tracker
 
 
 def tags(job: Job) -> list[str]:
-    """group=option for every choice."""
+    """Return group=option for every choice."""
     return [f"{group}={option}" for group, option in (job.choices or {}).items()]
 
 
 def track(job: Job, results: Mapping[str, Any], kind: str) -> None:
-    """One run: numbers and cards in its summary, and its picture; job_type is `kind`."""
+    """Track a job as one run: numbers and cards in its summary, and its picture; job_type is `kind`."""
     tracker: Tracker = job.build("logger")
     run = tracker.open(job.folder, job.config["name"], kind, tags(job), job.public())
     if run is None:
@@ -38,26 +38,26 @@ def track(job: Job, results: Mapping[str, Any], kind: str) -> None:
 
 
 def summarise(run: Any, results: Mapping[str, Any]) -> None:
-    """The numbers of a run, and how each was made, in W&B's summary."""
+    """Put the numbers of a run, and how each was made, into W&B's summary."""
     numbers = {k: v for k, v in results.items() if isinstance(v, (int, float))}
     run.summary.update(numbers | {"cards": results.get("cards", {})})
 
 
 def track_sweep(folder: Path, config: Mapping[str, Any]) -> None:
-    """A run of its own for a sweep: the table of its cells, and its report. A tracker that fails costs this
-    alone.
+    """Track a sweep as a run of its own: the table of its cells, and its report. A tracker that fails costs
+    this alone.
     """
     node = config.get("logger")
     try:
         tracker: Tracker = build(node, "logger", (*ALLOWED, *config.get("plugins", ())))
-        found = read(folder)
-        run = tracker.open(folder, config["name"], "sweep", [], {"command": found.plan["command"]})
+        snapshot = read(folder)
+        run = tracker.open(folder, config["name"], "sweep", [], {"command": snapshot.plan["command"]})
         if run is None:
             return
         import wandb
 
         try:
-            head, *rows = csv.reader(io.StringIO(flat(found)))
+            head, *rows = csv.reader(io.StringIO(flat(snapshot)))
             cells = wandb.Table(columns=list(head), data=by_column(head, rows))
             report = (folder / "report.html").read_text(encoding="utf-8")
             run.log({"cells": cells, "report": wandb.Html(report, inject=False)})
@@ -73,7 +73,7 @@ NAMES = ("id", "folder", "state", "error")  # never numbers, though an id may lo
 
 
 def by_column(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[list[float | str | None]]:
-    """The values of the rows: numbers in a column of nothing else, for W&B wants one type in each."""
+    """Return the values of the rows: numbers in a column of nothing else, for W&B wants one type in each."""
     columns = [list(column) for column in zip(*rows, strict=True)]
     typed = [
         [float(text) if text else None for text in column]
@@ -85,6 +85,6 @@ def by_column(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[list[f
 
 
 def tell_sync(folder: Path) -> None:
-    """How an offline run is sent."""
-    for found in sorted((folder / "wandb").glob("offline-run-*")):
-        say(f"W&B, offline; to send it: wandb sync {near(found)}")
+    """Say how an offline run is sent."""
+    for run in sorted((folder / "wandb").glob("offline-run-*")):
+        say(f"W&B, offline; to send it: wandb sync {near(run)}")

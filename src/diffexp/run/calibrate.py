@@ -1,4 +1,4 @@
-"""What a sampler wants to know of a checkpoint, measured once and kept: the times of spacing=optimal, and the
+"""Calibrate a sampler on a checkpoint, once, and keep the numbers: the times of spacing=optimal, and the
 second moments of variance=analytic.
 """
 
@@ -31,24 +31,24 @@ VERSION = 2
 def filled(
     job: Job, node: Mapping[str, Any], model: Model, name: Callable[[], str], data: Any, device: Any
 ) -> dict[str, Any]:
-    """Return the sampler's node with what it asks for; name: tells which weights they are."""
-    told = dict(node)
-    if told.get("spacing") == "optimal":
-        steps = told["steps"]
-        told["spacing"] = [round(p, 6) for p in _times(job, model, name(), steps, device)]
-    if told.get("variance") == "analytic" and not told.get("gammas"):
-        told["gammas"] = _kept(name(), "gammas", lambda: _gammas(job, model, data, device))
-    return told
+    """Return the sampler's node with the numbers that it asks for; name: tells which weights they are."""
+    calibrated = dict(node)
+    if calibrated.get("spacing") == "optimal":
+        steps = calibrated["steps"]
+        calibrated["spacing"] = [round(p, 6) for p in _times(job, model, name(), steps, device)]
+    if calibrated.get("variance") == "analytic" and not calibrated.get("gammas"):
+        calibrated["gammas"] = _kept(name(), "gammas", lambda: _gammas(job, model, data, device))
+    return calibrated
 
 
 def provisional(node: Mapping[str, Any]) -> dict[str, Any]:
     """Return the sampler's node as it is checked before anything is measured: with as many network calls."""
-    told = dict(node)
-    if told.get("spacing") == "optimal":
-        told |= {"spacing": "trailing", "steps": min(told["steps"], MOST_TIMES)}
-    if told.get("variance") == "analytic" and not told.get("gammas"):
-        told["variance"] = "fixed_small"
-    return told
+    stand_in = dict(node)
+    if stand_in.get("spacing") == "optimal":
+        stand_in |= {"spacing": "trailing", "steps": min(stand_in["steps"], MOST_TIMES)}
+    if stand_in.get("variance") == "analytic" and not stand_in.get("gammas"):
+        stand_in["variance"] = "fixed_small"
+    return stand_in
 
 
 def _times(job: Job, model: Model, name: str, steps: int, device: Any) -> list[float]:
@@ -82,15 +82,15 @@ def _gammas(job: Job, model: Model, data: Any, device: Any) -> list[float]:
 
 
 def _kept(name: str, what: str, make: Callable[[], Any]) -> Any:
-    """Return what `make` does, from the file that has it or made and written; said where that was damaged.
+    """Return what `make` returns, from the cache file or made and written; a damaged file is reported.
 
     Raises DataError for numbers that are not finite.
     """
-    told = f"{VERSION} {name} {what} {IMAGES} {POINTS}"
-    file = Path(CACHE).expanduser() / f"{hashlib.sha256(told.encode()).hexdigest()[:32]}.json"
+    question = f"{VERSION} {name} {what} {IMAGES} {POINTS}"
+    file = Path(CACHE).expanduser() / f"{hashlib.sha256(question.encode()).hexdigest()[:32]}.json"
     try:
         row = read_json(file)
-        if row.get("sha256") == _digest(told, row.get("value")):
+        if row.get("sha256") == _digest(question, row.get("value")):
             return row["value"]
         say(f"measured again, for this file is not as it was written: {file}")
     except FileNotFoundError:
@@ -98,17 +98,17 @@ def _kept(name: str, what: str, make: Callable[[], Any]) -> Any:
     except (OSError, DataError) as error:
         why = str(error).splitlines()[0]
         say(f"measured again, for this file cannot be read: {file} ({why})")
-    found = make()
-    if not torch.tensor(found).isfinite().all():
+    value = make()
+    if not torch.tensor(value).isfinite().all():
         do = "look at the loss of its training, and at its samples"
         raise DataError(f"the {what} of this checkpoint are not finite", "task.ckpt", do)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        write(file, json.dumps({"sha256": _digest(told, found), "value": found}))
+        write(file, json.dumps({"sha256": _digest(question, value), "value": value}))
     except (OSError, ResourceError) as error:  # it costs time, and not the run
         say(f"not kept for the next run: {file} ({str(error).splitlines()[0]})")
-    return found
+    return value
 
 
-def _digest(told: str, value: Any) -> str:
-    return hashlib.sha256(f"{told}\n{json.dumps(value)}".encode()).hexdigest()
+def _digest(question: str, value: Any) -> str:
+    return hashlib.sha256(f"{question}\n{json.dumps(value)}".encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""What is shown on the screen at the end of a run: its values, where things are, what to type next."""
+"""The summary on the screen at the end of a run: its values, where things are, what to type next."""
 
 import shlex
 from collections.abc import Iterable, Mapping
@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # which needs torch, and the launcher of a sweep does not
 
 
 def near(path: Path) -> Path:
-    """The path from here, where that is shorter."""
+    """Return the path relative to the working directory, where it lies below that."""
     try:
         return path.absolute().relative_to(Path.cwd())
     except ValueError:
@@ -25,19 +25,19 @@ def near(path: Path) -> Path:
 
 
 def summary(
-    folder: Path, picture: Path, results: Mapping[str, Any], found: Mapping[float, "Evaluation"]
+    folder: Path, picture: Path, results: Mapping[str, Any], evaluations: Mapping[float, "Evaluation"]
 ) -> None:
-    """Values with their cards, where things are, and what to type next."""
+    """Print the values with their cards, where things are, and what to type next."""
     table = values_table(
-        (f"{key}, guidance {scale:g}" if len(found) > 1 else key, value, result.cards[key])
-        for scale, result in found.items()
+        (f"{key}, guidance {scale:g}" if len(evaluations) > 1 else key, value, result.cards[key])
+        for scale, result in evaluations.items()
         for key, value in result.values.items()
     )
     for key in ("train/loss", "val/loss"):
         if key in results:
             table.add_row(key, f"{results[key]:.4f}", "mean squared error of the network's output")
-    for scale, result in found.items():
-        name = f"sampling, guidance {scale:g}" if len(found) > 1 else "sampling"
+    for scale, result in evaluations.items():
+        name = f"sampling, guidance {scale:g}" if len(evaluations) > 1 else "sampling"
         how = f"{result.nfe} network calls an image, {result.protocol['sampler']}"
         table.add_row(name, f"{result.seconds:.1f} s", plain(how))
     if "train_seconds" in results:
@@ -50,23 +50,23 @@ def summary(
 
 
 def values_table(rows: Iterable[tuple[str, float, Mapping[str, Any]]]) -> Table:
-    """Of (name, value, card)."""
+    """Return a table of rows (name, value, card)."""
     table = Table(title="result", title_justify="left")
     for column in ("metric", "value", "how it was made"):
         table.add_column(column, overflow="fold")
     for name, value, card in rows:
         error = card.get("standard_error")
-        told = f"{value:.4g}" + (f" ± {error:.2g}" if error else "")
-        table.add_row(plain(name), told, plain(_card(card)))
+        shown = f"{value:.4g}" + (f" ± {error:.2g}" if error else "")
+        table.add_row(plain(name), shown, plain(_card(card)))
     return table
 
 
 def _card(card: Mapping[str, Any]) -> str:
-    told = [f"N={card['n']}"] if "n" in card else []
+    parts = [f"N={card['n']}"] if "n" in card else []
     if "floor" in card:
-        told += [f"floor {card['floor']:.2f} (real against real, N={card['floor_n']})"]
-    told += [f"{k} {card[k]}" for k in ("extractor", "judge", "split") if k in card]
-    return ", ".join(told) + (f"; {card['note']}" if card.get("note") else "")
+        parts += [f"floor {card['floor']:.2f} (real against real, N={card['floor_n']})"]
+    parts += [f"{k} {card[k]}" for k in ("extractor", "judge", "split") if k in card]
+    return ", ".join(parts) + (f"; {card['note']}" if card.get("note") else "")
 
 
 def _next(folder: Path, results: Mapping[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Before the work starts: that the run folder can be written to, and that its checkpoints fit the disk."""
+"""Check that the run folder can be written to, and that its checkpoints fit the disk, before work starts."""
 
 import shutil
 import tempfile
@@ -12,7 +12,9 @@ COPIES = 3  # last.ckpt, previous.ckpt, and the one that is being written
 
 
 def check_room(folder: Path, needed: int) -> None:
-    """needed: bytes of one checkpoint. Raises ResourceError; leaves nothing behind."""
+    """Raise ResourceError where the folder cannot be written to, or has no room for checkpoints of `needed`
+    bytes each; leave nothing behind.
+    """
     there = folder
     while not there.exists():
         there = there.parent
@@ -34,6 +36,6 @@ def check_room(folder: Path, needed: int) -> None:
 
 
 def checkpoint_bytes(module: nn.Module) -> int:
-    """About the size of a checkpoint: parameters, averages among them, and Adam's two moments."""
+    """Estimate the bytes of a checkpoint: parameters, averages among them, and Adam's two moments."""
     sizes = [(p.numel() * p.element_size(), p.requires_grad) for p in module.parameters()]
     return sum(size * (3 if trained else 1) for size, trained in sizes)

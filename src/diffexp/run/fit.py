@@ -14,19 +14,19 @@ from diffexp.run.folder import Record
 from diffexp.run.job import Job
 from diffexp.run.longer import rate_change, words
 from diffexp.run.resume import cut, gone_back, lost_rank
+from diffexp.training.check_restored import CheckRestored
 from diffexp.training.data_module import DataModule
 from diffexp.training.divergence import LowerRate
 from diffexp.training.lr import LearningRate
 from diffexp.training.module import DiffusionModule
-from diffexp.training.restored import Restored
 
 
 def going_on(job: Job, trainer: Trainer, module: DiffusionModule, record: Record, ckpt: Path | None) -> None:
-    """Before `fit`: tell from where the run goes on and what is otherwise than before, cut metrics.jsonl at
-    that step, and keep a learning rate that was halved. Raises DataError.
+    """Prepare `fit`: say from which step the run goes on and what is otherwise than before, cut metrics.jsonl
+    at that step, and keep a learning rate that was halved. Raises DataError.
     """
     folder = Path(trainer.default_root_dir)
-    step, ranks, told = _position(ckpt) if ckpt is not None else (-1, trainer.world_size, {})
+    step, ranks, checkpoint = _position(ckpt) if ckpt is not None else (-1, trainer.world_size, {})
     if ckpt is not None:
         diverged, whole_rate = gone_back(folder, step)
         if diverged is not None:
@@ -39,7 +39,7 @@ def going_on(job: Job, trainer: Trainer, module: DiffusionModule, record: Record
             (folder / "divergence.json").unlink(missing_ok=True)  # of a run that was here before
         else:
             say(f"going on from step {step}: {ckpt}")
-        if (change := tell_rate(told, job, module.lr)) is not None:
+        if (change := tell_rate(checkpoint, job, module.lr)) is not None:
             record.tell_longer(change)
         if ranks != trainer.world_size:
             say(f"on {trainer.world_size} ranks in place of {ranks}: the same up to the order of sums")
@@ -48,21 +48,21 @@ def going_on(job: Job, trainer: Trainer, module: DiffusionModule, record: Record
 
 def tell_rate(ckpt: Path | dict[str, Any], job: Job, lr: LearningRate) -> dict[str, Any] | None:
     """Say what the learning rate does where a run goes on with other steps; return it, None for nothing."""
-    told = read_checkpoint(ckpt) if isinstance(ckpt, Path) else ckpt
-    change = rate_change(told, job.config, lr)
+    checkpoint = read_checkpoint(ckpt) if isinstance(ckpt, Path) else ckpt
+    change = rate_change(checkpoint, job.config, lr)
     if change is not None:
         say(words(change, lr))
     return change
 
 
 def _position(ckpt: Path) -> tuple[int, int, dict[str, Any]]:
-    """Step, number of ranks, and the whole of a checkpoint. Raises DataError."""
-    told = read_checkpoint(ckpt)
+    """Return the step, the number of ranks, and the whole of a checkpoint. Raises DataError."""
+    checkpoint = read_checkpoint(ckpt)
     with suppress(KeyError, TypeError, AttributeError):
-        step, ranks = told["global_step"], told["diffexp"].get("ranks", 1)
-        whole = len(told["optimizer_states"]) == len(told["lr_schedulers"]) == 1
+        step, ranks = checkpoint["global_step"], checkpoint["diffexp"].get("ranks", 1)
+        whole = len(checkpoint["optimizer_states"]) == len(checkpoint["lr_schedulers"]) == 1
         if type(step) is type(ranks) is int and step >= 0 and whole:
-            return step, ranks, told
+            return step, ranks, checkpoint
     raise _unfit(ckpt, "its step, its optimizer or its learning rate is missing")
 
 
@@ -73,7 +73,7 @@ def _unfit(ckpt: Path, why: str) -> DataError:
 
 def fit(trainer: Trainer, module: DiffusionModule, loader: DataModule, ckpt: Path | None) -> None:
     """Train to the end. Raises DiffexpError: DataError for a checkpoint that does not fit the run."""
-    restored = Restored()
+    restored = CheckRestored()
     trainer.callbacks.append(restored)  # type: ignore[attr-defined]
     try:
         trainer.fit(module, loader, ckpt_path=ckpt)

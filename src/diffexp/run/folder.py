@@ -1,4 +1,4 @@
-"""What a run folder says about its run: config.yaml, overrides.yaml, run.json, log."""
+"""The files of a run folder that describe its run: config.yaml, overrides.yaml, run.json, log."""
 
 import io
 import json
@@ -30,7 +30,7 @@ PACKAGES = ("diffexp", "torch", "lightning", "hydra-core", "torchmetrics", "torc
 
 
 class Record:
-    """Written when the run begins and again when it ends, with what it found.
+    """The record of a run, written when the run begins and again when it ends, with its results.
 
         with Record(folder, config, typed) as record:
             record.results["val/fid"] = 3.2
@@ -98,7 +98,7 @@ class Record:
         try:
             self._json("done" if error is None else redact_text(f"{type(error).__name__}: {error}"))
         except ResourceError:
-            if error is None:  # else that is told
+            if error is None:  # else `error` is what is raised
                 raise
         finally:
             self._held.close()
@@ -106,7 +106,7 @@ class Record:
     def _json(self, ended: str | None) -> None:
         import torch  # here, for the launcher of a sweep begins its processes before it loads torch
 
-        told = {
+        description = {
             "command": shlex.join(redact_typed(sys.argv)),
             "state": ended or "running",
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._begun)),
@@ -119,8 +119,8 @@ class Record:
             "device": _device(),
             "threads": torch.get_num_threads(),
         }
-        told |= {"lengthened": self.longer} if self.longer else {}
-        text, moved = json.dumps(told, indent=2, ensure_ascii=False) + "\n", None
+        description |= {"lengthened": self.longer} if self.longer else {}
+        text, moved = json.dumps(description, indent=2, ensure_ascii=False) + "\n", None
         try:
             self.check()
         except Moved as error:
@@ -129,21 +129,23 @@ class Record:
         try:
             write(path, text.ljust(ROOM))
         except ResourceError:
-            if ended is None or not overwrite(path, [text, _last_words(told)]):
+            if ended is None or not overwrite(path, [text, _last_words(description)]):
                 raise
         if moved:
             raise moved
 
 
-def _last_words(told: Mapping[str, Any]) -> str:
-    """What run.json says where there is no room for more."""
-    return json.dumps({**told, "state": told["state"][:1000], "results": {}, "command": ""}) + "\n"
+def _last_words(description: Mapping[str, Any]) -> str:
+    """Return the shortened run.json for a disk with no room for more."""
+    return (
+        json.dumps({**description, "state": description["state"][:1000], "results": {}, "command": ""}) + "\n"
+    )
 
 
 def revision() -> str | None:
-    """The commit of this code, with + when files differ from it; None outside git."""
+    """Return the commit of this code, with + when files differ from it; None outside git."""
     try:
-        told = [
+        lines = [
             subprocess.run(
                 ["git", *a], capture_output=True, text=True, timeout=5, check=True, cwd=Path(__file__).parent
             ).stdout.strip()
@@ -151,7 +153,7 @@ def revision() -> str | None:
         ]
     except (OSError, subprocess.SubprocessError):
         return None
-    return told[0] + ("+" if told[1] else "")
+    return lines[0] + ("+" if lines[1] else "")
 
 
 def _version(package: str) -> str | None:
@@ -178,19 +180,19 @@ def check_links(folder: Path) -> None:
 
 
 def _longer_before(path: Path) -> list[dict[str, Any]]:
-    """What run.json says of a run that goes on; nothing for none that can be read."""
+    """Return what run.json says of a run that goes on; [] where it cannot be read."""
     with suppress(DataError, OSError):
-        found = read_json(path).get("lengthened")
-        return [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []
+        changes = read_json(path).get("lengthened")
+        return [row for row in changes if isinstance(row, dict)] if isinstance(changes, list) else []
     return []
 
 
 class _Log(logging.StreamHandler[io.TextIOWrapper]):
-    """The log of a run, beside what Python logs. A disk that is full costs its lines, and is told once."""
+    """The log of a run, beside what Python logs. A full disk costs its lines, and is reported once."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(io.TextIOWrapper(open_to_append(path), encoding="utf-8", errors="backslashreplace"))
-        self.path, self._told = path, False
+        self.path, self._complained = path, False
         self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         root = logging.getLogger()
         root.addHandler(self)
@@ -200,8 +202,8 @@ class _Log(logging.StreamHandler[io.TextIOWrapper]):
         error = sys.exc_info()[1]
         if not isinstance(error, OSError):
             return super().handleError(record)
-        if not self._told:
-            self._told = True
+        if not self._complained:
+            self._complained = True
             print(f"the log cannot be written: {error.strerror}: {self.path}", file=sys.stderr, flush=True)
 
     def close(self) -> None:

@@ -25,7 +25,7 @@ class Job:
 
     @property
     def allowed(self) -> tuple[str, ...]:
-        """The packages of which a `_target_` that was typed may be."""
+        """The packages whose classes a `_target_` that was typed may name."""
         return (*ALLOWED, *self.plugins)
 
     @property
@@ -39,16 +39,16 @@ class Job:
         return tuple(plugins)
 
     def build(self, key: str) -> Any:
-        """The object of a top-level node."""
+        """Build the object of a top-level node."""
         return build(self.config[key], key, self.allowed)
 
     def public(self) -> dict[str, Any]:
-        """The configuration for others to read: without secrets, and the choices beside it."""
+        """Return the configuration for others to read: without secrets, and the choices beside it."""
         return redact(self.config) | {"choices": dict(self.choices or {})}
 
 
 class Task(Protocol):
-    """What `task=` chooses. A task of one's own may inherit from this, or have `check` and `run` alone."""
+    """The work that `task=` chooses. One's own may inherit from this, or have `check` and `run` alone."""
 
     trains: ClassVar[bool] = False
     """Whether it trains with Lightning: the trainer, the loader and the callbacks are checked for it, and its
@@ -58,7 +58,7 @@ class Task(Protocol):
 
     @abstractmethod
     def check(self, job: Job) -> None:
-        """Quickly, before the run folder is written to. Raises DiffexpError."""
+        """Check quickly, before the run folder is written to. Raises DiffexpError."""
         ...
 
     @abstractmethod
@@ -86,7 +86,7 @@ def kind_of_task(config: Mapping[str, Any], allowed: Sequence[str] = ALLOWED) ->
 
 
 def device_of(job: Job) -> torch.device:
-    """Where the trainer group says that the work is done. Raises ConfigError when that is not there."""
+    """Return the device that the trainer group names. Raises ConfigError when it is not there."""
     accelerator = job.config["trainer"].get("accelerator", "cpu")
     wanted, there = accelerator in ("gpu", "cuda"), torch.cuda.is_available()
     if wanted and not there:

@@ -1,4 +1,4 @@
-"""A run that goes on with another number of steps: what its learning rate does there is told."""
+"""The change of the learning rate where a run goes on with another number of steps."""
 
 import math
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ def rate_change(
     """Return {"at": step, "steps": [before, now], "rate": [before, now]} of the next step, and
     "lr_steps", before; None where the rate is the same.
 
-    config: of the run that goes on; lr: its factor. A damaged checkpoint is None too: others tell of it.
+    config: of the run that goes on; lr: its factor. A damaged checkpoint is None too: others report it.
     """
     with suppress(KeyError, IndexError, TypeError, ValueError, AttributeError):
         schedule = checkpoint["lr_schedulers"][0]
@@ -22,15 +22,15 @@ def rate_change(
         now = float(schedule["base_lrs"][0]) * lr(schedule["last_epoch"])
         if math.isclose(before, now, rel_tol=1e-9):
             return None
-        told = checkpoint["diffexp"]["config"]
-        steps = [told["trainer"]["max_steps"], config["trainer"]["max_steps"]]
+        trained = checkpoint["diffexp"]["config"]
+        steps = [trained["trainer"]["max_steps"], config["trainer"]["max_steps"]]
         rates = {"at": checkpoint["global_step"], "steps": steps, "rate": [before, now]}
-        return rates | {"lr_steps": told["lr"]["steps"]}
+        return rates | {"lr_steps": trained["lr"]["steps"]}
     return None
 
 
 def words(change: Mapping[str, Any], lr: LearningRate) -> str:
-    """Return what is said of it, with what to type instead."""
+    """Describe the change, with what to type instead."""
     (before, now), steps = change["rate"], change["lr_steps"]
     text = f"the learning rate at step {change['at']} goes from {before:.3g} to {now:.3g}"
     if lr.shape == "constant":

@@ -1,4 +1,4 @@
-"""plan.json as it is read: judged whole, for it may be a stranger's, and refused where we write no such."""
+"""Read plan.json: judged whole, for it may be a stranger's, and refused where we write no such."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
@@ -30,11 +30,11 @@ def read_plan(folder: Path) -> dict[str, Any]:
 
 def fault(plan: Mapping[str, Any]) -> tuple[str, str] | None:
     """Return the first key that is not as we write it, and what it has to be; None for a sound plan."""
-    return next(((key, told) for key, told, sound in _judged(plan) if not sound), None)
+    return next(((key, wanted) for key, wanted, sound in _judged(plan) if not sound), None)
 
 
 def _judged(plan: Mapping[str, Any]) -> Iterator[tuple[str, str, bool]]:
-    """(key, what it has to be, whether it is) of each key of a plan; a later one needs those before it."""
+    """Yield (key, what it has to be, whether it is) for each key of a plan; later ones need earlier ones."""
     yield "the plan", "nested less than 20 deep, with numbers below 1e300", moderate(plan)
     for key in ("name", "command"):
         yield key, "a text", isinstance(plan.get(key), str)
@@ -46,8 +46,8 @@ def _judged(plan: Mapping[str, Any]) -> Iterator[tuple[str, str, bool]]:
     yield "layout.metric", "a text", isinstance(layout.get("metric"), (str, type(None)))
     yield "layout.published", "{data: text, values: {text: number}}", _published(layout.get("published"))
     varying = plan.get("varying")
-    told = "an object with a list of texts for each key"
-    yield "varying", told, isinstance(varying, Mapping) and all(map(_texts, varying.values()))
+    wanted = "an object with a list of texts for each key"
+    yield "varying", wanted, isinstance(varying, Mapping) and all(map(_texts, varying.values()))
     cells = plan.get("cells")
     yield "cells", "a list of objects", _all_of(cells, Mapping)
     assert isinstance(varying, Mapping) and isinstance(cells, list)
@@ -55,8 +55,8 @@ def _judged(plan: Mapping[str, Any]) -> Iterator[tuple[str, str, bool]]:
         at, values = f"cells[{i}]", cell.get("values")
         yield f"{at}.id", "a text", isinstance(cell.get("id"), str) and bool(cell["id"])
         yield f"{at}.typed", "a list of texts", _texts(cell.get("typed"))
-        told = "an object with a text for each key of `varying`"
-        yield f"{at}.values", told, _values(values) and set(values) >= set(varying)
+        wanted = "an object with a text for each key of `varying`"
+        yield f"{at}.values", wanted, _values(values) and set(values) >= set(varying)
         yield f"{at}.folder", "a folder inside of the sweep", _inside(cell.get("folder"))
 
 
@@ -76,16 +76,16 @@ def _keys(value: object) -> bool:
     return isinstance(value, (str, type(None))) or _texts(value)
 
 
-def _published(told: object) -> bool:
-    if not told:
+def _published(table: object) -> bool:
+    if not table:
         return True
-    values = told.get("values") if isinstance(told, Mapping) else None
-    known = isinstance(told, Mapping) and isinstance(told.get("data"), str)
+    values = table.get("values") if isinstance(table, Mapping) else None
+    known = isinstance(table, Mapping) and isinstance(table.get("data"), str)
     return known and isinstance(values, Mapping) and all(map(is_number, values.values()))
 
 
 def _inside(folder: object) -> bool:
-    """Whether it names a folder below that of the sweep, on any system."""
+    """Return whether it names a folder below that of the sweep, on any system."""
     if not isinstance(folder, str) or "\0" in folder or "\\" in folder:
         return False
     path = PurePosixPath(folder)

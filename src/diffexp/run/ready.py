@@ -1,4 +1,4 @@
-"""What a job samples with: the model of its checkpoint, and the groups that sampling reads.
+"""The parts that a job samples with: the model of its checkpoint, and the groups that sampling reads.
 
 What the command line gives are those groups; those that it does not name, and the values of them that it does
 not set, are the training run's own.
@@ -40,8 +40,8 @@ def ready(
 ) -> tuple[Restored, dict[str, Any]]:
     """Return the model of `ckpt`, with what its guidance needs beside it, and the nodes of SAMPLING.
 
-    Without ckpt the network is a closed form, and all the rest is the job's own. measure: also measure what
-    the sampler wants to know of the model, which runs the network; without, as in a check, the sampler has
+    Without ckpt the network is a closed form, and all the rest is the job's own. measure: also
+    calibrate the sampler on the model, which runs the network; without, as in a check, the sampler has
     something of the same size in its place. Raises DiffexpError.
     """
     if ckpt is None:
@@ -68,7 +68,7 @@ def ready(
 
 
 def _helped(job: Job, restored: Restored, guidance: Guidance, ckpt: str) -> Restored:
-    """The model with what the guidance needs beside it."""
+    """Return the model with what the guidance needs beside it."""
     helpers = dict[str, nn.Module]()
     for name, need in guidance.needs().items():
         if need.kind == "classifier":
@@ -91,9 +91,9 @@ def _closed_form(job: Job) -> Restored:
 
 
 def _kept(path: str, average: int | None, plugins: Sequence[str], precision: Precision | None) -> Restored:
-    """`restore`, kept from the check to the run, and from job to job of a sweep."""
-    found = find(path)
-    return _restored(found, written(found), average, tuple(plugins), precision)
+    """Restore a model, kept from the check to the run, and from job to job of a sweep."""
+    file = find(path)
+    return _restored(file, written(file), average, tuple(plugins), precision)
 
 
 @lru_cache(maxsize=2)
@@ -102,8 +102,8 @@ def _restored(path: Path, written: int, *more: Any) -> Restored:
 
 
 def sampling_config(job: Job, trained: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """The nodes of SAMPLING: of the job where it names an option, else of the training run, whose checkpoint
-    lies at `path`.
+    """Return the nodes of SAMPLING: of the job where it names an option, else of the training run, whose
+    checkpoint lies at `path`.
 
     Raises ConfigError for what only training reads, for values that the run's own option has not, and for
     what a file may not name.
@@ -126,7 +126,7 @@ def sampling_config(job: Job, trained: Mapping[str, Any], path: Path) -> dict[st
 
 
 def _with(node: Any, composed: Any, keys: Sequence[str], path: str, trained: Mapping[str, Any]) -> Any:
-    """`node` with the value of `composed` at `keys`."""
+    """Return `node` with the value of `composed` at `keys`."""
     if isinstance(node, list) and isinstance(composed, list) and keys[0].isdecimal():
         i = int(keys[0])
         if i < min(len(node), len(composed)):
@@ -148,5 +148,5 @@ def _with(node: Any, composed: Any, keys: Sequence[str], path: str, trained: Map
 
 
 def precision_of(job: Job) -> Precision | None:
-    """The precision that was typed, or None for that of the training run."""
+    """Return the precision that was typed, or None for that of the training run."""
     return job.config["precision"] if any(t.startswith("precision=") for t in job.typed) else None

@@ -1,4 +1,4 @@
-"""Results of a sweep on disk: results.jsonl, a row for each job that has ended, and plan.json, the question.
+"""Results of a sweep on disk: results.jsonl, a row for each job that has ended, and plan.json, its plan.
 
 Rows are appended whole, under a lock, by whichever process ran the job; of two of the same job the last
 counts.
@@ -56,15 +56,15 @@ def read_rows(folder: Path) -> tuple[dict[str, dict[str, Any]], int]:
     """
     path = folder / ROWS
     try:
-        found = json_rows(path) if path.is_file() else []
+        all_rows = json_rows(path) if path.is_file() else []
     except OSError as error:
         raise DataError(f"it cannot be read: {error.strerror}", str(path), "make it readable") from error
-    kept = [row for row in found if _sound(row)]
-    return {row["id"]: row for row in kept}, len(found) - len(kept)
+    kept = [row for row in all_rows if _sound(row)]
+    return {row["id"]: row for row in kept}, len(all_rows) - len(kept)
 
 
 def _sound(row: Mapping[str, Any]) -> bool:
-    """Whether a row is as we write it; what it has besides, or lacks, may be anything."""
+    """Return whether a row is as we write it; what it has besides, or lacks, may be anything."""
     if not moderate(row) or not isinstance(row.get("results"), (Mapping, type(None))):
         return False
     results = row.get("results") or {}
@@ -109,7 +109,7 @@ def refuse_links(*paths: Path) -> None:
 
 
 def remove_if_empty(folder: Path) -> None:
-    """Made before anything was checked, and found wrong: of the parents those that are empty go as well."""
+    """Remove a folder that was made before the checks refused the job, and its parents that are empty."""
     with suppress(OSError, ValueError):
         if [path.name for path in folder.iterdir()] == [LOCK]:
             (folder / LOCK).unlink()

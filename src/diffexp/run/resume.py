@@ -1,4 +1,4 @@
-"""Going on with a run in its folder: from which checkpoint, and whether it is the same run."""
+"""Resume a run in its folder: from which checkpoint, and whether it is the same run."""
 
 import json
 import shlex
@@ -14,22 +14,22 @@ from diffexp.run.same import check_same, steps_before, steps_of
 
 
 def start(job: Job) -> Path | None:
-    """The checkpoint to go on from; None to begin. Raises ConfigError, DataError."""
+    """Return the checkpoint to resume from; None to begin. Raises ConfigError, DataError."""
     folder, mode = job.folder, job.config["resume"]
     if mode not in ("auto", "never"):
         raise ConfigError(f"resume={mode}", "resume", "give auto, never, or the folder of a run")
-    found = latest(folder / "checkpoints")
-    if found is None:
+    ckpt = latest(folder / "checkpoints")
+    if ckpt is None:
         return None
     if mode == "never":
         do = "type resume=auto to go on with it, or choose another folder with dir=..."
         raise ConfigError("there is a run in this folder", str(folder), do)
-    check_same(job, found)
-    return found
+    check_same(job, ckpt)
+    return ckpt
 
 
 def lost_rank(folder: Path, error: RuntimeError) -> DiffexpError | None:
-    """What is said where another rank has died, in the words of gloo or NCCL; None for another error."""
+    """Return the error for another rank that has died, by the words of gloo or NCCL; None for others."""
     text = str(error).strip().splitlines()[0] if str(error).strip() else ""
     if not any(word in text.lower() for word in ("gloo", "nccl", "connection", "timed out", "socket")):
         return None
@@ -42,22 +42,22 @@ def lost_rank(folder: Path, error: RuntimeError) -> DiffexpError | None:
 
 
 def finished(job: Job) -> dict[str, Any] | None:
-    """The results of a run that has ended, with as many steps as are wanted now."""
+    """Return the results of a run that has ended, with as many steps as are wanted now."""
     path = job.folder / "run.json"
     if job.config.get("resume") != "auto" or not path.exists():
         return None
-    told = _told(path)
-    if told.get("state") != "done" or not isinstance(told.get("results"), dict):
+    record = _small_file(path)
+    if record.get("state") != "done" or not isinstance(record.get("results"), dict):
         return None
-    return told["results"] if steps_before(job.folder) == steps_of(job.config) else None
+    return record["results"] if steps_before(job.folder) == steps_of(job.config) else None
 
 
-def told_divergence(job: Job, error: DivergedError, rank: tuple[int, int] = (0, 1)) -> Path:
-    """Writes divergence.json, and returns the checkpoint to go back to, for on_divergence=rollback and the
-    first time, of a run on one rank. Raises the error with the last good checkpoint in it otherwise.
+def after_divergence(job: Job, error: DivergedError, rank: tuple[int, int] = (0, 1)) -> Path:
+    """Write divergence.json, and return the checkpoint to go back to, for on_divergence=rollback and the
+    first time, in a run on one rank. Raise the error with the last good checkpoint in it otherwise.
     """
     path, ckpt = job.folder / "divergence.json", latest(job.folder / "checkpoints")
-    before = _told(path) if path.exists() else {"back_to": None}
+    before = _small_file(path) if path.exists() else {"back_to": None}
     back = before.get("back_to", -1)  # of an earlier version, which did not say
     again = back is not None and rank[1] == 1
     step = None if ckpt is None else read_checkpoint(ckpt)["global_step"]
@@ -79,15 +79,15 @@ def gone_back(folder: Path, step: int) -> tuple[dict[str, Any] | None, bool]:
     before that: it has the whole learning rate yet.
     """
     path = folder / "divergence.json"
-    told = _told(path) if path.exists() else {}
-    back = told.get("back_to")
+    divergence = _small_file(path) if path.exists() else {}
+    back = divergence.get("back_to")
     if not isinstance(back, int) or back < 0:
         return None, False
-    return told, step <= back
+    return divergence, step <= back
 
 
-def _told(path: Path) -> dict[str, Any]:
-    """What a small file of the run says; {} and a line on the screen where it is damaged."""
+def _small_file(path: Path) -> dict[str, Any]:
+    """Read a small file of the run; {} and a line on the screen where it is damaged."""
     try:
         return read_json(path)
     except (DataError, OSError) as error:
@@ -97,7 +97,7 @@ def _told(path: Path) -> dict[str, Any]:
 
 
 def cut(path: Path, step: int) -> None:
-    """Leaves of metrics.jsonl the lines up to that step: the steps after it come again.
+    """Cut metrics.jsonl after the lines of that step: the steps after it come again.
 
     Lines that are damaged are left out, and counted on the screen. Raises DataError for a link.
     """
@@ -115,7 +115,7 @@ def cut(path: Path, step: int) -> None:
 
 
 def _step(text: str) -> float | None:
-    """The step of a line, 0 for none; None for what is no line of ours."""
+    """Return the step of a line, 0 for none; None for what is no line of ours."""
     try:
         row = json.loads(text)
         step = row.get("step") or 0

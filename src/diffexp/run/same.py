@@ -1,4 +1,4 @@
-"""Whether the run in a folder is the one that is typed, by the configuration that it was begun with."""
+"""Check that the run in a folder is the one that is typed, by the configuration that it was begun with."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,14 +11,14 @@ from diffexp.model.checkpoint import latest, read_checkpoint
 from diffexp.notice import say
 from diffexp.run.job import Job
 
-MAY_CHANGE = (  # without another result of the steps that are left
+MAY_CHANGE = (  # keys that change no result of the steps that are left
     "dir", "name", "resume", "dry_run", "sweep", "logger", "callbacks", "evaluator", "metrics", "sampler",
     "guidance", "clip", "data_root", "task", "choices", "trainer.max_steps", "trainer.accelerator",
     "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.log_every_n_steps",
     "trainer.check_val_every_n_epoch", "loader.workers", "loader.eval_batch_size", "lr.steps", "compile",
     "plugins", "experiment", "on_divergence", "data.download",
 )  # fmt: skip
-COPIED = (  # of top-level nodes, which are judged where they were typed
+COPIED = (  # copies of top-level nodes, which are judged where they were typed
     "model.", "loader.data.", "snr.schedule", "objective.weighting", "objective.times", "objective.terms",
 )  # fmt: skip
 
@@ -26,11 +26,11 @@ COPIED = (  # of top-level nodes, which are judged where they were typed
 def check_same(job: Job, ckpt: Path) -> None:
     """Raise ConfigError for another run than that of `ckpt`.
 
-    Where config.yaml is missing, damaged or not of this run, and the checkpoint's own configuration is, that
-    is told, and the file is not needed.
+    Where config.yaml is missing, damaged or not of this run, and the checkpoint's own configuration is, a
+    line on the screen says so, and the file is not needed.
     """
-    found = _of_file(job.folder)
-    changed = None if found is None else _changed(job, found)
+    in_file = _of_file(job.folder)
+    changed = None if in_file is None else _changed(job, in_file)
     if changed == []:
         return
     kept = _of_checkpoint(ckpt) or {}
@@ -46,7 +46,7 @@ def check_same(job: Job, ckpt: Path) -> None:
 
 
 def steps_before(folder: Path) -> Any:
-    """Return the trainer.max_steps of the run in a folder, None where nothing tells it. Raises DataError."""
+    """Return the trainer.max_steps of the run in a folder, None where no file says it. Raises DataError."""
     config = _of_file(folder)
     if config is None and (ckpt := latest(folder / "checkpoints")) is not None:
         config = _of_checkpoint(ckpt)
@@ -55,20 +55,20 @@ def steps_before(folder: Path) -> Any:
 
 def _of_file(folder: Path) -> Mapping[str, Any] | None:
     try:
-        found = read_yaml(folder / "config.yaml")
+        config = read_yaml(folder / "config.yaml")
     except (OSError, DataError):
         return None
-    return found if found and isinstance(found, Mapping) else None
+    return config if config and isinstance(config, Mapping) else None
 
 
 def _of_checkpoint(ckpt: Path) -> Mapping[str, Any] | None:
-    told = read_checkpoint(ckpt)["diffexp"]
-    found = told.get("config") if isinstance(told, Mapping) else None
-    return found if isinstance(found, Mapping) else None
+    description = read_checkpoint(ckpt)["diffexp"]
+    config = description.get("config") if isinstance(description, Mapping) else None
+    return config if isinstance(config, Mapping) else None
 
 
 def _changed(job: Job, config: Mapping[str, Any]) -> list[str]:
-    """What differs in a way that makes another run, as "key before -> now"."""
+    """List what differs in a way that makes another run, as "key before -> now"."""
     before, now = dict(_flat(config)), dict(_flat(job.public()))
     before = {key: moved(value) for key, value in before.items()}
     typed = tuple(f"{text.lstrip('+~').partition('=')[0]}." for text in job.typed)
@@ -91,7 +91,9 @@ def _counts(key: str, value: Any, typed: tuple[str, ...]) -> bool:
 
 
 def _may_change(key: str, longer: bool) -> bool:
-    """longer: with another number of steps, whose learning rate is a question of its own."""
+    """Return whether a key may differ in the same run; longer: with another number of steps, whose learning
+    rate is a question of its own.
+    """
     may = (*MAY_CHANGE, "lr") if longer else MAY_CHANGE
     return key.startswith(COPIED) or any(key == k or key.startswith(f"{k}.") for k in may)
 

@@ -1,1 +1,1 @@
-"""A sweep: its cells, the processes that run them, and what is seen meanwhile."""
+"""A sweep: its cells, the processes that run them, and the view of it while it runs."""

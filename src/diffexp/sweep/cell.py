@@ -1,4 +1,4 @@
-"""What a sweep is made of: cells, each the hash of what it computes, and the folder that they share.
+"""The cells of a sweep, each known by the hash of what it computes, and the folder that they share.
 
 The same command finds the same folder, and in it the cells that are done.
 """
@@ -21,7 +21,7 @@ from diffexp.redact import redact_typed
 from diffexp.run.plan import fault
 from diffexp.run.results import PLAN
 
-ASIDE = ("dir", "name", "logger", "data_root", "dry_run", "resume", "sweep")  # what changes no result
+ASIDE = ("dir", "name", "logger", "data_root", "dry_run", "resume", "sweep")  # keys that change no result
 
 
 @dataclass(frozen=True)
@@ -35,28 +35,28 @@ class Cell:
     folder: Path
 
     @cached_property
-    def told(self) -> list[str]:
-        """What was typed for it, for others to read: without secrets."""
+    def redacted(self) -> list[str]:
+        """The overrides that were typed for it, for others to read: without secrets."""
         return redact_typed(self.typed)
 
     @cached_property
     def shown(self) -> dict[str, str]:
-        """The value of each key of `told`."""
-        parts = map(_parts, self.told)
+        """The value of each key of `redacted`."""
+        parts = map(_parts, self.redacted)
         return {key: value for key, value in parts if value is not None}
 
 
 def folder_id(typed: Sequence[str]) -> str:
-    """Eight letters for the overrides of a sweep: what varies counts by its key, the rest by its value, so
-    that a value more is a cell more in the same folder.
+    """Return eight letters for the overrides of a sweep: what varies counts by its key, the rest by its
+    value, so that a value more is a cell more in the same folder.
     """
-    told = []
+    parts = []
     for text in typed:
         key, _, value = text.partition("=")
         if key.split(".")[0] in ASIDE:
             continue
-        told.append(key if _varies(value) else text)
-    return hashlib.sha256("\n".join(sorted(told)).encode()).hexdigest()[:8]
+        parts.append(key if _varies(value) else text)
+    return hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()[:8]
 
 
 def _varies(value: str) -> bool:
@@ -69,20 +69,20 @@ def _varies(value: str) -> bool:
 
 
 def identity(config: Mapping[str, Any]) -> str:
-    """The hash of what a job computes: its configuration, its checkpoint, its data or images. Raises
+    """Return the hash of what a job computes: its configuration, its checkpoint, its data or images. Raises
     DiffexpError.
     """
-    told = first_names(_as_before({key: value for key, value in config.items() if key not in ASIDE}))
+    hashed = first_names(_as_before({key: value for key, value in config.items() if key not in ASIDE}))
     task = config.get("task", {})
     if isinstance(task, Mapping) and task.get("ckpt"):
-        told["ckpt"] = _digest(str(task["ckpt"]))
+        hashed["ckpt"] = _digest(str(task["ckpt"]))
     elif isinstance(config.get("data"), Mapping):
-        told["fingerprint"] = _fingerprint(json.dumps(config["data"]), tuple(config.get("plugins", ())))
+        hashed["fingerprint"] = _fingerprint(json.dumps(config["data"]), tuple(config.get("plugins", ())))
     if config.get("init"):
-        told["init"] = _digest(str(config["init"]))
+        hashed["init"] = _digest(str(config["init"]))
     if isinstance(task, Mapping) and task.get("images"):
-        told["images"] = tree_digest(path_of(task["images"], "task.images"))
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
+        hashed["images"] = tree_digest(path_of(task["images"], "task.images"))
+    return hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _as_before(node: Any) -> Any:
@@ -96,18 +96,18 @@ def _digest(path: str) -> str:
     from diffexp.model.checkpoint import digest
     from diffexp.model.find import find
 
-    found = find(path)
-    return digest(found) if found.is_file() else "none"
+    file = find(path)
+    return digest(file) if file.is_file() else "none"
 
 
 def tree_digest(path: Path) -> str:
-    """Of a file or all files of a folder: their names, sizes and times."""
-    told = hashlib.sha256()
+    """Return the digest of a file or of all files of a folder: of their names, sizes and times."""
+    digest = hashlib.sha256()
     files = sorted(Path(f, n) for f, _, ns in os.walk(path) for n in ns) if path.is_dir() else [path]
     for file in files:
         stat = file.stat() if file.is_file() else None
-        told.update(f"{file}\0{stat and stat.st_size}\0{stat and stat.st_mtime_ns}\n".encode())
-    return told.hexdigest()
+        digest.update(f"{file}\0{stat and stat.st_size}\0{stat and stat.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
 
 
 @lru_cache(maxsize=64)
@@ -124,32 +124,32 @@ def _parts(text: str) -> tuple[str, str | None]:
 
 def varying(lines: Sequence[Sequence[str]]) -> dict[str, list[str]]:
     """Return the keys that were typed with several values, and these in their order, without secrets."""
-    found: dict[str, dict[str, str]] = {}
+    values: dict[str, dict[str, str]] = {}
     for typed in lines:
-        for text, told in zip(typed, redact_typed(typed), strict=True):
+        for text, redacted in zip(typed, redact_typed(typed), strict=True):
             key, value = _parts(text)
-            found.setdefault(key, {}).setdefault(value or "", _parts(told)[1] or "")
-    return {key: list(dict.fromkeys(v.values())) for key, v in found.items() if len(v) > 1}
+            values.setdefault(key, {}).setdefault(value or "", _parts(redacted)[1] or "")
+    return {key: list(dict.fromkeys(v.values())) for key, v in values.items() if len(v) > 1}
 
 
 def plan_of(name: str, layout: object, keys: Mapping[str, Sequence[str]], command: str) -> dict[str, Any]:
     """Return plan.json without its cells: keys are what varies, with its values. Raises ConfigError."""
     plan = {"name": name, "command": command, "layout": layout, "varying": keys, "cells": []}
     if wrong := fault(plan):
-        key, told = wrong[0].replace("layout", "sweep"), wrong[1]
-        raise ConfigError(f"{key} is not {told}", key, f"type {key}=..., or leave it out")
+        key, wanted = wrong[0].replace("layout", "sweep"), wrong[1]
+        raise ConfigError(f"{key} is not {wanted}", key, f"type {key}=..., or leave it out")
     return plan
 
 
 def write_plan(folder: Path, plan: Mapping[str, Any], cells: Sequence[Cell]) -> None:
-    """plan.json: the cells of the command that was typed last, for the table and the report."""
-    told = [
+    """Write plan.json: the cells of the command that was typed last, for the table and the report."""
+    rows = [
         {
             "id": cell.id,
-            "typed": cell.told,
+            "typed": cell.redacted,
             "values": {key: cell.shown.get(key) for key in plan["varying"]},
             "folder": f"jobs/{cell.folder.name}",
         }
         for cell in cells
     ]
-    write(folder / PLAN, json.dumps({**plan, "cells": told}, indent=1, ensure_ascii=False) + "\n")
+    write(folder / PLAN, json.dumps({**plan, "cells": rows}, indent=1, ensure_ascii=False) + "\n")

@@ -25,10 +25,10 @@ class Lost(Exception):
 
 
 class Cluster(Protocol):
-    """Where jobs run. A ticket is what it gives for one."""
+    """The place where jobs run; `submit` returns a ticket for each."""
 
     def check(self) -> None:
-        """Raises ConfigError where its library is not installed, or it cannot be had."""
+        """Raise ConfigError where its library is not installed, or it cannot be had."""
         ...
 
     def submit(self, job: Callable[[], News]) -> Any: ...
@@ -36,15 +36,15 @@ class Cluster(Protocol):
     def ended(self, ticket: Any) -> bool: ...
 
     def answer(self, ticket: Any) -> News:
-        """Of a job that has ended. Raises Lost."""
+        """Return the answer of a job that has ended. Raises Lost."""
         ...
 
     def cancel(self, ticket: Any) -> None: ...
 
 
 class OnNode:
-    """What the other machine calls. submitit asks `checkpoint` what to do when it preempts a job that does
-    not save by itself: the same again.
+    """The call that the other machine makes. submitit asks `checkpoint` what to do when it preempts a job
+    that does not save by itself: the same again.
     """
 
     def __init__(self, folder: Path, cell: Cell, threads: int) -> None:
@@ -54,7 +54,7 @@ class OnNode:
     def __call__(self) -> News:
         import torch
 
-        os.chdir(self.cwd)  # of which the paths that were typed are
+        os.chdir(self.cwd)  # the paths that were typed are relative to it
         # or Lightning takes Slurm's tasks for its ranks, and its signals for itself
         os.environ["SLURM_JOB_NAME"] = "interactive"
 
@@ -75,7 +75,7 @@ def run_on(
     lines: Steps,
     stopping: Callable[[], bool],
 ) -> Iterator[News]:
-    """Has at most `jobs` of the cells in the cluster's queue, and yields what happens; when `stopping`, no
+    """Keep at most `jobs` of the cells in the cluster's queue, and yield what happens; when `stopping`, no
     more are submitted. Lines are composed between two looks at the queue. What is left at an exception is
     cancelled.
     """

@@ -17,11 +17,13 @@ from diffexp.sweep.cell import Cell, identity, varying
 from diffexp.sweep.worker import News, failed
 
 Compose = Callable[[int], tuple[DictConfig, dict[str, Any]]]
-"""Told the number of a line; returns its configuration, and which option it has of each group."""
+"""Called with the number of a line; returns its configuration, and which option it has of each group."""
 
 
 class Lines:
-    """cells: of the lines that are composed so far, each once; refused: by id, what is wrong with those that
+    """The lines of a sweep, composed in their order.
+
+    cells: of the lines that are composed so far, each once; refused: by id, what is wrong with those that
     cannot be; same: how many were the same as a line before; done: how many were done before; keys: what
     varies in all lines, with its values.
     """
@@ -37,7 +39,7 @@ class Lines:
 
     @property
     def total(self) -> int:
-        """Of jobs; lines that are not composed yet count as one each."""
+        """The number of jobs; lines that are not composed yet count as one each."""
         return len(self.typed) - self.same
 
     def first(self) -> Cell:
@@ -51,7 +53,7 @@ class Lines:
         """Compose the lines in their order, and yield for each the job to run, the news that it was refused,
         of which a row is written, or None if there is nothing to do.
         """
-        done = {key for key, found in rows(self.folder).items() if found["state"] == "done"}
+        done = {key for key, row in rows(self.folder).items() if row["state"] == "done"}
         for cell in self:
             if cell is None:
                 yield None
@@ -81,7 +83,7 @@ class Lines:
         return cell_of(self.folder, *self.compose(number), typed=self.typed[number])
 
     def _any(self, number: int) -> Cell:
-        """Of a faulty line as well, which has no configuration and is known by what was typed."""
+        """Return the cell of any line: a faulty one has no configuration and is known by what was typed."""
         try:
             return self._cell(number)
         except Exception as error:  # whatever it is, the other lines are not to be lost
@@ -109,7 +111,7 @@ def cell_of(folder: Path, cfg: DictConfig, choices: dict[str, Any], typed: Seque
 
 
 def _explained(error: Exception, typed: Sequence[str], conf: Path) -> DiffexpError:
-    """In the words of the command line; it composes, and Hydra has one state for the whole process."""
+    """Put an error in the words of the command line. It composes, and Hydra has one state for the process."""
     if isinstance(error, DiffexpError):
         return error
     if not isinstance(error, (HydraException, OmegaConfBaseException)):

@@ -1,4 +1,4 @@
-"""What a sweep will cost, before it is run."""
+"""The cost of a sweep in network calls, before it is run."""
 
 from rich.console import Console
 from rich.table import Table
@@ -13,27 +13,27 @@ from diffexp.sweep.compose import Lines
 
 
 def show(sweep: Lines) -> list[int]:
-    """dry_run=true: the jobs, which of them are done, and how many network calls the others make.
+    """Show for dry_run=true the jobs, which of them are done, and how many network calls the others make.
 
-    Returns the exit code of the first line that cannot be composed, if there is one. Raises DiffexpError if
+    Return the exit code of the first line that cannot be composed, if there is one. Raises DiffexpError if
     none can.
     """
     cells = [cell for cell in sweep if cell is not None]
     if len(sweep.refused) == len(cells):
         raise next(iter(sweep.refused.values()))
-    found = rows(sweep.folder)
-    done = {cell.id for cell in cells if found.get(cell.id, {}).get("state") == "done"}
+    ended = rows(sweep.folder)
+    done = {cell.id for cell in cells if ended.get(cell.id, {}).get("state") == "done"}
     title = f"{len(cells)} jobs, {len(done)} done, in {sweep.folder}"
     table = Table(title=plain(title), title_justify="left")
     for column in (*sweep.keys, "job", "network calls", "state"):
         table.add_column(plain(column), overflow="fold")
     total = 0
     for cell in cells:
-        calls, told = _calls(sweep, cell)
+        calls, shown = _calls(sweep, cell)
         total += calls if cell.id not in done else 0
         values = [str(cell.shown.get(key)) for key in sweep.keys]
         state = "done" if cell.id in done else "to do"
-        table.add_row(*map(plain, (*values, cell.id, told, state)))
+        table.add_row(*map(plain, (*values, cell.id, shown, state)))
     Console().print(table)
     if sweep.same:
         say(f"{sweep.same} of the {len(sweep.typed)} lines are the same as another, and are no jobs")
@@ -42,7 +42,7 @@ def show(sweep: Lines) -> list[int]:
 
 
 def _calls(sweep: Lines, cell: Cell) -> tuple[int, str]:
-    """Of the network, and what is said of them."""
+    """Return the number of network calls of a job, and the text for the table."""
     try:
         if cell.id in sweep.refused:
             raise sweep.refused[cell.id]

@@ -25,7 +25,7 @@ from diffexp.sweep.progress import Board
 from diffexp.sweep.worker import STOPPED, News, Steps
 
 Runner = Callable[[Steps, Callable[[], bool]], Iterator[News]]
-"""Told the lines as they are composed, and whether to stop."""
+"""Called with the lines as they are composed, and with what says whether to stop."""
 
 
 def launch(
@@ -36,7 +36,7 @@ def launch(
     threads: int | None,
     cluster: DictConfig | None = None,
 ) -> int:
-    """Run the jobs of a sweep, and return its exit code: what fails is said. Raises DiffexpError.
+    """Run the jobs of a sweep, and return its exit code: failures are reported. Raises DiffexpError.
 
     lines: what was typed for each job.
     """
@@ -74,15 +74,15 @@ def _cluster(node: DictConfig) -> Any:
 def _runner(
     folder: Path, jobs: int, threads: int | None, there: Any, config: DictConfig
 ) -> Iterator[tuple[Runner, Callable[[Cell], None]]]:
-    """What runs the jobs, and yields what happens; and whom to tell of the first before it is run."""
-    cores, told = len(os.sched_getaffinity(0)), int(os.environ.get("OMP_NUM_THREADS") or 0)
+    """Yield what runs the jobs and yields their news, and what prepares for the first job."""
+    cores, omp = len(os.sched_getaffinity(0)), int(os.environ.get("OMP_NUM_THREADS") or 0)
     if there is not None:
         from diffexp.sweep.cluster import run_on
 
-        each = threads or max(1, round(getattr(there, "cpus", 0)) or told or cores // jobs)
+        each = threads or max(1, round(getattr(there, "cpus", 0)) or omp or cores // jobs)
         yield partial(run_on, there, folder, jobs, each), lambda cell: None
         return
-    pool = Pool(folder, 0 if config.get("dry_run") else jobs, threads or told or max(1, cores // jobs))
+    pool = Pool(folder, 0 if config.get("dry_run") else jobs, threads or omp or max(1, cores // jobs))
     try:
         yield pool.run, pool.expect
     finally:
@@ -90,7 +90,7 @@ def _runner(
 
 
 def _chosen(config: DictConfig) -> list[str]:
-    """group=option for what a sweep file overrides in its defaults: as if typed for each job."""
+    """Return group=option for what a sweep file overrides in its defaults: as if typed for each job."""
     name = str(config.hydra.job.config_name)
     for source in config.hydra.runtime.config_sources:
         path = Path(str(source.path)) / f"{name}.yaml"
@@ -103,7 +103,7 @@ def _chosen(config: DictConfig) -> list[str]:
 
 
 def _conf(config: DictConfig) -> Path:
-    """The folder of our own options."""
+    """Return the folder of our own options."""
     return Path(str(next(s.path for s in config.hydra.runtime.config_sources if s.provider == "main")))
 
 
@@ -112,7 +112,9 @@ def _command() -> str:
 
 
 def _run(sweep: Lines, runner: Runner, tell: Callable[[], None]) -> bool:
-    """Whether it was stopped before its end; tell: writes plan.json of the lines that are composed."""
+    """Run the jobs to the end, and return whether they were stopped before it. tell: writes plan.json of the
+    lines that are composed.
+    """
     from diffexp.report.html import refresh
 
     screen = Board(sweep.total)
@@ -150,7 +152,7 @@ def _name(sweep: Lines, cell: Cell) -> str:
 
 @contextmanager
 def _interruptible() -> Iterator[Any]:
-    """The first Ctrl-C, or SIGTERM, lets the jobs that run end; the second stops at once."""
+    """Stop at Ctrl-C or SIGTERM: the first lets the jobs that run end; the second stops at once."""
     heard: list[int] = []
 
     def handle(number: int, frame: Any) -> None:
@@ -168,14 +170,14 @@ def _interruptible() -> Iterator[Any]:
 
 
 def _end(sweep: Lines, stopped: bool) -> int:
-    """Show what has come of it; return the exit code."""
+    """Show the results of the sweep; return the exit code."""
     from diffexp.report.table import failures, markdown
     from diffexp.report.wandb import track_sweep
 
-    folder, found = sweep.folder, rows(sweep.folder)
+    folder, ended = sweep.folder, rows(sweep.folder)
     say(f"\n{markdown(folder)}")
     track_sweep(folder, sweep.cells[0].config)
-    states = [found.get(cell.id, {}).get("state") for cell in sweep.cells]
+    states = [ended.get(cell.id, {}).get("state") for cell in sweep.cells]
     failed, done = states.count("failed"), states.count("done")
     missing = sweep.total - failed - done
     say(f"report: {folder / 'report.html'}   rows: {folder / 'results.jsonl'}")

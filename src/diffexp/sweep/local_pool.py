@@ -36,7 +36,7 @@ class _Worker:
         self.tell(perform, cell)
 
     def tell(self, do: Callable[..., object], cell: Cell) -> None:
-        with contextlib.suppress(OSError):  # of one that has died meanwhile, of which its sentinel tells
+        with contextlib.suppress(OSError):  # the worker may have died meanwhile, which its sentinel shows
             self.pipe.send((do, cell))
 
 
@@ -50,7 +50,7 @@ class Pool:
         self.workers = [_Worker(folder, threads) for _ in range(jobs)]
 
     def run(self, lines: Steps, stopping: Callable[[], bool]) -> Iterator[News]:
-        """Runs the cells of the lines, and yields what happens; when `stopping`, no more are begun.
+        """Run the cells of the lines, and yield what happens; when `stopping`, no more are begun.
 
         A line is composed whenever nothing else is to be done, so that a worker that becomes free need not
         wait for one.
@@ -89,12 +89,12 @@ class Pool:
         self.workers = [w for w in self.workers if w.process.is_alive() or w.cell is not None]
 
     def expect(self, cell: Cell) -> None:
-        """Told one of the cells before they are run: the processes load what it needs, meanwhile."""
+        """Have the workers load what a cell like this one needs, before the cells are run."""
         for worker in self.workers:
             worker.tell(prepare, cell)
 
     def close(self) -> None:
-        """Ends all processes, also those that are at work or have not begun."""
+        """End all processes, also those that are at work or have not begun."""
         for worker in self.workers:
             if worker.cell is not None or not worker.used:
                 worker.process.terminate()
@@ -127,7 +127,7 @@ def _heard(folder: Path, worker: _Worker) -> Iterator[News]:
 
 
 def _work(pipe: Connection, folder: Path, threads: int) -> None:
-    """The process. It dies with the launcher, and leaves Ctrl-C to it."""
+    """Work as a process of the pool, which dies with the launcher, and leaves Ctrl-C to it."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # Linux: PR_SET_PDEATHSIG
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -147,7 +147,7 @@ def _work(pipe: Connection, folder: Path, threads: int) -> None:
             continue
 
         def listen(text: str, done: int, total: int, cell: Cell = cell) -> None:
-            pipe.send(News(cell, "told", printable(text), done, total))
+            pipe.send(News(cell, "progress", printable(text), done, total))
 
         try:
             with listening(listen):
@@ -160,7 +160,7 @@ def _work(pipe: Connection, folder: Path, threads: int) -> None:
 
 
 def _leave() -> None:
-    """At once: to take torch apart takes longer than many a job."""
+    """Exit at once: to take torch apart takes longer than many a job."""
     sys.stdout.flush()
     sys.stderr.flush()
     if "wandb" in sys.modules:

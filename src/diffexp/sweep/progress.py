@@ -1,4 +1,4 @@
-"""What is seen of a sweep while it runs."""
+"""The live view of a sweep on the terminal."""
 
 import time
 
@@ -32,14 +32,14 @@ class Board:
             self.live.stop()
 
     def say(self, text: str) -> None:
-        """One line above the others."""
+        """Print one line above the others."""
         self.console.print(plain(line(text)), highlight=False, soft_wrap=True)
 
     def hear(self, news: News, name: str) -> None:
-        """Takes in what happened, and shows it."""
+        """Take in what happened, and show it."""
         if news.kind == "started":
             self.running[news.cell.id] = (name, time.monotonic(), None)
-        elif news.kind == "told" and news.cell.id in self.running:
+        elif news.kind == "progress" and news.cell.id in self.running:
             self.running[news.cell.id] = (*self.running[news.cell.id][:2], news)
         elif news.kind in ("done", "failed"):
             self.running.pop(news.cell.id, None)
@@ -53,11 +53,11 @@ class Board:
         from diffexp.report.table import numbers
 
         if news.kind == "failed":
-            told = f"failed: {first_line(news.text)}"
+            outcome = f"failed: {first_line(news.text)}"
         else:
-            told = "  ".join(f"{key} {value:.4g}" for key, value in list(numbers(news.row).items())[:3])
+            outcome = "  ".join(f"{key} {value:.4g}" for key, value in list(numbers(news.row).items())[:3])
         count = f"{self.before + self.done + self.failed}/{self.total}"
-        text = f"{count:>7}  {line(name)}  {line(told)}  {news.row.get('seconds', 0):.0f} s"
+        text = f"{count:>7}  {line(name)}  {line(outcome)}  {news.row.get('seconds', 0):.0f} s"
         self.console.print(plain(text), highlight=False, soft_wrap=True)
 
     def _table(self) -> Table:
@@ -70,8 +70,8 @@ class Board:
                 table.add_row(plain(line(name)), f"{seconds:.0f} s")
                 continue
             rest = seconds * (news.total - news.done) / max(1, news.done)
-            bar, told = "█" * (20 * news.done // news.total), plain(line(news.text))
+            bar, doing = "█" * (20 * news.done // news.total), plain(line(news.text))
             table.add_row(
-                plain(line(name)), f"{bar:<20}", f"{news.done}/{news.total}", f"{rest:.0f} s left", told
+                plain(line(name)), f"{bar:<20}", f"{news.done}/{news.total}", f"{rest:.0f} s left", doing
             )
         return table

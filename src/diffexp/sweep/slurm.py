@@ -24,7 +24,7 @@ GRACE = 15.0  # seconds that an answer may take to be seen here, after the job h
 
 
 class Queue:
-    """Which of this user's jobs are in Slurm's queue."""
+    """The jobs of this user in Slurm's queue."""
 
     def __init__(self) -> None:
         self._there: set[str] | None = None
@@ -32,7 +32,7 @@ class Queue:
         self._missed: dict[str, float] = {}
 
     def gone(self, job: str) -> bool:
-        """Whether a job has been out of the queue for some time. False while Slurm does not answer."""
+        """Return whether a job has been out of the queue for some time. False while Slurm does not answer."""
         now = time.monotonic()
         if now - self._asked > ASK:
             self._there, self._asked = self._look(), now
@@ -43,17 +43,17 @@ class Queue:
 
     @staticmethod
     def _look() -> set[str] | None:
-        told = _told("squeue", "--noheader", f"--user={os.getuid()}", "--format=%i")
-        return None if told is None else set(told.split())
+        jobs = _output("squeue", "--noheader", f"--user={os.getuid()}", "--format=%i")
+        return None if jobs is None else set(jobs.split())
 
 
 def last_state(job: str) -> str:
-    """What Slurm says of a job that has ended, such as FAILED, TIMEOUT, OUT_OF_MEMORY or NODE_FAIL."""
-    found = re.search(r"JobState=(\w+)", _told("scontrol", "--oneliner", "show", "job", str(job)) or "")
-    return found[1] if found else "unknown"
+    """Return Slurm's state of a job that has ended, such as FAILED, TIMEOUT, OUT_OF_MEMORY or NODE_FAIL."""
+    match = re.search(r"JobState=(\w+)", _output("scontrol", "--oneliner", "show", "job", str(job)) or "")
+    return match[1] if match else "unknown"
 
 
-def _told(*command: str) -> str | None:
+def _output(*command: str) -> str | None:
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
     except (OSError, subprocess.SubprocessError):

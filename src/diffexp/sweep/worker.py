@@ -1,4 +1,4 @@
-"""One job of a sweep, in whatever process it is run: its output in a file, its row in results.jsonl."""
+"""Run one cell of a sweep, in whatever process: its output in a file, its row in results.jsonl."""
 
 import contextlib
 import os
@@ -26,7 +26,7 @@ STOPPED = 75
 
 @dataclass(frozen=True)
 class News:
-    """Of a cell: started, told (text, done of total), done or failed (text, code, the row of it).
+    """News of a cell: started, progress (text, done of total), done or failed (text, code, its row).
 
     spent: its process may do no other job.
     """
@@ -46,40 +46,40 @@ Steps = Iterator[Cell | News | None]
 
 
 def draw(lines: Steps, waiting: list[Cell], news: list[News]) -> bool:
-    """Have one more line composed, and put what comes of it where it belongs; return False for no more."""
+    """Compose one more line, and append its cell or its news; return False for no more."""
     try:
-        found = next(lines)
+        step = next(lines)
     except StopIteration:
         return False
-    if isinstance(found, Cell):
-        waiting.append(found)
-    elif found is not None:
-        news.append(found)
+    if isinstance(step, Cell):
+        waiting.append(step)
+    elif step is not None:
+        news.append(step)
     return True
 
 
 def perform(folder: Path, cell: Cell, command: str) -> News:
-    """Runs the job in this process; `command` is what is typed for it, and for its other ranks."""
+    """Run one cell of a sweep in this process; `command` is what is typed for it, and for its other ranks."""
     since = time.monotonic()
     try:
         make_folder(folder / "logs")
         refuse_links(cell.folder.parent, cell.folder)
         log = descriptor_to_append(folder / "logs" / f"{cell.id}.txt")
     except DataError as error:  # a link, which somebody has put there
-        news, told = _failed(cell, str(error), error.code)
+        news, outcome = _failed(cell, str(error), error.code)
     else:
         # what Lightning starts again for the other ranks is this job, not the sweep
         typed = [*cell.typed, override("dir", cell.folder)]
         with _output_to(log), command_line(typed, command):
-            news, told = _tried(cell)
-    written = row(cell, since, news.kind, **told)
+            news, outcome = _tried(cell)
+    written = row(cell, since, news.kind, **outcome)
     if first():
         append(folder, written)
     return replace(news, row=written, spent=_trains(cell))
 
 
 def _trains(cell: Cell) -> bool:
-    """Whether the job leaves a process that no other may use: Lightning's ranks, seeds and signals."""
+    """Return whether the job leaves a process that no other may use: Lightning's ranks, seeds and signals."""
     from diffexp.run.job import Job, kind_of_task
 
     with contextlib.suppress(DiffexpError):
@@ -96,7 +96,7 @@ def failed(folder: Path, cell: Cell, since: float, error: str, code: int) -> New
 
 
 def prepare(cell: Cell) -> None:
-    """Loads what a job like this one will need: modules, checkpoint, images. It says and writes nothing."""
+    """Load what a job like this one will need: modules, checkpoint, images; print and write nothing."""
     from diffexp.run.job import Job
 
     with _output_to(os.open(os.devnull, os.O_WRONLY)), contextlib.suppress(Exception):
@@ -105,12 +105,12 @@ def prepare(cell: Cell) -> None:
 
 
 def row(cell: Cell, since: float, state: str, **more: Any) -> dict[str, Any]:
-    """What results.jsonl says of a job that began at `since` of time.monotonic(), which nobody sets."""
+    """Return the row of results.jsonl of a job begun at `since`, a time.monotonic(), which nobody sets."""
     seconds = time.monotonic() - since
     return {
         "id": cell.id,
         "state": state,
-        "typed": cell.told,
+        "typed": cell.redacted,
         "folder": f"jobs/{cell.folder.name}",
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - seconds)),
         "seconds": round(seconds, 2),
@@ -143,7 +143,7 @@ def _failed(cell: Cell, text: str, code: int) -> tuple[News, dict[str, Any]]:
 
 @contextlib.contextmanager
 def _output_to(number: int) -> Iterator[None]:
-    """What this process prints goes to an open file meanwhile, which is closed then."""
+    """Send what this process prints to an open file meanwhile, which is closed then."""
     sys.stdout.flush()
     sys.stderr.flush()
     kept = os.dup(1), os.dup(2)

@@ -1,1 +1,1 @@
-"""What task= chooses, a file each."""
+"""The tasks that task= chooses, a file each."""

@@ -1,4 +1,5 @@
-"""task=classifier: a classifier of the noisy images of a run, for guidance=classifier."""
+"""task=classifier: train a classifier of the noisy images of a run (networks/noisy_classifier.py), for
+guidance=classifier."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -76,8 +77,8 @@ class Classifier(Task):
         self._train(network, restored, data.split("train"), device, seed)
         accuracy = self._accuracy(network.eval(), restored, data, device, seed)
         path = job.folder / "checkpoints" / "last.ckpt"
-        told = {"format": 1, "kind": "classifier", "network": self._node(restored), "step": self.steps}
-        write(path, {"diffexp": told, "state_dict": network.state_dict(), "global_step": self.steps})
+        description = {"format": 1, "kind": "classifier", "network": self._node(restored), "step": self.steps}
+        write(path, {"diffexp": description, "state_dict": network.state_dict(), "global_step": self.steps})
         record.results |= accuracy
         say(
             "accuracy on the test split, by quarter of t: " + ", ".join(f"{v:.3f}" for v in accuracy.values())

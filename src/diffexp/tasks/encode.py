@@ -1,4 +1,4 @@
-"""task=encode: test images to their noise along the flow and back, and what is lost. DDIM paper, table 2."""
+"""task=encode: encode test images to noise along the flow and back, and measure the loss. DDIM, table 2."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -62,15 +62,15 @@ class Encode(Task):
         mse = float(((back - x0) / 2).square().mean())
         picture = job.folder / "samples" / "reconstructed.png"
         save(_pairs(batch.image, model.codec.decode(back).cpu()), picture)
-        told = {"mse": mse, "n": len(x0), "steps": sampler.steps, "noise_std": float(noise.std())}
-        record.results |= told | {"picture": str(picture)}
+        values = {"mse": mse, "n": len(x0), "steps": sampler.steps, "noise_std": float(noise.std())}
+        record.results |= values | {"picture": str(picture)}
         say(f"{len(x0)} test images, {sampler.steps} steps each way: mean squared error {mse:.5f} of 1")
         say(f"the noise has mean {float(noise.mean()):.3f} and standard deviation {float(noise.std()):.3f}")
         say(f"picture: {near(picture)}   everything: {near(job.folder)}/")
 
 
 def _pairs(images: Tensor, back: Tensor, most: int = 10) -> Any:
-    """Rows of images, each above its reconstruction."""
+    """Draw rows of images, each above its reconstruction."""
     shown = []
     labels: list[str] = []
     for i in range(0, min(len(images), 4 * most), most):

@@ -1,4 +1,4 @@
-"""task=evaluate: the metrics of a checkpoint, under any sampler, steps, η and guidance."""
+"""task=evaluate: measure a checkpoint, under any sampler, steps, η and guidance."""
 
 import json
 from dataclasses import dataclass
@@ -37,11 +37,11 @@ class Evaluate(Task):
 
     def _ready(self, job: Job, measure: bool = False) -> tuple[Restored, Evaluator, DataSet, Any]:
         restored, nodes = ready(job, self.ckpt, self.ema, measure)
-        told = {
+        node = {
             **job.config["evaluator"],
             **{k: nodes[k] for k in ("sampler", "guidance", "clip", "metrics")},
         }
-        evaluator = build(told, "evaluator", job.allowed)
+        evaluator = build(node, "evaluator", job.allowed)
         if self.calls is not None:
             evaluator.sampler = with_calls(evaluator.sampler, self.calls, restored.model.denoiser.schedule)
         return restored, evaluator, _data(json.dumps(nodes["data"]), job.allowed), nodes["metrics"]
@@ -62,20 +62,20 @@ class Evaluate(Task):
             result = evaluator.run(restored.model, device=device, progress=progress)
         title = f"step {restored.step}, {result.nfe:g} calls"
         picture = result.draw(restored.class_names, title, job.folder / "samples" / "grid.png")
-        told = {"nfe": result.nfe, "sampling_seconds": round(result.seconds, 2)}
-        record.results |= result.values | told | {"cards": result.cards, "picture": str(picture)}
+        cost = {"nfe": result.nfe, "sampling_seconds": round(result.seconds, 2)}
+        record.results |= result.values | cost | {"cards": result.cards, "picture": str(picture)}
         summary(job.folder, picture, record.results, {evaluator.guidance.scale: result})
 
 
 @lru_cache(maxsize=2)
 def _data(node: str, allowed: tuple[str, ...]) -> DataSet:
-    """Kept from job to job of a sweep, for reading it takes longer than many a job."""
+    """Build the data, and keep it from job to job of a sweep: reading it takes longer than many a job."""
     return build(json.loads(node), "data", allowed)
 
 
 @lru_cache(maxsize=2)
 def _prepared(node: str, data: DataSet, device: str, allowed: tuple[str, ...]) -> MetricSet:
-    """Kept as well: the extractor, and what the metrics have found out about the real images."""
+    """Prepare the metrics, and keep them as well: the extractor, and what they know of the real images."""
     metrics: MetricSet = build(json.loads(node), "metrics", allowed)
     metrics.prepare(data, device)
     return metrics

@@ -1,6 +1,6 @@
 """task=export: the weights of a run as safetensors, and beside them the configuration that they belong to.
 
-What comes out is read wherever a run folder is: task.ckpt=FOLDER.
+The exported folder is read wherever a run folder is: task.ckpt=FOLDER.
 """
 
 import json
@@ -32,24 +32,24 @@ class Export(Task):
         restore(self.ckpt, 0 if self.ema else None, job.config["plugins"])
 
     def run(self, job: Job, record: Record) -> None:
-        found = restore(self.ckpt, 0 if self.ema else None, job.config["plugins"])
+        restored = restore(self.ckpt, 0 if self.ema else None, job.config["plugins"])
         with replacing(job.folder / MODEL_FILE) as part:
-            save_file({k: v.contiguous() for k, v in detached(Full().state(found.model)).items()}, part)
-        told = {
+            save_file({k: v.contiguous() for k, v in detached(Full().state(restored.model)).items()}, part)
+        description = {
             "format": FORMAT,
-            "base": base_of(found.model),
-            "shape": list(found.model.shape),
-            "classes": found.class_names and list(found.class_names),
-            "step": found.step,
+            "base": base_of(restored.model),
+            "shape": list(restored.model.shape),
+            "classes": restored.class_names and list(restored.class_names),
+            "step": restored.step,
             "ema": self.ema,
             "config": {
-                "model": found.config["model"],
-                "precision": found.config["precision"],
-                "choices": found.config.get("choices", {}),
-                **{group: found.config[group] for group in SAMPLING},
+                "model": restored.config["model"],
+                "precision": restored.config["precision"],
+                "choices": restored.config.get("choices", {}),
+                **{group: restored.config[group] for group in SAMPLING},
             },
         }
-        write(job.folder / CONFIG, json.dumps(told, indent=1, ensure_ascii=False) + "\n")
+        write(job.folder / CONFIG, json.dumps(description, indent=1, ensure_ascii=False) + "\n")
         size = (job.folder / MODEL_FILE).stat().st_size
-        record.results |= {"file": str(job.folder / MODEL_FILE), "bytes": size, "step": found.step}
-        say(f"{near(job.folder / MODEL_FILE)}, {size / 1e6:.1f} MB, of step {found.step}, and {CONFIG}")
+        record.results |= {"file": str(job.folder / MODEL_FILE), "bytes": size, "step": restored.step}
+        say(f"{near(job.folder / MODEL_FILE)}, {size / 1e6:.1f} MB, of step {restored.step}, and {CONFIG}")

@@ -43,7 +43,7 @@ class Likelihood(Task):
     decoder: the normal distribution function, or its approximation in the papers' code. method=flow: probes
     of the divergence, 0 for the exact trace; tolerance: of the solver, relative and absolute.
 
-    against: the folder of another such run, of the same images: tells the difference image by image, whose
+    against: the folder of another such run, of the same images: shows the difference image by image, whose
     interval is far narrower than those of the two.
     """
 
@@ -93,14 +93,14 @@ class Likelihood(Task):
         restored.model.to(device_of(job))
         record.results |= {"split": self.split, "method": self.method}
         if self.method == "flow":
-            found = self._flow(job, restored, data)
-            _tell_flow(job, record, found, self)
+            values = self._flow(job, restored, data)
+            _tell_flow(job, record, values, self)
         else:
             bits = self._bound(job, restored, clip, data)
-            found = bits.total
+            values = bits.total
             _tell_bound(job, record, restored, bits)
         shown = torch.cat([index for _, _, index in self._batches(job, restored, data)]).tolist()
-        each = dict(zip(shown, found.tolist(), strict=True))
+        each = dict(zip(shown, values.tolist(), strict=True))
         _written(job.folder / IMAGES, [{"index": i, "bits_per_dim": value} for i, value in each.items()])
         if self.against is not None:
             record.results |= _difference(each, Path(self.against))
@@ -109,7 +109,7 @@ class Likelihood(Task):
     def _batches(
         self, job: Job, restored: Restored, data: DataSet
     ) -> Iterator[tuple[Tensor, Condition | None, Tensor]]:
-        """x0, cond and the numbers of n images."""
+        """Yield x0, cond and the numbers of n images."""
         model, seen = restored.model, 0
         for batch in data.batches(self.split, min(self.n, job.config["evaluator"]["batch_size"])):
             keep = min(len(batch.image), self.n - seen)
@@ -124,25 +124,25 @@ class Likelihood(Task):
     def _bound(self, job: Job, restored: Restored, clip: Any, data: DataSet) -> Bits:
         model, schedule = restored.model, restored.model.denoiser.schedule
         denoise, seed = Clipped(model.denoiser, schedule, clip), key(job.config["seed"], "likelihood")
-        found, total = list[Bits](), self.steps or schedule.T
+        parts, total = list[Bits](), self.steps or schedule.T
         with counting("terms of the bound") as progress:
             for x0, cond, index in self._batches(job, restored, data):
                 noise = Noise(seed, index, model.shape, x0.device)
-                found.append(
+                parts.append(
                     bits_per_dim(
                         denoise, schedule, x0, noise, cond, self.steps,
                         lambda k: progress(k, total), CDF[self.decoder],
                     )
                 )  # fmt: skip
         joined = {
-            name: torch.cat([getattr(bits, name) for bits in found], -1)
+            name: torch.cat([getattr(bits, name) for bits in parts], -1)
             for name in ("step", "terms", "small", "large", "prior")
         }
-        return Bits(**joined, share=found[0].share)
+        return Bits(**joined, share=parts[0].share)
 
     def _flow(self, job: Job, restored: Restored, data: DataSet) -> Tensor:
-        """Bits per dimension of each image; x̂0 is not clipped, for a clipped flow has no inverse."""
-        model, seed, found = restored.model, key(job.config["seed"], "flow"), list[Tensor]()
+        """Return the bits per dimension of each image. x̂0 is not clipped: a clipped flow has no inverse."""
+        model, seed, parts = restored.model, key(job.config["seed"], "flow"), list[Tensor]()
         with counting("flow, percent of the way") as progress:
             for x0, cond, index in self._batches(job, restored, data):
                 noise = Noise(seed, index, model.shape, x0.device)
@@ -153,12 +153,12 @@ class Likelihood(Task):
                     torch.stack(probes) if probes else None, self.tolerance, self.tolerance,
                     on_step=lambda share: progress(round(100 * share), 100),
                 )  # fmt: skip
-                found.append(probability_flow.bits_per_dim(density.log_p, math.prod(model.shape)))
-        return torch.cat(found)
+                parts.append(probability_flow.bits_per_dim(density.log_p, math.prod(model.shape)))
+        return torch.cat(parts)
 
 
 def _interval(values: Tensor) -> tuple[float, float]:
-    """The mean over images, and half its 95 % interval."""
+    """Return the mean over images, and half its 95 % interval."""
     return float(values.mean()), 1.96 * float(values.std()) / len(values) ** 0.5
 
 
@@ -204,7 +204,7 @@ def _tell_bound(job: Job, record: Record, restored: Restored, bits: Bits) -> Non
 
 
 def _images(folder: Path) -> dict[int, float]:
-    """The bits per dimension of each image, by its number. Raises DataError."""
+    """Read the bits per dimension of each image, by its number. Raises DataError."""
     path = folder.expanduser() / IMAGES
     try:
         with path.open(newline="") as file:
@@ -215,7 +215,7 @@ def _images(folder: Path) -> dict[int, float]:
 
 
 def _difference(mine: dict[int, float], folder: Path) -> dict[str, Any]:
-    """How much fewer or more bits each image needs than in another run. Raises DataError."""
+    """Return how many bits more or fewer each image needs than in another run. Raises DataError."""
     other = _images(folder)
     both = torch.tensor([mine[i] - other[i] for i in mine if i in other], dtype=torch.float64)
     if len(both) < 2:
@@ -228,9 +228,7 @@ def _difference(mine: dict[int, float], folder: Path) -> dict[str, Any]:
 
 
 def _rows(bits: Bits, T: int) -> Iterator[dict[str, float]]:
-    """Of each term t, its mean over the images and the standard error of that, and the mean with fixed
-    variances.
-    """
+    """Yield for each term t its mean over images, its standard error, and the mean with fixed variances."""
     t, n = bits.step.double().mean(1) / T, bits.terms.shape[1]
     for k in range(len(t)):
         yield {

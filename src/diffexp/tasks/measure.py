@@ -66,8 +66,8 @@ class Measure(Task):
         with _keys_of_the_task():
             equal = _update(metrics, images, chosen, job.config["evaluator"]["batch_size"])
         values = metrics.compute()
-        told = {"images": self.images, "images_sha256": images.fingerprint()[:12], "images_there": count}
-        cards = {key: card | told for key, card in metrics.cards.items()}
+        source = {"images": self.images, "images_sha256": images.fingerprint()[:12], "images_there": count}
+        cards = {key: card | source for key, card in metrics.cards.items()}
         if equal:
             warn(f"all {len(chosen):,} images of {self.images} are one and the same")
             for card in cards.values():
@@ -95,21 +95,21 @@ class Measure(Task):
         return metrics
 
     def _images(self, data: DataSet) -> tuple[Images, int]:
-        """Raises DataError for images that do not fit the data."""
+        """Read the images. Raises DataError for those that do not fit the data."""
         path = path_of(self.images, "task.images")
         if not path.is_dir() and path.suffix != ".npz":
             raise DataError("there is no such folder", str(path), "type task.images=FOLDER, or a .npz")
-        found = read_npz(path) if path.suffix == ".npz" else self._folder(path, data)
+        images = read_npz(path) if path.suffix == ".npz" else self._folder(path, data)
         if data.classes is None or self.label == "none":
-            found.labels = None
+            images.labels = None
         names = data.classes or ()
-        if isinstance(found, InMemory) and tuple(found.images.shape[1:]) != data.shape:
-            what = f"the images are {tuple(found.images.shape[1:])}, those of {data.name} {data.shape}"
+        if isinstance(images, InMemory) and tuple(images.images.shape[1:]) != data.shape:
+            what = f"the images are {tuple(images.images.shape[1:])}, those of {data.name} {data.shape}"
             raise DataError(what, str(path), "name their data set: data=...")
-        if found.labels is not None and int(found.labels.max()) >= len(names):
-            what = f"labels up to {int(found.labels.max())}, and {data.name} has {len(names)} classes"
+        if images.labels is not None and int(images.labels.max()) >= len(names):
+            what = f"labels up to {int(images.labels.max())}, and {data.name} has {len(names)} classes"
             raise DataError(what, str(path), "name their data set: data=...")
-        return found, len(found)
+        return images, len(images)
 
     def _folder(self, path: Path, data: DataSet) -> Images:
         channels, height, width = data.shape
@@ -136,7 +136,7 @@ class Measure(Task):
 
 @contextmanager
 def _keys_of_the_task() -> Iterator[None]:
-    """A DataError of the folder of images tells the keys as this task has them."""
+    """Let a DataError of the folder of images name the keys as this task has them."""
     try:
         yield
     except DataError as error:
@@ -158,7 +158,7 @@ def _update(metrics: MetricSet, images: Images, chosen: Tensor, size: int) -> bo
 
 
 def _same_size(files: Sequence[Path], size: tuple[int, int], name: str) -> None:
-    """Raises DataError at the first image that is not of size (H, W): scaled, it would measure otherwise."""
+    """Raise DataError at the first image that is not of size (H, W): scaled, it would measure otherwise."""
     for file in files:
         with picture(file) as image:
             # the orientation only where it decides, for reading it may unpack the picture

@@ -1,4 +1,4 @@
-"""task=report: the report of a sweep once more, or of several below each other."""
+"""task=report: write the report of a sweep once more, or of several below each other."""
 
 from dataclasses import dataclass
 from pathlib import Path

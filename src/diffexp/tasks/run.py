@@ -13,7 +13,8 @@ from diffexp.run.folder import Record
 from diffexp.run.job import Job, Task, kind_of_task
 
 TRAINING = ("loader", "model", "trainer", "callbacks")
-"""What a task that trains alone builds; it needs Lightning, whose import takes longer than many a job."""
+"""The nodes that only a task that trains builds; they need Lightning, whose import
+takes longer than many a job."""
 
 
 def run_job(
@@ -23,8 +24,8 @@ def run_job(
     choices: Mapping[str, str],
     of_file: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """`run_resolved`, of a composed configuration. of_file: those of `typed` that a run folder has said, for
-    which nothing may be built that a file may not name.
+    """Run a composed configuration by `run_resolved`. of_file: those of `typed` that a run folder has said,
+    for which nothing may be built that a file may not name.
     """
     OmegaConf.update(cfg, "dir", str(folder))
     if any("root" in text for text in of_file) and "download" in (cfg.data or {}):
@@ -36,7 +37,7 @@ def run_job(
 
 
 def _judge_all(config: dict[str, Any], typed: Sequence[str], of_file: Sequence[str]) -> None:
-    """Raises ConfigError with all that `of_file` has put where it may not be."""
+    """Raise ConfigError with all that `of_file` has put where it may not be."""
     from diffexp.config.catalogue import judge
 
     own = [text for text in typed if text not in of_file and "_target_" in text]
@@ -45,15 +46,15 @@ def _judge_all(config: dict[str, Any], typed: Sequence[str], of_file: Sequence[s
     if plugins and not any(text.lstrip("+").startswith("plugins=") for text in typed if text not in of_file):
         what = "the run used packages of its own"
         raise ConfigError(what, "plugins", f"if you trust them, type plugins=[{','.join(plugins)}]")
-    found = [problem for key, node in nodes.items() for problem in judge(node, key, plugins)]
+    problems = [problem for key, node in nodes.items() for problem in judge(node, key, plugins)]
     # what the person names on this command line may stand where they put it
-    all_at_once([p for p in found if not any(p.what.partition(" ")[0] in text for text in own)])
+    all_at_once([p for p in problems if not any(p.what.partition(" ")[0] in text for text in own)])
 
 
 def run_resolved(
     config: dict[str, Any], folder: Path, typed: Sequence[str], choices: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Check, then run; returns the results. Raises DiffexpError; nothing is written before all checks have
+    """Check, then run; return the results. Raises DiffexpError; nothing is written before all checks have
     passed.
     """
     chosen = {k: v for k, v in choices.items() if v and not k.startswith("hydra/")}
@@ -83,11 +84,11 @@ def run_resolved(
 
 
 def _needed(job: Job) -> dict[str, Any]:
-    """The nodes to check: all for training; else without those of TRAINING in which nothing was typed."""
+    """Return the nodes to check: all for training; else without those of TRAINING that nobody has typed."""
     try:
         if getattr(kind_of_task(job.config, job.allowed), "trains", False):
             return job.config
-    except ConfigError:  # which the check of all nodes tells, with the others
+    except ConfigError:  # which the check of all nodes reports, with the others
         return job.config
     typed = {text.lstrip("+~").partition("=")[0] for text in job.typed}
     unused = [key for key in TRAINING if not any(text.startswith(f"{key}.") for text in typed)]

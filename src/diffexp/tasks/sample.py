@@ -111,7 +111,7 @@ def _array(images: Tensor, labels: Tensor | None, path: Path) -> None:
 
 
 def _files(images: Tensor, seed: int, folder: Path, asked: Asked, names: tuple[str, ...] | None) -> None:
-    """A PNG of each, and metadata.jsonl, which tells the classes: so the folder is a data set."""
+    """Write a PNG of each, and metadata.jsonl with the classes, so that the folder is a data set."""
     lines = []
     for i, image in enumerate(images.permute(0, 2, 3, 1).numpy()):
         row = {"file_name": f"{i:05d}_seed{seed}.png"}

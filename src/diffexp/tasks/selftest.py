@@ -1,4 +1,4 @@
-"""task=selftest: what is known in closed form, checked on this machine in less than a minute."""
+"""task=selftest: check numbers that are known in closed form, on this machine, in less than a minute."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -86,7 +86,7 @@ class SelfTest(Task):
     tracked: ClassVar[bool] = False
 
     def check(self, job: Job) -> None:
-        """Nothing can be wrong beforehand."""
+        """Do nothing: nothing can be wrong beforehand."""
 
     def run(self, job: Job, record: Record) -> None:
         table = Table(title="closed forms", title_justify="left")
@@ -94,8 +94,8 @@ class SelfTest(Task):
             table.add_column(column)
         checks = list(all_checks())
         for c in checks:
-            told = "good" if c.good else "[bold red]WRONG[/]"
-            table.add_row(c.name, f"{c.found:.9g}", f"{c.wanted:.9g}", f"{c.within:.1g}", told)
+            verdict = "good" if c.good else "[bold red]WRONG[/]"
+            table.add_row(c.name, f"{c.found:.9g}", f"{c.wanted:.9g}", f"{c.within:.1g}", verdict)
         Console().print(table)
         record.results |= {"checks": [c._asdict() for c in checks], "good": sum(c.good for c in checks)}
         wrong = [c.name for c in checks if not c.good]
@@ -106,7 +106,7 @@ class SelfTest(Task):
 
 
 def all_checks() -> Iterator[Check]:
-    """One after the other."""
+    """Yield the checks one after the other."""
     for part in (_schedules, _predictions, _identities, _orders, _bound, _moments):
         yield from part()
 
@@ -170,7 +170,7 @@ def _identities() -> Iterator[Check]:
 
 
 def _orders() -> Iterator[Check]:
-    """By the error before the step to the end, where λ is infinite and all methods take x0."""
+    """Check the orders before the step to the end, where λ is infinite and all methods take x0."""
     schedule, noise = linear(), _noise(4, 1, 2, 2)
     denoiser = _denoiser(schedule)
 
@@ -189,7 +189,7 @@ def _orders() -> Iterator[Check]:
 
 
 def _bound() -> Iterator[Check]:
-    """In nats, of the optimal mean; the references were computed apart."""
+    """Check the bound of the optimal mean in nats; the references were computed apart."""
     for name, schedule, frac, nats in (
         ("linear, large variance", linear(), 1.0, 0.840461911),
         ("linear, small variance", linear(), -1.0, 1.295718091),
@@ -213,7 +213,7 @@ def _nats(schedule: Schedule, frac: float) -> float:
 
 
 def _moments() -> Iterator[Check]:
-    """With the optimal variance each step has the mean and variance of the data, at any T."""
+    """Check that samples with the optimal variance have the mean and variance of the data, at any T."""
     schedule, n = linear(100), 40_000
     x = DDPM(steps=100).sample(_denoiser(schedule, V(), LearnedRange()), schedule, _noise(1, 1, n, 1))
     yield Check("mean of 40,000 samples, 100 steps", float(x.mean()), MEAN, 4 * STD / math.sqrt(n))

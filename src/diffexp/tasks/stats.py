@@ -1,4 +1,4 @@
-"""task=stats: mean and covariance of the features of real images, for pytorch-fid and EDM."""
+"""task=stats: write mean and covariance of the features of real images, for pytorch-fid and EDM."""
 
 import io
 from dataclasses import dataclass
@@ -35,20 +35,20 @@ class Stats(Task):
         extractor = job.build("metrics").extractor
         extractor.check(data.shape)
         extractor.to(device_of(job))
-        found = reference.whole(data, self.split, extractor, reference.CACHE)
+        stats = reference.whole(data, self.split, extractor, reference.CACHE)
         path = job.folder / f"{data.name}_{self.split}_{extractor.name}.npz"
-        mean, covariance = found.mean.cpu().numpy(), found.covariance.cpu().numpy()
-        if found.n < 2 or not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
-            what = f"{int(found.n)} images of the {self.split} split have no finite covariance of features"
+        mean, covariance = stats.mean.cpu().numpy(), stats.covariance.cpu().numpy()
+        if stats.n < 2 or not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
+            what = f"{int(stats.n)} images of the {self.split} split have no finite covariance of features"
             raise DataError(what, "task.split", "give another split, or more images")
         content = io.BytesIO()
-        np.savez(content, mu=mean, sigma=covariance, n=int(found.n))
+        np.savez(content, mu=mean, sigma=covariance, n=int(stats.n))
         write(path, content.getvalue())
         record.results |= {
             "file": str(path),
-            "n": int(found.n),
+            "n": int(stats.n),
             "extractor": extractor.name,
             "sha256": extractor.sha256,
             "fingerprint": data.fingerprint(self.split),
         }
-        say(f"{near(path)}: mu {mean.shape}, sigma {covariance.shape} of {int(found.n):,} images")
+        say(f"{near(path)}: mu {mean.shape}, sigma {covariance.shape} of {int(stats.n):,} images")

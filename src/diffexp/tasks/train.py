@@ -24,9 +24,9 @@ from diffexp.run.disk import check_room, checkpoint_bytes
 from diffexp.run.fit import fit, going_on, tell_rate
 from diffexp.run.folder import Record, check_links
 from diffexp.run.job import Job, Task, device_of
-from diffexp.run.resume import finished, start, told_divergence
+from diffexp.run.resume import after_divergence, finished, start
 from diffexp.training.data_module import DataModule
-from diffexp.training.evaluate import Evaluate, show
+from diffexp.training.evaluate_samples import EvaluateSamples, show
 from diffexp.training.launched import launching
 from diffexp.training.log_filters import quiet
 from diffexp.training.logger import Jsonl
@@ -38,7 +38,7 @@ from diffexp.training.tracker import Tracker
 
 @dataclass(frozen=True)
 class Train(Task):
-    """What is trained, on what, and how often it is measured is all in the configuration."""
+    """Train a model: on what, and how often it is measured, is all in the configuration."""
 
     trains: ClassVar[bool] = True
     tracked: ClassVar[bool] = False
@@ -69,7 +69,7 @@ class Train(Task):
             tell_rate(ckpt, job, module.lr)
 
     def done(self, job: Job) -> dict[str, Any] | None:
-        """The results of the run in this folder, if it has ended."""
+        """Return the results of the run in this folder, if it has ended."""
         return finished(job)
 
     def network_calls(self, job: Job) -> int:
@@ -115,7 +115,7 @@ class Train(Task):
         except DivergedError as error:
             record.check()
             # raises it again, unless there is a way back
-            ckpt = told_divergence(job, error, (trainer.global_rank, trainer.world_size))
+            ckpt = after_divergence(job, error, (trainer.global_rank, trainer.world_size))
             tracker.close()
             module, trainer = _module(job, loader), _trainer(job, evaluator, tracker, record)
             module.load()
@@ -123,7 +123,7 @@ class Train(Task):
             try:
                 fit(trainer, module, loader, ckpt)
             except DivergedError as again:
-                told_divergence(job, again)
+                after_divergence(job, again)
         record.results["train_seconds"] = round(time.perf_counter() - begun, 1)
         self._measure(job, trainer, module, evaluator, record)
 
@@ -131,10 +131,10 @@ class Train(Task):
         self, job: Job, trainer: Trainer, module: DiffusionModule, evaluator: Evaluator, record: Record
     ) -> None:
         module.to(trainer.strategy.root_device).eval()
-        found: dict[float, Evaluation] = {}
+        measured: dict[float, Evaluation] = {}
         for scale in evaluator.scales or (evaluator.guidance.scale,):
             with counting(f"sampling at guidance scale {scale:g}") as progress:
-                found[scale] = evaluator.run(
+                measured[scale] = evaluator.run(
                     module.averaged(),
                     scale,
                     module.device,
@@ -144,18 +144,18 @@ class Train(Task):
         if not trainer.is_global_zero:
             return
         record.check()
-        first = next(iter(found.values()))
+        first = next(iter(measured.values()))
         picture = show(trainer, module, first, job.folder)
-        values = {_key(k, s, len(found)): v for s, r in found.items() for k, v in r.values.items()}
+        values = {_key(k, s, len(measured)): v for s, r in measured.items() for k, v in r.values.items()}
         for logger in trainer.loggers:
             logger.log_metrics({f"final/{k}": v for k, v in values.items()}, step=trainer.global_step)
         losses = {k: float(v) for k, v in trainer.callback_metrics.items() if k in ("train/loss", "val/loss")}
-        cards = {_key(k, s, len(found)): c for s, r in found.items() for k, c in r.cards.items()}
+        cards = {_key(k, s, len(measured)): c for s, r in measured.items() for k, c in r.cards.items()}
         record.results |= losses | values | {"cards": cards, "picture": str(picture)}
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 summarise(logger.experiment, record.results)
-        summary(job.folder, picture, record.results, found)
+        summary(job.folder, picture, record.results, measured)
 
 
 def _key(metric: str, scale: float, scales: int) -> str:
@@ -163,7 +163,7 @@ def _key(metric: str, scale: float, scales: int) -> str:
 
 
 def headline(module: DiffusionModule, loader: DataModule) -> str:
-    """One line on what is about to be trained."""
+    """Return one line on what is about to be trained."""
     millions = sum(p.numel() for p in module.denoiser.network.parameters()) / 1e6
     counts = ", ".join(f"{len(loader.data.split(s)):,} {s}" for s in ("train", "val", "test"))
     channels, height, width = loader.shape
@@ -189,12 +189,12 @@ def _without_memory(network: Callable[..., nn.Module], **options: Any) -> nn.Mod
 
 
 def _trainer(job: Job, evaluator: Evaluator, tracker: Tracker, record: Record) -> Trainer:
-    """Callbacks act in this order: samples first, so that a checkpoint comes after them."""
+    """Build the trainer. Callbacks act in this order: samples first, a checkpoint after them."""
     others = job.build("callbacks")
     keeper = others.get("checkpoint")
     saves = isinstance(keeper, Checkpoint)
     asked = keeper.asked if saves else lambda: False
-    evaluate = Evaluate(evaluator, job.folder, asked, record.check)
+    evaluate = EvaluateSamples(evaluator, job.folder, asked, record.check)
     io = keeper.io if saves else AtomicCheckpointIO()
     io.check = record.check
     run = tracker.open(job.folder, job.config["name"], "train", tags(job), job.public())

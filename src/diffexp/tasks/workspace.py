@@ -1,4 +1,4 @@
-"""task=workspace: the page of W&B on which runs and sweeps are looked at, defined here, not by hand.
+"""task=workspace: define the page of W&B that shows runs and sweeps here, not by hand.
 
 `workspace(...)` gives wandb-workspaces' object; the task writes what would be sent as workspace.json, and
 sends it when W&B is online.
@@ -20,7 +20,7 @@ from diffexp.run.job import Job, Task
 from diffexp.run.plan import read_plan
 from diffexp.training.tracker import Wandb
 
-LOG = ("fid", "loss", "error")  # what is seen on a logarithmic axis
+LOG = ("fid", "loss", "error")  # metrics on a logarithmic axis
 QUARTERS, BINS = range(1, 5), range(1, 7)
 LINES = {
     "training": {
@@ -64,11 +64,11 @@ class Workspace(Task):
         keys: list[str] = []
         metrics = list(self.metrics)
         if self.sweep is not None:
-            found = read(path_of(self.sweep, "task.sweep"))
-            metrics = metrics_of(found)
+            snapshot = read(path_of(self.sweep, "task.sweep"))
+            metrics = metrics_of(snapshot)
             # a group varies by its option, which is beside its values in the configuration
             groups = job.choices or {}
-            keys = [f"choices.{key}" if key in groups else key for key in found.plan["varying"]]
+            keys = [f"choices.{key}" if key in groups else key for key in snapshot.plan["varying"]]
         made = workspace(_entity(tracker), tracker.project, metrics, keys)
         path = job.folder / "workspace.json"
         write(path, made._to_model().model_dump_json(by_alias=True, exclude_none=True, indent=1))
@@ -81,7 +81,7 @@ class Workspace(Task):
 
 
 def _entity(tracker: Wandb) -> str:
-    """Whose it is: logger.entity, or that of whoever has logged in."""
+    """Return whose it is: logger.entity, or that of whoever has logged in."""
     import wandb
 
     if tracker.entity is not None or tracker.mode != "online":
@@ -94,8 +94,8 @@ def _entity(tracker: Wandb) -> str:
 
 
 def workspace(entity: str, project: str, metrics: Sequence[str], keys: Sequence[str]) -> Any:
-    """Sections: what is measured over steps, samples, what varies against what is measured, training, and the
-    loss by noise level. Runs are grouped as sweeps are.
+    """Build the page: sections for the metrics over steps, samples, what varies against the metrics,
+    training, and the loss by noise level. Runs are grouped as sweeps are.
     """
     ws, wr = _library()
 
@@ -124,7 +124,7 @@ def workspace(entity: str, project: str, metrics: Sequence[str], keys: Sequence[
 
 
 def _library() -> tuple[Any, Any]:
-    """wandb-workspaces, which warns of its own code when it is imported."""
+    """Import wandb-workspaces, which warns of its own code when it is imported."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import wandb_workspaces.reports.v2 as wr

@@ -11,11 +11,11 @@ BEST = "best.ckpt"
 
 
 class Best(Callback):
-    """Writes folder/best.ckpt when an evaluation is better than all before it, also those before a
+    """Write folder/best.ckpt when an evaluation is better than all before it, also those before a
     resumption.
 
-    metric: what is looked at, or the beginning of its key: val/fid, whatever the extractor. highest: more is
-    better. One that cannot be written is told, three in a row raise ResourceError.
+    metric: the key that is looked at, or its beginning: val/fid, whatever the extractor. highest: more is
+    better. A checkpoint that cannot be written is reported; three in a row raise ResourceError.
     """
 
     def __init__(self, folder: str, metric: str = "val/fid", highest: bool = False) -> None:

@@ -51,21 +51,21 @@ class DataModule(LightningDataModule):
         return self.data.classes
 
     def prepare_data(self) -> None:
-        """On one rank of each machine, before the others: check the files, download what is public."""
+        """Check the files, and download public ones, on one rank of each machine before the others."""
         self.data.check()
 
     def train_dataloader(self) -> TrainLoader:
-        """Batches of this rank, from where the trainer is. Raises ConfigError for a batch that cannot be."""
+        """Return the batches of this rank, from where the trainer is. Raises ConfigError."""
         images = self.data.split("train")
         order = TrainOrder(len(images), self.batch_size, self.seed, *self._rank())
         return TrainLoader(images, order, self.flip, self.workers, self._processed)
 
     def val_dataloader(self) -> EvalLoader:
-        """The validation split in order."""
+        """Return the validation split in order."""
         return self._in_order("val")
 
     def test_dataloader(self) -> EvalLoader:
-        """The test split in order."""
+        """Return the test split in order."""
         return self._in_order("test")
 
     def _in_order(self, split: SplitName) -> EvalLoader:

@@ -1,7 +1,7 @@
-"""Where a loss or a weight stopped being finite: at which step, for which images, at which times.
+"""Find where a loss or a weight stopped being finite: at which step, for which images, at which times.
 
-Micro-batches are remembered as they lie on the device. Nothing is read until values are told, or a checkpoint
-is written: no step waits for the device.
+Micro-batches are remembered as they lie on the device. Nothing is read until values are logged, or a
+checkpoint is written: no step waits for the device.
 """
 
 from collections import deque
@@ -23,15 +23,17 @@ class Recent:
         self._kept: deque[tuple[int, Tensor, Tensor, Tensor]] = deque(maxlen=keep)
 
     def add(self, step: int, index: Tensor, losses: Losses) -> None:
-        """step: of the optimizer, before this micro-batch; index: the numbers of the images, (B,)."""
+        """Remember a micro-batch. step: of the optimizer, before it; index: the numbers of its images,
+        (B,).
+        """
         self._kept.append((step, index, losses.t, losses.each))
 
     def bad(self) -> bool:
-        """Whether the loss of any of these images was not finite; waits for the device."""
+        """Return whether the loss of any of these images was not finite; waits for the device."""
         return not all(bool(each.isfinite().all()) for *_, each in self._kept)
 
     def error(self, what: str, step: int) -> DivergedError:
-        """What is told of it at `step`, with the first images whose loss was not finite, if it was a loss."""
+        """Return the error to raise at `step`, with the first images whose loss, if any, was not finite."""
         for at, index, t, each in self._kept:
             bad = ~each.isfinite().cpu()
             if not bad.any():
@@ -39,19 +41,19 @@ class Recent:
             images, times = index.cpu()[bad].tolist(), t.cpu()[bad].tolist()
             shown = ", ".join(f"{i} at t = {u:.4g}" for i, u in zip(images[:3], times, strict=False))
             more = f" and {len(images) - 3} more" if len(images) > 3 else ""
-            found = DivergedError(
+            diverged = DivergedError(
                 f"the loss is not finite at step {at + 1}: images {shown}{more}", DURING, DO
             )
             values = [str(v) for v in each.cpu()[bad].tolist()]  # JSON has no NaN
-            found.details = {"step": at + 1, "images": images, "t": times, "loss": values}
-            return found
-        found = DivergedError(f"{what} at step {step}", DURING, DO)
-        found.details = {"step": step, "images": [], "t": [], "loss": []}
-        return found
+            diverged.details = {"step": at + 1, "images": images, "t": times, "loss": values}
+            return diverged
+        diverged = DivergedError(f"{what} at step {step}", DURING, DO)
+        diverged.details = {"step": step, "images": [], "t": [], "loss": []}
+        return diverged
 
 
 class LowerRate(Callback):
-    """After a roll-back: the learning rate times `factor`, from the first step on; checkpoints keep it."""
+    """Multiply the learning rate by `factor` from the first step after a roll-back; checkpoints keep it."""
 
     def __init__(self, factor: float = 0.5) -> None:
         self.factor = factor

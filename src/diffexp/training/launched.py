@@ -18,7 +18,7 @@ def launching() -> None:
 
 
 def die_with_launcher() -> None:
-    """In a rank that was started so: be killed when its parent dies, and end now if it has died before."""
+    """Have a rank that was started so be killed when its parent dies, and end now if that has died before."""
     launcher = os.environ.get(_LAUNCHER)
     if launcher is None or os.environ.get("LOCAL_RANK", "0") == "0":
         return

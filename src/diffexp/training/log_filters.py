@@ -1,4 +1,4 @@
-"""What Lightning says that helps nobody is not shown; its other warnings are."""
+"""Filters for the messages of Lightning that help nobody; its other warnings are shown."""
 
 import logging
 import os
@@ -13,7 +13,7 @@ _NOISE = (
 
 
 def quiet() -> None:
-    """For the rest of the process, before a Trainer is built."""
+    """Install the filters for the rest of the process, before a Trainer is built."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     for pattern in _NOISE:

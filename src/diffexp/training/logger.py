@@ -37,9 +37,9 @@ class Jsonl(Logger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         values = {k: float(v) for k, v in metrics.items() if k != "epoch"}
-        told = {k: v if math.isfinite(v) else None for k, v in values.items()}
-        if told:
-            line = {"step": step, "seconds": round(time.monotonic() - self._start, 2)} | told
+        finite = {k: v if math.isfinite(v) else None for k, v in values.items()}
+        if finite:
+            line = {"step": step, "seconds": round(time.monotonic() - self._start, 2)} | finite
             self._append(json.dumps(line).encode() + b"\n")
 
     def _append(self, line: bytes) -> None:
@@ -48,7 +48,7 @@ class Jsonl(Logger):
             number = descriptor_to_append(self.path)
             size = os.fstat(number).st_size
             try:
-                while line:  # of which a full disk takes a part
+                while line:  # a full disk takes a part of it
                     line = line[os.write(number, line) :]
             except OSError:  # half a line would spoil the next
                 os.ftruncate(number, size)
@@ -63,4 +63,4 @@ class Jsonl(Logger):
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """They are in config.yaml."""
+        """Write nothing: they are in config.yaml."""

@@ -25,7 +25,7 @@ class LearningRate:
             raise ConfigError(f"end={self.end}", "lr.end", "give a factor in [0, 1]")
 
     def __call__(self, step: int) -> float:
-        """The factor at `step`, from 0."""
+        """Return the factor at `step`, from 0."""
         rise = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
         if self.shape == "constant":
             return rise

@@ -1,4 +1,4 @@
-"""What is told of training: means since they were last told, summed where the losses are, read when told."""
+"""Loss statistics of training: means since they were last logged, summed on the device, read when logged."""
 
 import math
 import time
@@ -20,10 +20,10 @@ def _names(value: Any) -> TypeGuard[list[str]]:
 
 
 class Meter:
-    """train/loss: mean, and its parts where it has several. By quarter of t (by_t, 1 the least noisy) and by
-    log SNR (by_snr, 1 below −6, then to −3, 0, 3, 6, and above): mse, of the network's output; gradient, of
-    the loss there; frac, where the variance is learned; vlb, L_t in bits/dim, T times whose mean is the
-    bound.
+    """Sums of the values to log. train/loss: mean, and its parts where it has several. By quarter of t (by_t,
+    1 the least noisy) and by log SNR (by_snr, 1 below −6, then to −3, 0, 3, 6, and above): mse, of the
+    network's output; gradient, of the loss there; frac, where the variance is learned; vlb, L_t in bits/dim,
+    T times whose mean is the bound.
     """
 
     def __init__(self) -> None:
@@ -37,12 +37,13 @@ class Meter:
         self.grad_norm: Tensor | None = None
 
     def state(self, over_ranks: Callable[[Tensor], Tensor] = lambda sums: sums) -> dict[str, Any]:
-        """The sums of all ranks, for a checkpoint; over_ranks: sums a tensor over them."""
+        """Return the sums of all ranks, for a checkpoint; over_ranks: sums a tensor over them."""
         sums = None if self._sums is None else over_ranks(self._sums.clone())
         return {"sums": sums, "parts": self._parts, "columns": self._columns}
 
     def restore(self, state: dict[str, Any] | None, rank: int = 0) -> None:
-        """As `state` had them, on the first rank: they are those of all. The clock begins anew.
+        """Restore the sums that `state` returned, on the first rank: they are those of all. The clock begins
+        anew.
 
         Raises ValueError for what `state` cannot have returned.
         """
@@ -59,14 +60,14 @@ class Meter:
         self._elsewhere = float(sums[-1])
 
     def pause(self) -> None:
-        """The clock of images/s stands while something else than training is done."""
+        """Stop the clock of images/s while something else than training is done."""
         self._paused = time.perf_counter()
 
     def go_on(self) -> None:
         self._start += time.perf_counter() - self._paused
 
     def add(self, losses: Losses) -> None:
-        """One micro-batch."""
+        """Add one micro-batch."""
         mse = losses.mse.float()
         quarter = (losses.t * QUARTERS).ceil().long().clamp(1, QUARTERS) - 1
         bin_ = torch.bucketize(losses.log_snr.to(mse), mse.new_tensor(LOG_SNR))
@@ -84,7 +85,7 @@ class Meter:
         self._sums = sums
 
     def take(self, over_ranks: Callable[[Tensor], Tensor] = lambda sums: sums) -> dict[str, float]:
-        """The means over all ranks, and a new start; over_ranks: sums a tensor over them."""
+        """Return the means over all ranks, and start anew; over_ranks: sums a tensor over them."""
         assert self._sums is not None
         *sums, total, n = over_ranks(self._sums).tolist()  # waits for the device
         seconds = time.perf_counter() - self._start

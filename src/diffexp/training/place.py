@@ -1,4 +1,4 @@
-"""A run folder, known by more than its path, so that one that is moved away is not made again."""
+"""The place of a run folder, known by more than its path: one that is moved away is not made again."""
 
 import os
 from contextlib import suppress
@@ -13,7 +13,7 @@ class Moved(ResourceError):
 
 
 class Place:
-    """Holds a folder open from its beginning to its end: wherever it is moved, it can be written to."""
+    """Hold a folder open from its beginning to its end: wherever it is moved, it can be written to."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
@@ -31,7 +31,7 @@ class Place:
                 return
         except (FileNotFoundError, NotADirectoryError):
             pass
-        except OSError:  # out of reach for a moment: what is written next tells of it, if it is for longer
+        except OSError:  # out of reach for a moment: the next write fails, if it is for longer
             return
         what = f"the run folder was moved while the run was at work, to {where}"
         do = "move it back and type the same command again, or resume=FOLDER with its new place"

@@ -20,7 +20,7 @@ _SHOWN = (("train/loss", "loss"), ("val/loss", "val loss"), ("train/images_per_s
 
 
 class TrainingProgress(Callback):
-    """A bar on a terminal; elsewhere a line at the start of each tenth of the steps."""
+    """Show a bar on a terminal; elsewhere print a line at the start of each tenth of the steps."""
 
     def __init__(self) -> None:
         self._bar: Progress | None = None
@@ -35,23 +35,23 @@ class TrainingProgress(Callback):
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
                 TimeRemainingColumn(),
-                TextColumn("{task.fields[told]}"),
+                TextColumn("{task.fields[values]}"),
             )
             self._bar.start()
-            self._task = self._bar.add_task("", total=trainer.max_steps, told="")
+            self._task = self._bar.add_task("", total=trainer.max_steps, values="")
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if (heard := listener()) is not None and trainer.is_global_zero:
-            heard(_told(trainer), trainer.global_step, trainer.max_steps)
+            heard(_values(trainer), trainer.global_step, trainer.max_steps)
         if self._bar is not None:
-            self._bar.update(self._task, completed=trainer.global_step, told=_told(trainer))
+            self._bar.update(self._task, completed=trainer.global_step, values=_values(trainer))
         elif trainer.is_global_zero and self._tenths(trainer) > self._tenth:
             self._tenth = self._tenths(trainer)
             seconds = f"{time.monotonic() - self._start:.0f} s"
-            told = [f"step {trainer.global_step}/{trainer.max_steps}", seconds, _told(trainer)]
-            print(", ".join(filter(None, told)), flush=True)
+            parts = [f"step {trainer.global_step}/{trainer.max_steps}", seconds, _values(trainer)]
+            print(", ".join(filter(None, parts)), flush=True)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._stop()
@@ -69,7 +69,7 @@ class TrainingProgress(Callback):
         return 10 * trainer.global_step // max(1, trainer.max_steps)
 
 
-def _told(trainer: Trainer) -> str:
-    found = [(k, n) for k, n in _SHOWN if k in trainer.callback_metrics]
-    found += [(k, k.removeprefix("val/")) for k in trainer.callback_metrics if k.startswith("val/fid")]
-    return ", ".join(f"{name} {float(trainer.callback_metrics[key]):.4g}" for key, name in found)
+def _values(trainer: Trainer) -> str:
+    shown = [(k, n) for k, n in _SHOWN if k in trainer.callback_metrics]
+    shown += [(k, k.removeprefix("val/")) for k in trainer.callback_metrics if k.startswith("val/fid")]
+    return ", ".join(f"{name} {float(trainer.callback_metrics[key]):.4g}" for key, name in shown)

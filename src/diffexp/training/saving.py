@@ -1,4 +1,4 @@
-"""When a run is saved: every so many steps, at a signal, and at its end."""
+"""Save a run: every so many steps, at a signal, and at its end."""
 
 import shlex
 from collections.abc import Callable
@@ -20,7 +20,8 @@ from diffexp.training.tolerance import Tolerance
 
 
 class AtomicCheckpointIO(CheckpointIO):
-    """For Trainer(plugins=...): Lightning's own copies across file systems, and is torn by a kill.
+    """Write checkpoints whole or not at all, for Trainer(plugins=...): Lightning's own IO copies across file
+    systems, and is torn by a kill.
 
     background: the weights are copied, and written while training goes on; what fails is raised by `wait`, by
     the next save, or at the end. check: called before each.
@@ -41,11 +42,11 @@ class AtomicCheckpointIO(CheckpointIO):
 
     @property
     def ended(self) -> bool:
-        """Whether a write has ended that `wait` was not asked about."""
+        """True where a write has ended that `wait` was not asked about."""
         return self._pending is not None and self._pending.done()
 
     def wait(self) -> None:
-        """Until all is written. Raises ResourceError."""
+        """Wait until all is written. Raises ResourceError."""
         pending, self._pending = self._pending, None
         if pending is not None:
             pending.result()
@@ -72,11 +73,12 @@ class Telling(Protocol):
 
 
 class Checkpoint(Callback):
-    """Writes folder/last.ckpt every `every` steps of the optimizer, and at the end.
+    """Write folder/last.ckpt every `every` steps of the optimizer, and at the end.
 
-    Asked to stop by a signal (signals.py), it ends the step, writes, and raises Interrupted. One that cannot
-    be written is told, three in a row raise ResourceError. Raises DivergedError rather than replace a good
-    checkpoint by one whose weights are not finite. background: of its `io`, the trainer's plugin.
+    Asked to stop by a signal (signals.py), it ends the step, writes, and raises Interrupted. A checkpoint
+    that cannot be written is reported; three in a row raise ResourceError. Raises DivergedError rather than
+    replace a good checkpoint by one whose weights are not finite. background: of its `io`, the trainer's
+    plugin.
     """
 
     def __init__(self, folder: str, every: int = 500, background: bool = False) -> None:
@@ -114,7 +116,7 @@ class Checkpoint(Callback):
             raise Interrupted(what, str(self.path), f"python run.py resume={run} goes on")
 
     def asked(self) -> bool:
-        """Whether a signal has asked this process to stop."""
+        """Return whether a signal has asked this process to stop."""
         return self._signals.heard is not None
 
     def _asked(self, trainer: Trainer) -> bool:
@@ -128,7 +130,7 @@ class Checkpoint(Callback):
         self._write(trainer, pl_module, last=True)
 
     def _write(self, trainer: Trainer, module: LightningModule, last: bool = False) -> None:
-        """last: the run ends with it, and a failure is raised."""
+        """Write a checkpoint; last: the run ends with it, and a failure is raised."""
         if trainer.global_step == self._written:  # with accumulation, several batches end at one step
             return self.io.wait() if last else None
         recent: Recent = getattr(module, "recent", None) or Recent()

@@ -11,7 +11,7 @@ ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 @contextmanager
 def deaf() -> Iterator[None]:
-    """While a run ends: what asks it to stop comes too late, and would cost its last words (not Ctrl-C)."""
+    """Ignore signals while a run ends: they come too late, and would cost its last words (not Ctrl-C)."""
     before: dict[int, Any] = {}
     try:
         for number in ASKING:
@@ -37,7 +37,7 @@ class Signals:
         self._before: dict[int, Any] = {}
 
     def listen(self) -> None:
-        """From now on. Only the main thread of a process hears signals; in others nothing happens."""
+        """Listen from now on. Only the main thread of a process hears signals; in others nothing happens."""
         for number in ASKING:
             if signal.getsignal(number) is signal.SIG_IGN or number in self._before:
                 continue
@@ -47,7 +47,7 @@ class Signals:
                 return
 
     def leave(self) -> None:
-        """As it was before."""
+        """Restore the handlers that were there before."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before.clear()

@@ -1,4 +1,4 @@
-"""What fails beside the training, a metric, a picture, a tracker, costs that thing and not the run."""
+"""Tolerance of failures beside the training: of a metric, a picture or a tracker, which do not end it."""
 
 import logging
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ _log = logging.getLogger(__name__)
 
 
 class Tolerance:
-    """Counts the failures of one thing; `MOST` in a row end the run with exit code 5."""
+    """Count the failures of one thing; `MOST` in a row end the run with exit code 5."""
 
     def __init__(self, what: str, do: str) -> None:
         self.what, self.do, self.failed, self._row = what, do, 0, 0
@@ -30,12 +30,12 @@ class Tolerance:
             self._row = 0
 
     def fail(self, step: int, error: Exception) -> None:
-        """One more. Raises ResourceError when it is too many."""
+        """Count and log one more. Raises ResourceError when it is too many."""
         self.failed, self._row = self.failed + 1, self._row + 1
         first = (str(error) or "no text").splitlines()[0]
-        told = f"{self.what} failed at step {step}: {type(error).__name__}: {first}"
-        _log.error(told, exc_info=error)
+        message = f"{self.what} failed at step {step}: {type(error).__name__}: {first}"
+        _log.error(message, exc_info=error)
         if self._row >= MOST:
             what = f"{self.what} failed {self._row} times in a row; the last: {type(error).__name__}: {first}"
             raise ResourceError(what, f"step {step}", self.do) from error
-        say(f"{told}; training goes on, the traceback is in the log")
+        say(f"{message}; training goes on, the traceback is in the log")

@@ -19,14 +19,14 @@ _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 def first() -> bool:
-    """Whether this is the first process of its run, by what torchrun, Lightning or Slurm has set."""
+    """Return whether this is the first process of its run, by what torchrun, Lightning or Slurm has set."""
     names = ("RANK",) if "RANK" in os.environ else ("LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
     return all(os.environ.get(name, "0") == "0" for name in names)
 
 
 class Tracker(Protocol):
-    """Opened when a run begins, closed when it ends, also by an error. `open` gives W&B's run, or None where
-    there is to be none, or none could be had: what tracks a run never ends it.
+    """A tracker is opened when a run begins and closed when it ends, also by an error. `open` gives W&B's
+    run, or None where there is to be none, or none could be had: what tracks a run never ends it.
     """
 
     def open(
@@ -38,7 +38,7 @@ class Tracker(Protocol):
 
 @dataclass(frozen=True)
 class NoTracker:
-    """metrics.jsonl alone."""
+    """The tracker of runs that have metrics.jsonl alone."""
 
     def open(
         self, folder: Path, name: str, kind: str, tags: Sequence[str], config: Mapping[str, Any]
@@ -82,7 +82,7 @@ class Wandb:
     ) -> Any:
         import wandb
 
-        told: dict[str, Any] = {
+        settings: dict[str, Any] = {
             "dir": str(folder.resolve()),  # W&B's service may have been begun in another folder
             "id": _id(folder),
             "resume": "allow",
@@ -101,11 +101,11 @@ class Wandb:
             try:
                 if not wandb.login(prompt=False):
                     raise ConnectionError("no API key: see wandb login")
-                return wandb.init(mode="online", **told)
+                return wandb.init(mode="online", **settings)
             except Exception as error:
                 say(f"W&B is out of reach ({_line(error)}): offline, to be sent by wandb sync")
                 wandb.teardown()
-        return wandb.init(mode="offline", **told)
+        return wandb.init(mode="offline", **settings)
 
     def close(self, failed: bool = False) -> None:
         """End the run, also after an error: the next one would be added to it. Say what fails."""
@@ -125,8 +125,8 @@ def _id(folder: Path) -> str:
     file = folder / "wandb" / "id"
     make_folder(file.parent)
     there = file.is_symlink() or file.exists()
-    if there and _ID.fullmatch(found := _content(file)):
-        return found
+    if there and _ID.fullmatch(text := _content(file)):
+        return text
     write(file, made := secrets.token_hex(4))
     if there:
         say(f"{file} holds no id of a run: W&B has this as a new run")
@@ -134,7 +134,7 @@ def _id(folder: Path) -> str:
 
 
 def _content(file: Path) -> str:
-    """The first hundred bytes of a regular file, that nothing outside the run folder is taken for an id."""
+    """Return a hundred bytes of a regular file; nothing outside the run folder is taken for an id."""
     if file.is_symlink() or not file.is_file():
         return ""
     with file.open("rb") as opened:
@@ -143,7 +143,7 @@ def _content(file: Path) -> str:
 
 @contextmanager
 def _without_secrets() -> Iterator[None]:
-    """While W&B begins a run, which records sys.argv."""
+    """Hide secrets in sys.argv while W&B begins a run, which records it."""
     before, sys.argv = sys.argv, redact_typed(sys.argv)
     try:
         yield
@@ -156,7 +156,7 @@ def _line(error: Exception) -> str:
 
 
 def _stop() -> None:
-    """Ends W&B's service, so that neither the exit nor the next run waits for it."""
+    """End W&B's service, so that neither the exit nor the next run waits for it."""
     if (wandb := sys.modules.get("wandb")) is not None:
         try:
             wandb.teardown()

@@ -15,8 +15,8 @@ from omegaconf import DictConfig, open_dict
 
 @dataclass
 class Conf:
-    """jobs: at a time; threads: of torch in each, null for OMP_NUM_THREADS, or an equal share of the cores;
-    cluster: where they run, null for processes of this machine.
+    """The options of the launcher. jobs: at a time; threads: of torch in each, null for OMP_NUM_THREADS, or
+    an equal share of the cores; cluster: where they run, null for processes of this machine.
     """
 
     _target_: str = "hydra_plugins.diffexp_launcher.DiffexpLauncher"
@@ -63,5 +63,5 @@ class DiffexpLauncher(Launcher):
 
 
 def _of_hydra(text: str) -> bool:
-    """Whether an override is one of Hydra's own, which are typed once for all jobs."""
+    """Return whether an override is one of Hydra's own, which are typed once for all jobs."""
     return text.lstrip("+~").startswith(("hydra.", "hydra/"))

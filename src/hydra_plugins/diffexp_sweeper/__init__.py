@@ -13,7 +13,7 @@ from hydra_plugins.diffexp_launcher import DiffexpLauncher
 
 @dataclass
 class Conf:
-    """params: key -> values, as in hydra/sweeper=basic."""
+    """The options of the sweeper. params: key -> values, as in hydra/sweeper=basic."""
 
     _target_: str = "hydra_plugins.diffexp_sweeper.DiffexpSweeper"
     max_batch_size: int | None = None
@@ -24,9 +24,9 @@ ConfigStore.instance().store(group="hydra/sweeper", name="diffexp", node=Conf, p
 
 
 class DiffexpSweeper(BasicSweeper):
-    """Leaves it to our launcher to find out whether a job can be composed: each takes a tenth of a second.
+    """Leave it to our launcher to find out whether a job can be composed: each takes a tenth of a second.
 
-    Writes no multirun.yaml, in which secrets would be, and which may be a link: plan.json is in its place.
+    It writes no multirun.yaml, in which secrets would be, and which may be a link: plan.json is in its place.
     """
 
     def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:

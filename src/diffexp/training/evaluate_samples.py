@@ -1,4 +1,6 @@
-"""Every k epochs: samples of the averaged weights, measured, and drawn into the run folder."""
+"""The callback that samples the averaged weights every k epochs, measures and draws the samples.
+task=evaluate (tasks/evaluate.py) does it for a checkpoint.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +14,11 @@ from diffexp.training.tolerance import Tolerance
 
 
 class Stopped(Exception):
-    """Between two batches of samples, a signal asked to stop."""
+    """A signal asked to stop between two batches of samples."""
 
 
-class Evaluate(Callback):
-    """Logs val/<metric>, and samples/step_<step>.png, every `evaluator.every` epochs.
+class EvaluateSamples(Callback):
+    """Log val/<metric>, and write samples/step_<step>.png, every `evaluator.every` epochs.
 
     One that fails is logged and counted, and training goes on; three in a row raise ResourceError. asked:
     when it says so, an evaluation is left out, for whoever asks to stop does not wait for it. check: called
@@ -63,10 +65,10 @@ class Evaluate(Callback):
 
 
 def show(trainer: Trainer, module: DiffusionModule, result: Evaluation, folder: Path) -> Path:
-    """Draws the grid, gives it to W&B, and returns where it lies."""
+    """Draw the grid, give it to W&B, and return where it lies."""
     step = trainer.global_step
-    told = ", ".join(f"{k} {v:.4g}" for k, v in result.values.items())
-    title = f"step {step}, {result.nfe:g} calls{', ' + told if told else ''}"
+    values = ", ".join(f"{k} {v:.4g}" for k, v in result.values.items())
+    title = f"step {step}, {result.nfe:g} calls{', ' + values if values else ''}"
     path = result.draw(module.model.class_names, title, folder / "samples" / f"step_{step:08d}.png")
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):

@@ -1,4 +1,4 @@
-"""What a checkpoint has brought back, looked at before the first step: it may have been edited."""
+"""The check of the state that a checkpoint has restored, before the first step: it may have been edited."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 MOMENTS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer")
 
 
-class Restored(Callback):
+class CheckRestored(Callback):
     """`begun` is set at the first step, after which an error is no longer the checkpoint's.
 
     Raises ValueError or TypeError for states of the optimizer, of the learning rate and of the loops that
