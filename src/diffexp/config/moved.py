@@ -1,5 +1,5 @@
-"""The names that classes have now, by those in older runs, checkpoints, and options of one's own; and the keys
-that these lack.
+"""The names that classes have now, by those in older runs, checkpoints and options of one's own, and the keys
+that those lack.
 """
 
 from collections.abc import Mapping

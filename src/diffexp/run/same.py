@@ -83,7 +83,7 @@ def _changed(job: Job, config: Mapping[str, Any]) -> list[str]:
 
 
 def _counts(key: str, value: Any, typed: tuple[str, ...]) -> bool:
-    """Whether a key that the run did not have makes another run: one of a later version has the default that
+    """Return whether a key that the run did not have makes another run: one of a later version has the default that
     keeps what was done before it.
     """
     name = key.rpartition(".")[2]
