@@ -327,3 +327,43 @@ def test_the_ranks_together_draw_what_one_rank_draws():
     assert not torch.equal(dropped[:16], dropped[16:]) and not torch.equal(dropped[:8], dropped[8:16])
     for ranks in (2, 4):
         assert all(torch.equal(a, b) for a, b in zip(found[ranks], found[1], strict=True))
+
+
+def _batch(**more):
+    batch = next(iter(loader(batch_size=32).train_dataloader()))
+    return batch._replace(**more)
+
+
+def _alone(made):
+    """The module as if a trainer of one rank were at its step 5."""
+    from types import SimpleNamespace
+
+    made._trainer = SimpleNamespace(global_step=5, world_size=1, global_rank=0)
+    return made
+
+
+def test_images_weigh_in_the_loss_as_the_batch_says():
+    """One image alone, of weight 32, is its own loss; none is nothing."""
+    weight = torch.zeros(32)
+    weight[3] = 32.0
+    plain, one, none = (
+        float(_alone(module()).training_step(_batch(weight=w), 0).detach())
+        for w in (None, weight, torch.zeros(32))
+    )
+    seen = []
+    made = _alone(module())
+    made.meter.add = seen.append
+    made.training_step(_batch(), 0)
+    assert none == 0 and one == pytest.approx(float(seen[0].each[3]), rel=1e-6)
+    assert plain == pytest.approx(float(seen[0].each.mean()), rel=1e-6)
+
+
+def test_latents_that_lie_ready_are_not_made_again():
+    """They are what the codec would make: the same loss, and the codec is not asked."""
+    batch = _batch()
+    made = _alone(module())
+    loss = float(made.training_step(batch, 0).detach())
+    latent = made.model.codec.encode(batch.image)
+    made.model.codec.encode = None
+    ready = batch._replace(latent=latent, image=torch.zeros_like(batch.image))
+    assert float(made.training_step(ready, 0).detach()) == loss

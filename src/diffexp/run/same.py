@@ -83,8 +83,8 @@ def _changed(job: Job, config: Mapping[str, Any]) -> list[str]:
 
 
 def _counts(key: str, value: Any, typed: tuple[str, ...]) -> bool:
-    """Return whether a key that the run did not have makes another run: one of a later version has the default that
-    keeps what was done before it.
+    """Return whether a key that the run did not have makes another run: one of a later version has the
+    default that keeps what was done before it.
     """
     name = key.rpartition(".")[2]
     return LATER[name] != value if name in LATER else f"{key}.".startswith(typed)
