@@ -110,8 +110,8 @@ def _read(file: Path) -> tuple[tuple[str, tuple[int, int, int], int], dict[str, 
     return about, {key: value.float() for key, value in state.items()}
 
 
-def _about(told: str) -> tuple[str, tuple[int, int, int], int]:
-    about = json.loads(told)
+def _about(metadata: str) -> tuple[str, tuple[int, int, int], int]:
+    about = json.loads(metadata)
     if not isinstance(about, dict):
         raise ValueError("it tells nothing of itself")
     shape = about.get("shape")
