@@ -56,13 +56,13 @@ def composed_for(name, folder, *typed):
 
 def test_a_task_that_trains_is_checked_with_its_trainer_whatever_it_is_called(package, tmp_path):
     cfg, choices, typed = composed_for("Finetune", tmp_path / "run")
-    cfg.trainer.log_every_n_steps = "many"
-    with pytest.raises(ConfigError, match=r"trainer\.log_every_n_steps=many is not"):
+    cfg.callbacks.checkpoint.every = "many"
+    with pytest.raises(ConfigError, match=r"callbacks\.checkpoint\.every=many is not"):
         run_job(cfg, tmp_path / "run", typed, choices)
-    cfg.trainer.log_every_n_steps = 2
+    cfg.callbacks.checkpoint.every = 6
     assert run_job(cfg, tmp_path / "run", typed, choices)["tuned"] == 1
     cfg, choices, typed = composed_for("Bare", tmp_path / "bare")
-    cfg.trainer.log_every_n_steps = "many"
+    cfg.callbacks.checkpoint.every = "many"
     assert run_job(cfg, tmp_path / "bare", typed, choices)["bare"] == 1
 
 
