@@ -153,3 +153,16 @@ def test_pure_noise_gives_finite_predictions_at_zero_terminal_snr(prediction):
 def test_edm_wants_a_positive_deviation():
     with pytest.raises(ConfigError, match=r"sigma_data=0\.0\n  at: prediction\.sigma_data"):
         EDM(0.0)
+
+
+def test_a_network_of_another_shape_is_refused():
+    """Two channels for one would train: the loss is broadcast, and sampling fails hours later."""
+
+    class Two(nn.Module):
+        def forward(self, x, t, cond=None):
+            return torch.cat([x, x], 1)
+
+    denoiser = Denoiser(Two(), linear(), V(), FixedSmall())
+    x = torch.zeros(3, 1, 8, 8)
+    with pytest.raises(ConfigError, match=r"the network gives \(3, 2, 8, 8\) for images of \(3, 1, 8, 8\)"):
+        denoiser.output(x, torch.tensor(0.5, dtype=torch.float64))

@@ -53,6 +53,8 @@ def locate(name: Any, where: str = "_target_", allowed: Sequence[str] = ALLOWED)
     except (ImportError, AttributeError) as error:
         near = nearest(parts[-1], _public(".".join(parts[:-1])))
         do = f"type {'.'.join([*parts[:-1], near])}" if near else "see the options in conf/"
+        if not near and not _inside(name, OURS):
+            do = f"install {parts[0]}, or put its folder into PYTHONPATH"
         raise ConfigError(f"there is no {name} ({error})", where, do) from error
     # what a module of ours has merely imported is not ours
     if not (isclass(target) or isroutine(target)) or not _inside(target.__module__ or "", allowed):

@@ -89,11 +89,12 @@ class Denoiser(nn.Module):
         noise = c_noise(self.prediction, t, self.schedule)
         times = noise.reshape(-1).expand(len(x)).to(x.device, torch.float32)
         x_in = x if isinstance(c_in, float) and c_in == 1 else c_in * x
-        if self.autocast is None:
-            with torch.autocast(x.device.type, enabled=False):
-                return self.variance.split(self.network(x_in, times, cond).to(x.dtype), self.schedule, t)
-        with torch.autocast(x.device.type, self.autocast):
+        with torch.autocast(x.device.type, self.autocast, enabled=self.autocast is not None):
             out = self.network(x_in, times, cond)
+        wanted = (len(x), self.variance.outputs * x.shape[1], *x.shape[2:])
+        if out.shape != wanted:  # a loss would broadcast it without a word
+            what = f"the network gives {tuple(out.shape)} for images of {tuple(x.shape)}, not {wanted}"
+            raise ConfigError(what, "network", "let it return (B, out_channels, H, W)")
         return self.variance.split(out.to(x.dtype), self.schedule, t)
 
     def forward(self, x: Tensor, t: Tensor, cond: Condition | None = None) -> Prediction:

@@ -68,9 +68,9 @@ class UNet(nn.Module):
     def forward(self, x: Tensor, t: Tensor, cond: Condition | None = None) -> Tensor:
         """Return F, (B, out_channels, H, W), in the dtype of autocast where that is on.
 
-        x: (B, in_channels, H, W), of image_size; t: float32 (B,), times in [0, 1]; cond: int64 (B,)
-        in 0..num_classes, where num_classes is the null label, or None for a network without classes.
-        Raises ConfigError when cond does not fit.
+        x: (B, in_channels, H, W), of image_size; t: float32 (B,), times in [0, 1]; cond: its label
+        is int64 (B,) in 0..num_classes, where num_classes is the null label; None for a network without
+        classes. Raises ConfigError when cond does not fit.
         """
         # after conv_in, not before: with one channel, x has no layout that could be kept
         h = self.conv_in(x).contiguous(memory_format=torch.channels_last)

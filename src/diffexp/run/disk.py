@@ -2,9 +2,10 @@
 
 import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor
 
 from diffexp.errors import ResourceError
 
@@ -35,7 +36,6 @@ def check_room(folder: Path, needed: int) -> None:
         )
 
 
-def checkpoint_bytes(module: nn.Module) -> int:
-    """Estimate the bytes of a checkpoint: parameters, averages among them, and Adam's two moments."""
-    sizes = [(p.numel() * p.element_size(), p.requires_grad) for p in module.parameters()]
-    return sum(size * (3 if trained else 1) for size, trained in sizes)
+def checkpoint_bytes(stored: Iterable[Tensor], trained: Iterable[Tensor]) -> int:
+    """Estimate the bytes of a checkpoint: what is stored, and Adam's two moments of what is trained."""
+    return sum(x.nbytes for x in stored) + 2 * sum(x.nbytes for x in trained)

@@ -66,8 +66,8 @@ def _position(ckpt: Path) -> tuple[int, int, dict[str, Any]]:
     raise _unfit(ckpt, "its step, its optimizer or its learning rate is missing")
 
 
-def _unfit(ckpt: Path, why: str) -> DataError:
-    do = "use another checkpoint of the run, or begin in another folder with dir=..."
+def _unfit(ckpt: Path, why: str, do: str = "") -> DataError:
+    do = do or "use another checkpoint of the run, or begin in another folder with dir=..."
     return DataError(f"training cannot go on from this checkpoint: {why}", str(ckpt), do)
 
 
@@ -84,7 +84,7 @@ def fit(trainer: Trainer, module: DiffusionModule, loader: DataModule, ckpt: Pat
     except DataError as error:
         if ckpt is None or restored.begun:
             raise
-        raise _unfit(ckpt, error.what) from error
+        raise _unfit(ckpt, error.what, error.do) from error
     except (DiffexpError, OSError):
         raise
     except Exception as error:

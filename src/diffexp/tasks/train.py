@@ -53,7 +53,7 @@ class Train(Task):
             what = f"on_divergence={job.config['on_divergence']}"
             raise ConfigError(what, "on_divergence", "give stop or rollback")
         module = _module(job, loader, shapes_only=True)
-        check_room(job.folder, checkpoint_bytes(module))
+        check_room(job.folder, checkpoint_bytes(module.stored(), module.trained))
         check_sources(module.model)
         if ckpt is None and (other := job.config.get("init")):
             say(begin(module.model, module.tune, *weights_to_begin_with(other), copy=False).words())

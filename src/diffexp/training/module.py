@@ -101,6 +101,10 @@ class DiffusionModule(LightningModule):
         """Return what samples: the first average, or the model that is trained where there is none."""
         return next(iter(self._averages()), self.model)
 
+    def stored(self) -> list[Tensor]:
+        """Return the weights that a checkpoint holds: what is trained, and each average of it."""
+        return [w for m in (self.model, *self._averages()) for w in self.tune.state(m).values()]
+
     def begin_with(self, path: str) -> Fit:
         """Begin with the weights of another run, in the averages as well. Raises DataError."""
         file, weights = weights_to_begin_with(path)
@@ -119,9 +123,8 @@ class DiffusionModule(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         # 0 is the rank of whoever draws for all
         drawn, rank = key(self.seed, "train", self.global_step, batch_idx, 0), self.global_rank
-        torch.manual_seed(
-            key(drawn, "dropout", *([rank] if rank else []))
-        )  # masks are not to follow the noise
+        # masks are not to follow the noise
+        torch.manual_seed(key(drawn, "dropout", *([rank] if rank else [])))
         generator = torch.Generator(self.device).manual_seed(drawn)
         place = (rank, self.trainer.world_size)
         x0 = self._encoded(batch, key(drawn, "codec"))
