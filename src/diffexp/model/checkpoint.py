@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from diffexp.archive import DO, judge_archive, judge_content
+from diffexp.archive import DO, is_dict, judge_archive, judge_content
 from diffexp.errors import DataError, ResourceError
 from diffexp.files import create, flush, make_folder, read_json, replacing, sync_folder
 from diffexp.files import write as write_file
@@ -211,6 +211,6 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
         why = " ".join((str(error) or type(error).__name__).split())
         raise DataError(f"not a readable checkpoint: {why[:150]}", str(path), DO) from error
     judge_content(checkpoint, path)
-    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("diffexp"), dict):
+    if not is_dict(checkpoint) or not is_dict(checkpoint.get("diffexp")):
         raise DataError("not a checkpoint of diffexp", str(path), "give a .ckpt file written by task=train")
     return upgraded(checkpoint, path)

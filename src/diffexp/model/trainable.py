@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from torch import Tensor, nn
 
@@ -85,7 +85,8 @@ def few(names: list[str]) -> str:
 
 
 def _with_source(model: Model) -> Iterator[tuple[str, nn.Module]]:
-    for name, part in model.named_modules():
+    parts = cast("Iterator[tuple[str, nn.Module]]", model.named_modules())  # torch gives it no type
+    for name, part in parts:
         if getattr(part, "source", None) is not None:
             yield name, part
 
