@@ -14,7 +14,7 @@ SRC = ROOT / "src" / "diffexp"
 FILES = sorted(SRC.rglob("*.py"))
 ORDER = (  # a room or file of the package imports those of the lines above its own
     {"redact"},
-    {"errors", "randomness", "condition"},
+    {"errors", "randomness", "condition", "untyped"},
     {"escape", "files", "notice"},
     {"archive", "locks", "pictures", "progress"},
     {"config", "conditioning", "codecs", "networks"},
@@ -35,6 +35,7 @@ FILES_ALONE = {
     "archive", "cli", "condition", "errors", "escape", "files", "locks", "notice", "pictures", "progress",
     "randomness",
     "redact",
+    "untyped",
 }  # fmt: skip
 BESIDE_TORCH = {"samplers": {"scipy"}, "diffusion": {"scipy"}}  # when it is used
 HEAVY = ("lightning", "pytorch_lightning", "hydra", "omegaconf", "wandb", "torchmetrics", "torch_fidelity")
@@ -100,7 +101,10 @@ def test_no_file_imports_itself_by_way_of_others():
 
 @pytest.mark.parametrize(
     "name",
-    ["diffusion", "networks", "samplers", "conditioning", "codecs", "condition", "errors", "randomness"],
+    [
+        *("diffusion", "networks", "samplers", "conditioning", "codecs"),
+        *("condition", "errors", "randomness", "untyped"),
+    ],
 )
 def test_the_core_needs_torch_alone(name):
     files = [file for file in FILES if where(file).split("/")[0].removesuffix(".py") == name]

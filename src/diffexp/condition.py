@@ -119,4 +119,4 @@ class Asked:
 
 
 def _chosen(texts: tuple[str, ...] | None, index: Tensor) -> tuple[str, ...] | None:
-    return None if texts is None else tuple(texts[i] for i in index.tolist())
+    return None if texts is None else tuple(texts[int(i)] for i in index)

@@ -91,6 +91,6 @@ class Noise:
         """Noise for `step` (0 is the start x_T), shape (B, *shape)."""
         out = torch.empty(len(self.index), *self.shape)
         seeds = _distinct(key(self.seed, "noise", step), self.index)
-        for row, k in zip(out, seeds.tolist(), strict=True):
-            row.normal_(generator=self._generator.manual_seed(k))
+        for row, k in zip(out, seeds, strict=True):
+            row.normal_(generator=self._generator.manual_seed(int(k)))
         return out.to(self.device)

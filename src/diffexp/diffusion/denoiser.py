@@ -88,7 +88,7 @@ class Denoiser(nn.Module):
         c_in = like(self.prediction(self.schedule(t)).c_in, x)
         noise = c_noise(self.prediction, t, self.schedule)
         times = noise.reshape(-1).expand(len(x)).to(x.device, torch.float32)
-        x_in = x if isinstance(c_in, float) and c_in == 1 else c_in * x
+        x_in = x if isinstance(c_in, float) and c_in == 1.0 else c_in * x
         if self.autocast is None:
             with torch.autocast(x.device.type, enabled=False):
                 return self.variance.split(self.network(x_in, times, cond).to(x.dtype), self.schedule, t)

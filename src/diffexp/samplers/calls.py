@@ -1,6 +1,6 @@
 """How many calls of a network a sampler makes of a model, and whether it fits the model at all."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ def check(model: Model, sampler: Sampler, guidance: Guidance) -> None:
 
 
 @contextmanager
-def counted(model: Model) -> Iterator[list[int]]:
+def counted(model: Model) -> Generator[list[int]]:
     """How many images each call gave to a network meanwhile: what an adaptive sampler needs."""
     seen: list[int] = []
     parts = [d.network for d in model.modules() if isinstance(d, Denoiser)]

@@ -52,7 +52,7 @@ class DPMSolverSDE(Tabled):
         return lambda k, t, s: path(t, s)
 
     def table(self, schedule: Schedule) -> list[Step]:
-        steps = []
+        steps = list[Step]()
         for _, t, s in self.pairs(schedule):
             at, to = schedule(t), schedule(s)
             if s == 0 or not has_signal(at):

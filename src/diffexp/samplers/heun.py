@@ -51,7 +51,7 @@ class Heun(Tabled):
             raise ConfigError(what, "sampler", "give 0 or more, and s_tmin below s_tmax")
 
     def table(self, schedule: Schedule) -> list[Step]:
-        steps = []
+        steps = list[Step]()
         for _, t, s in self.pairs(schedule):
             up = self._raised(schedule, t)
             lift = lifted(schedule(t), schedule(up), self.s_noise) if up > t else None
