@@ -6,6 +6,7 @@ so a resumed run draws what the unbroken run draws, and an image is the same in 
 Mixing is splitmix64 (Steele et al. 2014), whose finalizer is a bijection with full avalanche.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 from hashlib import blake2b
 
@@ -72,6 +73,10 @@ def _distinct(base: int, index: Tensor) -> Tensor:
         z = ((z ^ (z >> 13)) * 0xC2B2AE35) & low
         z = z ^ (z >> 16)
     return z
+
+
+Draws = Callable[[int], Tensor]
+"""draws(k): the k-th draw of standard normal noise, the same whenever it is asked for."""
 
 
 class Noise:

@@ -10,6 +10,7 @@ from diffexp.condition import Condition
 from diffexp.diffusion import bound
 from diffexp.diffusion.denoiser import Denoise
 from diffexp.diffusion.schedule import Schedule, like
+from diffexp.randomness import Draws
 from diffexp.untyped import ndtr, unique
 
 
@@ -49,7 +50,7 @@ def bits_per_dim(
     denoise: Denoise,
     schedule: Schedule,
     x0: Tensor,
-    noise: Callable[[int], Tensor],
+    noise: Draws,
     cond: Condition | None = None,
     steps: int | None = None,
     on_step: Callable[[int], None] | None = None,

@@ -33,7 +33,7 @@ def dequantised(x0: Tensor, u: Tensor) -> Tensor:
     return ((x0 + 1) * 127.5 + u) / 128 - 1
 
 
-def bits_per_dim(log_p: Tensor, dimensions: int) -> Tensor:
+def density_bits_per_dim(log_p: Tensor, dimensions: int) -> Tensor:
     """Of the 8-bit value, for a density of what `dequantised` gives: 7 bits are log2 of a bin of 2/256."""
     return -log_p / (dimensions * math.log(2)) + 7
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from diffexp.diffusion.schedule import Schedule
 from diffexp.errors import ConfigError
-from diffexp.samplers.grid import Times
+from diffexp.samplers.grid import GridTimes
 from diffexp.samplers.table import Multistep, Row, ddim, has_signal
 from diffexp.untyped import eigh
 
@@ -43,7 +43,7 @@ class Adams(Multistep):
     above σ/α = 200 are those of DDIM.
     """
 
-    spacing: Times = "logsnr"
+    spacing: GridTimes = "logsnr"
     hold: Literal["x0", "eps"] = "x0"
     of: Literal["lam", "ratio", "t"] = "lam"
     corrector: bool = False

@@ -25,7 +25,7 @@ Spacing = Literal[
     "trailing", "leading", "linspace", "uniform", "quad", "stride",
     "sgm_uniform", "sqrt_t", "power", "beta", "logsnr", "karras", "soft",
 ]  # fmt: skip
-Times = Spacing | Literal["optimal"] | tuple[float, ...]
+GridTimes = Spacing | Literal["optimal"] | tuple[float, ...]
 """A spacing by name, positions in the chain typed by hand, or those made for a checkpoint (optimal.py)."""
 
 
@@ -138,10 +138,10 @@ _RATIO: dict[str, Callable[[float, float, Tensor, float], Tensor]] = {
 assert {*_CHAIN, *_BETWEEN, *_RATIO} == set(get_args(Spacing))
 
 
-def grid(
+def time_grid(
     schedule: Schedule,
     steps: int,
-    spacing: Times | Sequence[float],
+    spacing: GridTimes | Sequence[float],
     snap: bool | None = None,
     end: Literal["zero", "first"] = "zero",
     sections: Sequence[int] | None = None,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from diffexp.diffusion.schedule import Level, Schedule
 from diffexp.errors import ConfigError
-from diffexp.samplers.grid import Times
+from diffexp.samplers.grid import GridTimes
 from diffexp.samplers.table import Row, Stage, Step, Tabled, by_eps, ddim, has_signal
 
 
@@ -36,7 +36,7 @@ class Heun(Tabled):
     should be. Steps from above σ/α = 200 (nearly zero terminal SNR) are those of DDIM.
     """
 
-    spacing: Times = "karras"
+    spacing: GridTimes = "karras"
     s_churn: float = 0.0
     s_tmin: float = 0.0
     s_tmax: float = float("inf")

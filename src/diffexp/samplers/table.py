@@ -23,8 +23,9 @@ from torch import Tensor
 from diffexp.condition import Condition
 from diffexp.diffusion.denoiser import Denoise, Prediction
 from diffexp.diffusion.schedule import Level, Schedule
+from diffexp.randomness import Draws
 from diffexp.samplers.grid import RATIO_MAX
-from diffexp.samplers.sampler import GridSampler, Noise
+from diffexp.samplers.sampler import GridSampler
 
 
 class Row(NamedTuple):
@@ -109,12 +110,12 @@ class Tabled(GridSampler):
         """How many predictions a row uses, at most."""
         return 1
 
-    def fresh(self, schedule: Schedule, noise: Noise) -> Callable[[int, Tensor, Tensor], Tensor]:
+    def fresh(self, schedule: Schedule, noise: Draws) -> Callable[[int, Tensor, Tensor], Tensor]:
         """Unit noise of the k-th draw, for t → s."""
         return lambda k, t, s: noise(k)
 
     def run(
-        self, denoise: Denoise, schedule: Schedule, noise: Noise, cond: Condition | None = None
+        self, denoise: Denoise, schedule: Schedule, noise: Draws, cond: Condition | None = None
     ) -> Iterator[tuple[Tensor, Prediction]]:
         x, known, fresh, drawn = noise(0), list[Prediction](), self.fresh(schedule, noise), 0
         start = x
