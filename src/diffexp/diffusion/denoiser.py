@@ -21,7 +21,7 @@ Precision = Literal["fp32", "bf16", "fp16"]
 
 
 class Prediction:
-    """What was predicted from x at a level, x0 or ε; the other is worked out when it is asked for, so that
+    """A prediction of x0 or ε from x at a level; the other is worked out when it is asked for, so that
     x = α x0 + σ ε. frac in [−1, 1] places log var between its bounds (variance.py).
     """
 

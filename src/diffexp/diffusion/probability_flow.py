@@ -34,7 +34,10 @@ def dequantised(x0: Tensor, u: Tensor) -> Tensor:
 
 
 def density_bits_per_dim(log_p: Tensor, dimensions: int) -> Tensor:
-    """Of the 8-bit value, for a density of what `dequantised` gives: 7 bits are log2 of a bin of 2/256."""
+    """Return the bits per dimension of the 8-bit values, (B,), by the density of what `dequantised` gives.
+
+    7 bits are log2 of a bin of 2/256.
+    """
     return -log_p / (dimensions * math.log(2)) + 7
 
 

@@ -71,7 +71,7 @@ class Adams(Multistep):
         return Row(float(keep), tuple(_lagrange(values, points, mass)), self.hold)
 
     def _endless(self) -> bool:
-        """Whether the variable, or the weight, is infinite at the end."""
+        """Return whether the variable, or the weight, is infinite at the end."""
         return self.of == "lam" or self.hold == "x0"
 
     def _variable(self, schedule: Schedule, t: Tensor) -> Tensor:

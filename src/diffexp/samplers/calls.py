@@ -20,7 +20,7 @@ def check(model: Model, sampler: Sampler, guidance: Guidance) -> None:
 
 @contextmanager
 def counted(model: Model) -> Generator[list[int]]:
-    """How many images each call gave to a network meanwhile: what an adaptive sampler needs."""
+    """Count how many images each call gives to a network meanwhile: what an adaptive sampler needs."""
     seen: list[int] = []
     parts = [d.network for d in model.modules() if isinstance(d, Denoiser)]
     hooks = [part.register_forward_pre_hook(lambda _, given: seen.append(len(given[0]))) for part in parts]

@@ -64,7 +64,9 @@ class DPMSolverPP(Multistep):
 
 
 def _weights(phi: Tensor, H: Tensor, ratios: list[Tensor]) -> list[Tensor]:
-    """Of the predictions, in (1 − e^(−H)) D; ratios: of the steps before over this one, the last first."""
+    """Return the weights of the predictions in (1 − e^(−H)) D, the newest first; ratios: of the steps before
+    over this one, the last first.
+    """
     if not ratios:
         return [phi]
     r0 = ratios[0]

@@ -23,7 +23,7 @@ def heun(schedule: Schedule, t: Tensor, s: Tensor, lift: Row | None = None) -> S
 
 
 def lifted(at: Level, to: Level, strength: float = 1.0) -> Row:
-    """From a level to a noisier one by fresh noise."""
+    """Return the row from a level to a noisier one by fresh noise."""
     added = to.alpha * (to.ratio**2 - at.ratio**2).sqrt() * strength
     return Row(float(to.alpha / at.alpha), std=float(added))
 

@@ -28,7 +28,7 @@ MOST_STEPS = 100_000
 
 
 class Sampler(ABC):
-    """What all samplers have."""
+    """The base of all samplers."""
 
     @abstractmethod
     def grid(self, schedule: Schedule) -> Tensor:

@@ -78,7 +78,10 @@ class Step(NamedTuple):
 
 
 def has_signal(level: Level) -> bool:
-    """Whether a step from here can be made of ε: above σ/α = 200 its error is too much magnified in x/α."""
+    """Return whether a step from here can be made of ε.
+
+    Above σ/α = 200 its error is too much magnified in x/α.
+    """
     return float(level.ratio) <= RATIO_MAX * (1 + 1e-9)
 
 
@@ -107,7 +110,7 @@ class Tabled(GridSampler):
 
     @property
     def reach(self) -> int:
-        """How many predictions a row uses, at most."""
+        """Return how many predictions a row uses, at most."""
         return 1
 
     def fresh(self, schedule: Schedule, noise: Draws) -> Callable[[int, Tensor, Tensor], Tensor]:
