@@ -9,7 +9,7 @@ import pickletools
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from diffexp.errors import DataError
 
@@ -117,3 +117,18 @@ def plain(value: Any, where: str, path: Path, depth: int = 0) -> Any:
     if not isinstance(value, PLAIN):
         raise DataError(f"{where} is {type(value).__name__}, not a plain value", str(path), DO)
     return value
+
+
+def is_dict(value: object) -> TypeGuard[dict[Any, Any]]:
+    """Return whether a value of a file is a dict, of whatever it may be."""
+    return isinstance(value, dict)
+
+
+def is_list(value: object) -> TypeGuard[list[Any]]:
+    """Return whether a value of a file is a list, of whatever it may be."""
+    return isinstance(value, list)
+
+
+def is_mapping(value: object) -> TypeGuard[Mapping[Any, Any]]:
+    """Return whether a value of a file is a mapping, of whatever it may be."""
+    return isinstance(value, Mapping)

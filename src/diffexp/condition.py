@@ -16,7 +16,7 @@ Rows = Tensor | slice
 
 @dataclass(frozen=True, eq=False)
 class Condition:
-    """What the network is told beside x_t and t: tensors of B rows each, or None.
+    """The network is told this beside x_t and t: tensors of B rows each, or None.
 
     label: int64 (B,); vector: (B, P), such as pooled text; tokens: (B, L, D), of which mask, bool (B, L),
     says which count; image: (B, C, H, W). null: the condition that guidance goes away from, such as a
@@ -87,7 +87,7 @@ class Condition:
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """What is asked for, of n images: by a batch of the data, a command line, or the evaluator.
+    """Somebody asks for this, of n images: a batch of the data, a command line, or the evaluator.
 
     label: classes, int64 (n,); text: captions; negative: what is not wanted, a text for each; size: int64
     (n, K), such as height, width and crop. What is None is not asked for.
@@ -119,4 +119,4 @@ class Asked:
 
 
 def _chosen(texts: tuple[str, ...] | None, index: Tensor) -> tuple[str, ...] | None:
-    return None if texts is None else tuple(texts[i] for i in index.tolist())
+    return None if texts is None else tuple(texts[int(i)] for i in index)

@@ -6,6 +6,7 @@ so a resumed run draws what the unbroken run draws, and an image is the same in 
 Mixing is splitmix64 (Steele et al. 2014), whose finalizer is a bijection with full avalanche.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 from hashlib import blake2b
 
@@ -74,6 +75,10 @@ def _distinct(base: int, index: Tensor) -> Tensor:
     return z
 
 
+Draws = Callable[[int], Tensor]
+"""draws(k): the k-th draw of standard normal noise, the same whenever it is asked for."""
+
+
 class Noise:
     """The normal noise of a batch of images, each drawn for itself: the same image comes out of any batch,
     on any rank and any device, for it depends on (seed, image index, step) only.
@@ -91,6 +96,6 @@ class Noise:
         """Draw the noise for `step` (0 is the start x_T), shape (B, *shape)."""
         out = torch.empty(len(self.index), *self.shape)
         seeds = _distinct(key(self.seed, "noise", step), self.index)
-        for row, k in zip(out, seeds.tolist(), strict=True):
-            row.normal_(generator=self._generator.manual_seed(k))
+        for row, k in zip(out, seeds, strict=True):
+            row.normal_(generator=self._generator.manual_seed(int(k)))
         return out.to(self.device)

@@ -89,4 +89,4 @@ def test_bits_of_values_that_are_all_equally_likely_are_8():
     assert x.min() >= -1 and x.max() < 1
     assert torch.equal(((x + 1) * 128).floor().long().flatten(), torch.arange(256))
     even = torch.full((1,), -256 * math.log(2), dtype=torch.float64)  # density 1/2 on [-1, 1)
-    assert float(probability_flow.bits_per_dim(even, 256)) == pytest.approx(8)
+    assert float(probability_flow.density_bits_per_dim(even, 256)) == pytest.approx(8)

@@ -18,8 +18,8 @@ from diffexp.samplers import (
     Heun,
     Midpoint,
     Spacing,
-    grid,
     sample,
+    time_grid,
     with_calls,
 )
 from diffexp.samplers.sampler import check_start
@@ -30,7 +30,7 @@ SPACINGS = get_args(Spacing)
 
 def indices(spacing, steps, T=1000):
     """0-based indices of the chain, rising, as the papers' code has them."""
-    times = grid(linear(T), steps, spacing)[:-1]
+    times = time_grid(linear(T), steps, spacing)[:-1]
     return (times * T).sub(1).flip(0).tolist()
 
 
@@ -38,7 +38,7 @@ def indices(spacing, steps, T=1000):
 @pytest.mark.parametrize("schedule", [LINEAR, with_snr(cosine(), zero_terminal=True)], ids=["linear", "zero"])
 def test_times_fall_from_the_noisiest_to_zero(spacing, schedule):
     for steps in (1, 5, 20, 25):
-        times = grid(schedule, steps, spacing)
+        times = time_grid(schedule, steps, spacing)
         assert len(times) == steps + 1 and times.dtype == torch.float64
         assert times[-1] == 0 and 0 < times[0] <= 1 and (times.diff() < 0).all()
 
@@ -69,22 +69,22 @@ def test_quad_takes_coinciding_steps_once():
 
 def test_uniform_and_stride_say_what_they_cannot_do():
     with pytest.raises(ConfigError, match=r"uniform makes 31 steps of 30 [\s\S]*sampler\.spacing=leading"):
-        grid(LINEAR, 30, "uniform")
+        time_grid(LINEAR, 30, "uniform")
     with pytest.raises(ConfigError, match="no whole stride makes 999"):
-        grid(LINEAR, 999, "stride")
+        time_grid(LINEAR, 999, "stride")
 
 
 def test_more_steps_than_the_chain_are_refused_on_it_and_allowed_between():
     for spacing in SPACINGS:
         if spacing in ("sgm_uniform", "sqrt_t", "power", "beta", "logsnr", "karras", "soft"):
-            assert len(grid(linear(100), 300, spacing)) == 301
+            assert len(time_grid(linear(100), 300, spacing)) == 301
         else:
             with pytest.raises(ConfigError, match=r"sampler\.steps=2000 exceeds the 1000-step chain"):
-                grid(LINEAR, 2000, spacing)
+                time_grid(LINEAR, 2000, spacing)
 
 
 def test_positions_typed_by_hand():
-    times = grid(LINEAR, 3, (1000, 321.5, 7))
+    times = time_grid(LINEAR, 3, (1000, 321.5, 7))
     assert (times * 1000).tolist() == pytest.approx([1000, 321.5, 7, 0])
     assert DDIM(spacing=(900, 40)).steps == 2
     for wrong in ((1001.0, 3.0), (400.0, 0.0), (400.0, 0.9), (400.0, -3.0)):
@@ -93,7 +93,7 @@ def test_positions_typed_by_hand():
         ):
             DDIM(spacing=wrong).grid(LINEAR)
     # what optimal.py makes is rounded to six digits, or not at all
-    assert (grid(LINEAR, 2, (1000.0000004, 0.9999998))[:-1] * 1000).tolist() == pytest.approx([1000, 1])
+    assert (time_grid(LINEAR, 2, (1000.0000004, 0.9999998))[:-1] * 1000).tolist() == pytest.approx([1000, 1])
 
 
 NAN, INF = float("nan"), float("inf")
@@ -118,7 +118,7 @@ NAN, INF = float("nan"), float("inf")
         ({1000: 1}, "is neither a name"),
     ],
 )
-@pytest.mark.parametrize("make", [lambda s: DDIM(spacing=s), lambda s: grid(LINEAR, 2, s)])
+@pytest.mark.parametrize("make", [lambda s: DDIM(spacing=s), lambda s: time_grid(LINEAR, 2, s)])
 def test_positions_are_finite_numbers_that_decrease(make, wrong, told):
     with pytest.raises(ConfigError) as refused:
         make(wrong)
@@ -129,7 +129,7 @@ def test_positions_are_finite_numbers_that_decrease(make, wrong, told):
 @pytest.mark.parametrize("sections", [(1.5, 2), ("2",), (True,), ()])
 def test_sections_are_whole_numbers(sections):
     with pytest.raises(ConfigError, match=r"is not a list of whole numbers"):
-        grid(LINEAR, 0, "trailing", sections=sections)
+        time_grid(LINEAR, 0, "trailing", sections=sections)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_no_image_is_made_of_times_typed_as_positions():
 
 def test_sections_are_those_of_improved_diffusion():
     # space_timesteps(300, [10, 15, 20]): 0, 11, .. 99; 100, 107, .. 199; 200, 205, .. 299
-    at = (grid(linear(300), 0, "trailing", sections=(10, 15, 20))[:-1] * 300).round().int() - 1
+    at = (time_grid(linear(300), 0, "trailing", sections=(10, 15, 20))[:-1] * 300).round().int() - 1
     low, mid, high = at.flip(0).split((10, 15, 20))
     assert low.tolist() == [0, 11, 22, 33, 44, 55, 66, 77, 88, 99]
     assert mid.tolist()[:3] == [100, 107, 114] and mid[-1] == 199
@@ -190,31 +190,31 @@ def test_sections_are_those_of_improved_diffusion():
     assert DDIM(sections=(10, 8, 6, 4, 2)).steps == 30
     assert len(DDIM(sections=(10, 8, 6, 4, 2)).grid(LINEAR)) == 31
     with pytest.raises(ConfigError, match=r"400 steps do not fit a part of 334 steps"):
-        grid(LINEAR, 0, "trailing", sections=(400, 1, 1))
+        time_grid(LINEAR, 0, "trailing", sections=(400, 1, 1))
 
 
 @pytest.mark.parametrize("spacing", [s for s in SPACINGS if s != "uniform"])
 def test_the_last_call_can_be_at_the_first_step(spacing):
-    times = grid(LINEAR, 10, spacing, end="first")
+    times = time_grid(LINEAR, 10, spacing, end="first")
     assert len(times) == 11 and float(times[-2]) == pytest.approx(1 / 1000)
-    if float(grid(LINEAR, 10, spacing)[-2]) == pytest.approx(1 / 1000):
-        assert torch.equal(times, grid(LINEAR, 10, spacing))
-    assert (grid(LINEAR, 1, (500,), end="first") * 1000).tolist() == pytest.approx([500, 1, 0])
+    if float(time_grid(LINEAR, 10, spacing)[-2]) == pytest.approx(1 / 1000):
+        assert torch.equal(times, time_grid(LINEAR, 10, spacing))
+    assert (time_grid(LINEAR, 1, (500,), end="first") * 1000).tolist() == pytest.approx([500, 1, 0])
 
 
 def test_snap_rounds_to_the_chain_or_refuses():
-    times = grid(LINEAR, 10, "karras", snap=True)[:-1] * 1000
+    times = time_grid(LINEAR, 10, "karras", snap=True)[:-1] * 1000
     assert torch.equal(times, times.round())
     with pytest.raises(ConfigError, match=r"do not fall on different steps[\s\S]*sampler\.snap=false"):
-        grid(LINEAR, 300, "logsnr", snap=True)
-    between = grid(LINEAR, 10, "sqrt_t")[:-1] * 1000
+        time_grid(LINEAR, 300, "logsnr", snap=True)
+    between = time_grid(LINEAR, 10, "sqrt_t")[:-1] * 1000
     assert not torch.equal(between, between.round())
 
 
 def test_full_chain_is_the_chain():
     want = torch.arange(1000, -1, -1, dtype=torch.float64) / 1000
     for spacing in ("trailing", "leading", "linspace", "uniform", "stride"):
-        torch.testing.assert_close(grid(LINEAR, 1000, spacing), want, rtol=0, atol=1e-15)
+        torch.testing.assert_close(time_grid(LINEAR, 1000, spacing), want, rtol=0, atol=1e-15)
 
 
 KARRAS = [
@@ -228,33 +228,33 @@ def test_karras_is_the_papers():
     low, high = torch.tensor([0.002, 100.0], dtype=torch.float64).atan().tolist()
     angles = torch.cat([torch.zeros(1).double(), torch.linspace(low, high, 4000, dtype=torch.float64)])
     schedule = Schedule(angles)
-    ratios = schedule(grid(schedule, 18, "karras")[:-1]).ratio
+    ratios = schedule(time_grid(schedule, 18, "karras")[:-1]).ratio
     torch.testing.assert_close(ratios, torch.tensor(KARRAS, dtype=torch.float64), rtol=5e-6, atol=0)
 
 
 def test_logsnr_is_even_in_lambda_and_soft_below_one():
-    lam = LINEAR(grid(LINEAR, 20, "logsnr")[:-1]).lam
+    lam = LINEAR(time_grid(LINEAR, 20, "logsnr")[:-1]).lam
     torch.testing.assert_close(lam.diff(), lam.diff().mean().expand(19), rtol=1e-9, atol=0)
-    soft = LINEAR(grid(LINEAR, 20, "soft")[:-1]).ratio.reciprocal().log1p()
+    soft = LINEAR(time_grid(LINEAR, 20, "soft")[:-1]).ratio.reciprocal().log1p()
     torch.testing.assert_close(soft.diff(), soft.diff().mean().expand(19), rtol=1e-9, atol=0)
 
 
 def test_noise_level_spacings_start_at_80_where_there_is_no_signal():
     schedule = with_snr(cosine(), zero_terminal=True)
     for spacing in ("logsnr", "karras", "soft"):
-        assert float(schedule(grid(schedule, 10, spacing)[0]).ratio) == pytest.approx(80, rel=1e-9)
+        assert float(schedule(time_grid(schedule, 10, spacing)[0]).ratio) == pytest.approx(80, rel=1e-9)
 
 
 def test_beta_spacing_is_dense_at_both_ends():
-    gaps = -grid(LINEAR, 40, "beta")[:-1].diff()
+    gaps = -time_grid(LINEAR, 40, "beta")[:-1].diff()
     assert gaps[20] > 2 * gaps[1] and gaps[20] > 2 * gaps[-1]
 
 
 def test_sqrt_t_is_even_to_the_end():
     for steps in (5, 31):
-        roots = grid(LINEAR, steps, "sqrt_t").sqrt()
+        roots = time_grid(LINEAR, steps, "sqrt_t").sqrt()
         torch.testing.assert_close(roots.diff(), torch.full((steps,), -1 / steps, dtype=torch.float64))
-    assert float(grid(LINEAR, 200, "sqrt_t")[-2]) == pytest.approx(1 / 1000)
+    assert float(time_grid(LINEAR, 200, "sqrt_t")[-2]) == pytest.approx(1 / 1000)
 
 
 @pytest.mark.parametrize("calls", [5, 9, 20, 50])

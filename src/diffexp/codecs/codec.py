@@ -1,11 +1,8 @@
 """What a codec does: it leads from the images of the data to the space in which diffusion works, and back."""
 
-from collections.abc import Callable
-
 from torch import Tensor, nn
 
-Noise = Callable[[int], Tensor]
-"""noise(k): the k-th draw, standard normal, of the shape of x."""
+from diffexp.randomness import Draws
 
 
 class Codec(nn.Module):
@@ -34,10 +31,11 @@ class Codec(nn.Module):
     def load(self) -> None:
         """Read what is heavy, once, after every check."""
 
-    def encode(self, image: Tensor, noise: Noise | None = None) -> Tensor:
+    def encode(self, image: Tensor, noise: Draws | None = None) -> Tensor:
         """Return x, float32 near unit scale, of uint8 images (B, C, H, W).
 
-        noise: for a codec with a distribution of x, of which it draws in training; None: its mean.
+        noise: for a codec with a distribution of x, of which it draws in training, of the shape of x; None:
+        its mean.
         """
         raise NotImplementedError
 

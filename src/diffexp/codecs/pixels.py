@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
-from diffexp.codecs.codec import Codec, Noise
+from diffexp.codecs.codec import Codec
 from diffexp.errors import DivergedError
+from diffexp.randomness import Draws
 
 
 class Pixels(Codec):
@@ -12,7 +13,7 @@ class Pixels(Codec):
 
     pixels = True
 
-    def encode(self, image: Tensor, noise: Noise | None = None) -> Tensor:
+    def encode(self, image: Tensor, noise: Draws | None = None) -> Tensor:
         return image.float() / 127.5 - 1
 
     def decode(self, x: Tensor) -> Tensor:

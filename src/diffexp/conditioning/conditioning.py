@@ -69,7 +69,7 @@ class Conditioning(nn.Module):
 
     @property
     def guidable(self) -> bool:
-        """Whether the network also learns the null condition."""
+        """True where the network also learns the null condition."""
         return False
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from diffexp.diffusion.schedule import Schedule
 from diffexp.diffusion.variance import log_variance
+from diffexp.untyped import ndtr
 
 _LEAST = 1e-12  # the mass that a bin counts for at least, as in the papers' code
 
@@ -34,7 +35,7 @@ def step(
     error: Tensor,
     t: Tensor,
     frac: Tensor | float,
-    cdf: Callable[[Tensor], Tensor] = torch.special.ndtr,
+    cdf: Callable[[Tensor], Tensor] = ndtr,
 ) -> Tensor:
     """L_t of each image at chain times t, L_0 at t = 1/T; (B,) in the dtype of `error`.
 
@@ -58,9 +59,7 @@ def tanh_cdf(x: Tensor) -> Tensor:
     return 0.5 * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
 
 
-def decoder(
-    x0: Tensor, mean: Tensor, log_std: Tensor, cdf: Callable[[Tensor], Tensor] = torch.special.ndtr
-) -> Tensor:
+def decoder(x0: Tensor, mean: Tensor, log_std: Tensor, cdf: Callable[[Tensor], Tensor] = ndtr) -> Tensor:
     """−log of the mass of N(mean, std²) in the bin of width 2/255 about x0; the end bins reach to infinity.
 
     Ho et al. 2020, eq. 13; cdf: the normal distribution function itself, or `tanh_cdf`.

@@ -21,7 +21,7 @@ Precision = Literal["fp32", "bf16", "fp16"]
 
 
 class Prediction:
-    """What was predicted from x at a level, x0 or ε; the other is worked out when it is asked for, so that
+    """A prediction of x0 or ε from x at a level; the other is worked out when it is asked for, so that
     x = α x0 + σ ε. frac in [−1, 1] places log var between its bounds (variance.py).
     """
 
@@ -88,7 +88,7 @@ class Denoiser(nn.Module):
         c_in = like(self.prediction(self.schedule(t)).c_in, x)
         noise = c_noise(self.prediction, t, self.schedule)
         times = noise.reshape(-1).expand(len(x)).to(x.device, torch.float32)
-        x_in = x if isinstance(c_in, float) and c_in == 1 else c_in * x
+        x_in = x if isinstance(c_in, float) and c_in == 1.0 else c_in * x
         with torch.autocast(x.device.type, self.autocast, enabled=self.autocast is not None):
             out = self.network(x_in, times, cond)
         wanted = (len(x), self.variance.outputs * x.shape[1], *x.shape[2:])

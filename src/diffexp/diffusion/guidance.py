@@ -23,7 +23,8 @@ from diffexp.errors import ConfigError
 
 
 class Need(NamedTuple):
-    """What a guidance needs of a file. kind: model, one of diffexp's own, or classifier, of noisy images.
+    """A network that a guidance needs from a file. kind: model, one of diffexp's own, or classifier, of noisy
+    images.
 
     ckpt: where it lies, None for the file of the model itself; ema: which average of its weights, from 0,
     None for the weights that are trained.
@@ -35,7 +36,7 @@ class Need(NamedTuple):
 
 
 class Guidable(Protocol):
-    """What guidance sees of a model. helpers: what it has asked for in `needs`, by the same names."""
+    """A model as guidance sees it. helpers: what guidance has asked for in `needs`, by the same names."""
 
     denoiser: Denoiser
 
@@ -44,13 +45,13 @@ class Guidable(Protocol):
 
     @property
     def guidable(self) -> bool:
-        """Whether it was trained with and without its condition."""
+        """Return whether it was trained with and without its condition."""
         ...
 
 
 @dataclass(frozen=True)
 class Guidance(ABC):
-    """What all kinds have.
+    """The base of all kinds.
 
     scale: w. interval: guide only while σ/α is in (low, high] (Kynkäänniemi et al. 2024), null for always.
     rescale: φ of Lin et al. 2024, which brings the standard deviation of each image's x̂0 back to that of
@@ -115,7 +116,7 @@ def _rising(interval: tuple[float, ...]) -> bool:
 
 @dataclass(frozen=True)
 class ClassifierFree(Guidance):
-    """From the condition's `null` to the condition. Ho & Salimans 2022."""
+    """Guidance from the condition's `null` to the condition. Ho & Salimans 2022."""
 
     def check(self, model: Guidable) -> None:
         if self.scale != 1 and not model.guidable:

@@ -10,6 +10,8 @@ from diffexp.condition import Condition
 from diffexp.diffusion import bound
 from diffexp.diffusion.denoiser import Denoise
 from diffexp.diffusion.schedule import Schedule, like
+from diffexp.randomness import Draws
+from diffexp.untyped import ndtr, unique
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,8 @@ def parts(T: int, steps: int | None) -> Tensor:
     """
     if steps is None or steps >= T:
         return torch.arange(1, T + 2)
-    edges = (2 + (T - 1) * torch.linspace(0, 1, steps, dtype=torch.float64) ** 2).round().long().unique()
-    return torch.cat([torch.ones(1, dtype=torch.int64), edges])
+    edges = (2 + (T - 1) * torch.linspace(0, 1, steps, dtype=torch.float64) ** 2).round().long()
+    return torch.cat([torch.ones(1, dtype=torch.int64), unique(edges)])
 
 
 @torch.no_grad()
@@ -48,11 +50,11 @@ def bits_per_dim(
     denoise: Denoise,
     schedule: Schedule,
     x0: Tensor,
-    noise: Callable[[int], Tensor],
+    noise: Draws,
     cond: Condition | None = None,
     steps: int | None = None,
     on_step: Callable[[int], None] | None = None,
-    cdf: Callable[[Tensor], Tensor] = torch.special.ndtr,
+    cdf: Callable[[Tensor], Tensor] = ndtr,
 ) -> Bits:
     """x0: (B, C, H, W), 8-bit values in [−1, 1]. noise(k): that of the k-th part, (B, C, H, W).
 
@@ -63,7 +65,7 @@ def bits_per_dim(
     """
     edges = parts(schedule.T, steps)
     # one uniform number an image, moved on from part to part
-    u = torch.special.ndtr(noise(0).flatten(1)[:, 0].double()).cpu()
+    u = ndtr(noise(0).flatten(1)[:, 0].double()).cpu()
     found: dict[str, list[Tensor]] = {"step": [], "terms": [], "small": [], "large": []}
     for k in range(1, len(edges)):
         low, high = edges[k - 1], edges[k]

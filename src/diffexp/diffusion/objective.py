@@ -32,7 +32,7 @@ class Term(Protocol):
     scale: float
 
     def check(self) -> None:
-        """Before training: raises DiffexpError where something is missing."""
+        """Raise DiffexpError before training where something is missing."""
         ...
 
     def __call__(self, x0_hat: Tensor, x0: Tensor) -> Tensor: ...
@@ -167,7 +167,7 @@ class Objective(nn.Module):
     def _parts(
         self, T: int, x0: Tensor, error: Tensor, level: Level, weighted: Tensor, bits: Tensor | None
     ) -> dict[str, Tensor]:
-        """What the loss of each image is the sum of, (B,)."""
+        """Return the summands of the loss of each image, (B,), by name."""
         parts = dict[str, Tensor]()
         if self.simple:
             parts["simple"] = self.simple * weighted

@@ -35,7 +35,7 @@ class Parameterization(Protocol):
 
 @dataclass(frozen=True)
 class Timed:
-    """What the predictions here have in common.
+    """The base of the predictions here.
 
     time: what the network is given as the time. t: the schedule's, in (0, 1]. flow: σ/(α + σ), the time of
     the straight path (Esser et al. 2024: after the shift). log_sigma: log(σ/α)/4 (Karras et al. 2022),

@@ -11,7 +11,7 @@ random signs, E zᵀ(∂v̂/∂x) z (Hutchinson).
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -33,8 +33,11 @@ def dequantised(x0: Tensor, u: Tensor) -> Tensor:
     return ((x0 + 1) * 127.5 + u) / 128 - 1
 
 
-def bits_per_dim(log_p: Tensor, dimensions: int) -> Tensor:
-    """Of the 8-bit value, for a density of what `dequantised` gives: 7 bits are log2 of a bin of 2/256."""
+def density_bits_per_dim(log_p: Tensor, dimensions: int) -> Tensor:
+    """Return the bits per dimension of the 8-bit values, (B,), by the density of what `dequantised` gives.
+
+    7 bits are log2 of a bin of 2/256.
+    """
     return -log_p / (dimensions * math.log(2)) + 7
 
 
@@ -54,15 +57,15 @@ def log_density(
     probes: (K, B, C, H, W) of ±1; None for the exact trace, at a derivative for each dimension. on_step: told
     which share of the way is done.
     """
-    from scipy.integrate import solve_ivp
+    from scipy.integrate import solve_ivp  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
     count, dims, calls = len(x), x[0].numel(), 0
-    ends = schedule.angle(torch.tensor([start, 1.0], dtype=torch.float64)).tolist()
+    ends = [float(a) for a in schedule.angle(torch.tensor([start, 1.0], dtype=torch.float64))]
 
     def slope(angle: float, state: Any) -> Any:
         nonlocal calls
         calls += 1
-        here = torch.from_numpy(state[: count * dims]).to(x.device, x.dtype).view_as(x)
+        here = torch.as_tensor(state[: count * dims]).to(x.device, x.dtype).view_as(x)
         t = schedule.time(torch.tensor(angle, dtype=torch.float64))
         v, divergence = _velocity(denoise, schedule, here, t, cond, probes)
         if on_step is not None:
@@ -70,10 +73,10 @@ def log_density(
         return torch.cat([v.flatten().double(), divergence.double()]).cpu().numpy()
 
     first = torch.cat([x.flatten().double().cpu(), torch.zeros(count, dtype=torch.float64)]).numpy()
-    found = solve_ivp(slope, ends, first, method="RK45", rtol=rtol, atol=atol)
-    if not found.success:
-        raise FloatingPointError(f"the flow could not be solved: {found.message}")
-    end = torch.from_numpy(found.y[:, -1])
+    solution = cast(Any, solve_ivp(slope, ends, first, method="RK45", rtol=rtol, atol=atol))
+    if not solution.success:
+        raise FloatingPointError(f"the flow could not be solved: {solution.message}")
+    end = torch.as_tensor(solution.y[:, -1])
     noise, gathered = end[: count * dims].view(count, dims), end[count * dims :]
     prior = -0.5 * (noise.square() + math.log(2 * math.pi)).sum(1)
     return Density(prior + gathered, calls)

@@ -85,7 +85,7 @@ class Schedule:
 
     @property
     def zero_terminal(self) -> bool:
-        """Whether x_1 is pure noise, without any signal."""
+        """Return whether x_1 is pure noise, without any signal."""
         return bool(self.angles[-1] == math.pi / 2)
 
     def angle(self, t: Tensor) -> Tensor:
@@ -155,7 +155,7 @@ def _from_betas(beta: Tensor) -> Schedule:
 
 
 def _from_signal(f: Tensor, max_beta: float) -> Schedule:
-    """From γ(i/T) = ᾱ up to a factor, shape (T + 1,), each β at most max_beta."""
+    """Return the schedule of γ(i/T) = ᾱ up to a factor, shape (T + 1,), each β at most max_beta."""
     return Schedule.from_alpha_bar((f[1:] / f[:-1]).clamp(min=1 - max_beta).cumprod(0))
 
 

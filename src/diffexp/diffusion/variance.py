@@ -17,7 +17,7 @@ from diffexp.diffusion.schedule import Schedule, like
 
 
 class Variance(Protocol):
-    """How the network's output becomes F and frac."""
+    """A rule by which the network's output becomes F and frac."""
 
     outputs: ClassVar[int]  # how many times the image's channels the network must give
 
@@ -57,7 +57,7 @@ class LearnedRange:
         return first, second
 
     def channels(self, frac: Tensor, schedule: Schedule, t: Tensor) -> Tensor:
-        """What the network has to give for frac."""
+        """Return what the network has to give for frac."""
         return frac
 
 
@@ -76,7 +76,7 @@ class Learned:
         return first, 1 + 2 * second / like(self._range(schedule, t), second)
 
     def channels(self, frac: Tensor, schedule: Schedule, t: Tensor) -> Tensor:
-        """What the network has to give for frac."""
+        """Return what the network has to give for frac."""
         return (frac - 1) / 2 * like(self._range(schedule, t), frac)
 
     def _range(self, schedule: Schedule, t: Tensor) -> Tensor:

@@ -80,7 +80,7 @@ class Evaluator:
         self.data: DataSet | None = None  # whose captions are asked for
 
     def check(self, data: DataSet, model: Model) -> None:
-        """Before training. Raises ConfigError, DataError for what would fail after it."""
+        """Raise ConfigError, DataError before training for what would fail after it."""
         check(model, self.sampler, self.guidance)
         for scale in self.scales:
             check(model, self.sampler, replace(self.guidance, scale=scale))
@@ -89,7 +89,7 @@ class Evaluator:
         self.metrics.check(data)
 
     def prepare(self, data: DataSet, device: torch.device | str) -> None:
-        """What the metrics need of the real images, once."""
+        """Find out, once, what the metrics need to know of the real images."""
         self.metrics.prepare(data, device)
         self.data = data
 

@@ -22,7 +22,8 @@ def labels_for(n: int, classes: int | None, given: Sequence[int] | None = None) 
         return None
     chosen = torch.arange(classes) if given is None else torch.tensor(list(given), dtype=torch.int64)
     if not len(chosen) or not ((chosen >= 0) & (chosen < classes)).all():
-        raise ConfigError(f"classes={chosen.tolist()}", "task.classes", f"choose from 0 to {classes - 1}")
+        what = f"classes={[int(c) for c in chosen]}"
+        raise ConfigError(what, "task.classes", f"choose from 0 to {classes - 1}")
     return chosen[torch.arange(n) % len(chosen)]
 
 

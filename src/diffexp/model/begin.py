@@ -16,7 +16,7 @@ from diffexp.model.weights import weights_of
 
 @dataclass(frozen=True)
 class Fit:
-    """Which weights of a file go where: taken, by name; new, of this model alone; other, of another size;
+    """The weights of a file and those of a model, by name: taken, of the file; new, of this model alone; other, of another size;
     left, of the file alone.
     """
 

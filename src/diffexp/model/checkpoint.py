@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from diffexp.archive import DO, judge_archive, judge_content
+from diffexp.archive import DO, is_dict, judge_archive, judge_content
 from diffexp.errors import DataError, ResourceError
 from diffexp.files import create, flush, make_folder, read_json, replacing, sync_folder
 from diffexp.files import write as write_file
@@ -72,7 +72,7 @@ def write(path: Path, checkpoint: Mapping[str, Any]) -> None:
 
 
 def _remove_parts(path: Path) -> None:
-    """Of writers that were killed: each has the size of a checkpoint, and a name that is not used again."""
+    """Remove the parts of writers that were killed: each has the size of a checkpoint."""
     for name in (path.name, PREVIOUS) if path.name == LAST else (path.name,):
         for left in path.parent.glob(f".{name}*.part"):
             with suppress(OSError):
@@ -141,7 +141,7 @@ def latest(folder: Path) -> Path | None:
 
 
 def _renew_note(path: Path) -> None:
-    """Where the power has cut a note short, the checkpoint is good if the sums of its archive are right.
+    """Write a note anew that a power failure has cut short, if the sums of the archive are right.
 
     Raises DataError where they are not, or the note cannot be written.
     """
@@ -161,7 +161,7 @@ def _renew_note(path: Path) -> None:
 
 
 def _whole(path: Path) -> bool:
-    """Whether each part of the archive has the CRC that it was written with."""
+    """Return whether each part of the archive has the CRC that it was written with."""
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None
@@ -211,6 +211,6 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
         why = " ".join((str(error) or type(error).__name__).split())
         raise DataError(f"not a readable checkpoint: {why[:150]}", str(path), DO) from error
     judge_content(checkpoint, path)
-    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("diffexp"), dict):
+    if not is_dict(checkpoint) or not is_dict(checkpoint.get("diffexp")):
         raise DataError("not a checkpoint of diffexp", str(path), "give a .ckpt file written by task=train")
     return upgraded(checkpoint, path)

@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from diffexp.archive import plain
+from diffexp.archive import is_dict, is_list, plain
 from diffexp.config.suggest import path_of
 from diffexp.errors import DataError
 from diffexp.files import read_json
@@ -43,7 +43,7 @@ MOST_NUMBERS = 1 << 28  # of an image, whose size no weights vouch for
 
 @dataclass(frozen=True)
 class Description:
-    """What a checkpoint says of itself. config: of the training run, plain values; shape: (C, H, W) of the
+    """A checkpoint says this of itself. config: of the training run, plain values; shape: (C, H, W) of the
     images; classes: their names, or None; step: of the optimizer; decays: of the averages; base: digests of
     the weights that come from other files, by the part that has them.
     """
@@ -63,13 +63,13 @@ def describe(checkpoint: Mapping[str, Any], path: Path) -> Description:
         do = "give a run of task=train; this one is for guidance.ckpt"
         raise DataError("the checkpoint holds no model of images", str(path), do)
     config: Any = told["config"]
-    nodes: Any = config.get("model") if isinstance(config, dict) else None
+    nodes = _in(config, "model")
     faults = [f"config.model.{key}" for key in (*MODEL, "ema") if not isinstance(_in(nodes, key), dict)]
     decays, shape = _in(_in(nodes, "ema"), "decays"), told.get("shape")
     classes, step, base = told.get("classes"), told.get("step"), told.get("base")
-    if not (isinstance(decays, list) and all(type(d) in (int, float) for d in decays)):
+    if not (is_list(decays) and all(type(d) in (int, float) for d in decays)):
         faults.append("config.model.ema.decays")
-    if not (isinstance(shape, list) and len(shape) == 3 and all(map(_count, shape))):
+    if not (is_list(shape) and len(shape) == 3 and all(map(_count, shape))):
         faults.append("shape")
     elif math.prod(shape) > MOST_NUMBERS:
         faults.append(f"shape={shape}")
@@ -79,7 +79,7 @@ def describe(checkpoint: Mapping[str, Any], path: Path) -> Description:
         faults.append("step")
     if not isinstance(checkpoint.get("trained"), Mapping) and not isinstance(checkpoint.get("ema"), list):
         faults.append("trained")
-    if not (base is None or (isinstance(base, dict) and all(isinstance(v, str) for v in base.values()))):
+    if not (base is None or (is_dict(base) and all(isinstance(v, str) for v in base.values()))):
         faults.append("base")
     if faults:
         do = "use another checkpoint, or the version of diffexp that wrote it"
@@ -89,7 +89,7 @@ def describe(checkpoint: Mapping[str, Any], path: Path) -> Description:
 
 
 def _in(node: Any, key: str) -> Any:
-    return node.get(key) if isinstance(node, dict) else None
+    return node.get(key) if is_dict(node) else None
 
 
 def _count(number: Any) -> bool:
@@ -97,7 +97,7 @@ def _count(number: Any) -> bool:
 
 
 def _texts(values: Any) -> bool:
-    return isinstance(values, list) and len(values) > 0 and all(map(_name, values))
+    return is_list(values) and len(values) > 0 and all(map(_name, values))
 
 
 def _name(value: Any) -> bool:
@@ -105,7 +105,7 @@ def _name(value: Any) -> bool:
 
 
 def written(path: Path) -> int:
-    """When, in nanoseconds; 0 for no file. What is kept of a file is of this file only."""
+    """Return when a file was written, in nanoseconds; 0 for none. What is kept of it is of this file only."""
     return path.stat().st_mtime_ns if path.is_file() else 0
 
 
@@ -115,9 +115,9 @@ def _latest(folder: Path, *written: int) -> Path | None:
 
 
 def _exported(path: Path) -> dict[str, Any]:
-    """What task=export has written, as a checkpoint. Raises DataError."""
+    """Read what task=export has written, as a checkpoint. Raises DataError."""
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType]
 
     try:
         told = read_json(path.parent / CONFIG)

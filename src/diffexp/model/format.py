@@ -10,10 +10,10 @@ Names are those in the model (model/model.py). What is read is always of the new
 """
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from diffexp.archive import is_mapping
 from diffexp.errors import DataError
 
 FORMAT = 2
@@ -32,9 +32,9 @@ def upgraded(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
         what = f"the checkpoint is of format {str(number)[:20]}; this version of diffexp reads 1 and {FORMAT}"
         raise DataError(what, str(path), "use the version of diffexp that wrote it")
     state = checkpoint.get("state_dict")
-    if not isinstance(state, Mapping):
+    if not is_mapping(state):
         raise DataError("the checkpoint holds no weights", str(path), "use another checkpoint of the run")
-    trained, objective, averages, left = {}, {}, dict[int, dict[str, Any]](), []
+    trained, objective, averages, left = {}, {}, dict[int, dict[str, Any]](), list[str]()
     for name, value in state.items():
         if match := _OF_AVERAGE.fullmatch(str(name)):
             averages.setdefault(int(match[1]), {})[f"denoiser.network.{match[2]}"] = value

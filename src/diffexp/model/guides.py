@@ -1,12 +1,11 @@
 """The second network of a guidance: a worse model for autoguidance, a classifier for classifier guidance."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from diffexp.archive import plain
+from diffexp.archive import is_dict, is_mapping, plain
 from diffexp.config.build import OURS
 from diffexp.config.check import check
 from diffexp.diffusion import Denoiser
@@ -31,7 +30,7 @@ def guide_of(guide: Model, model: Model) -> Denoiser:
 
 
 def _told(model: Model) -> tuple[Any, ...]:
-    """What its network is told, and of how many classes."""
+    """Return what the network of a model is told, and of how many classes."""
     return model.conditioning.asks, model.class_names and len(model.class_names)
 
 
@@ -46,9 +45,9 @@ def classifier_of(ckpt: str | None, model: Model) -> nn.Module:
     if told.get("kind") != "classifier":
         raise ConfigError("this is no run of task=classifier", "guidance.ckpt", "train one: task=classifier")
     options, weights = plain(told.get("network"), "network", path), checkpoint.get("state_dict")
-    if not isinstance(options, dict) or options.pop("_target_", None) != CLASSIFIER:
+    if not is_dict(options) or options.pop("_target_", None) != CLASSIFIER:
         raise DataError("its network is no classifier of diffexp", str(path), "train one: task=classifier")
-    if not isinstance(weights, Mapping) or not all(isinstance(w, Tensor) for w in weights.values()):
+    if not is_mapping(weights) or not all(isinstance(w, Tensor) for w in weights.values()):
         raise DataError("its weights are no tensors", str(path), "train one: task=classifier")
     check({"network": {"_target_": CLASSIFIER, **options}}, OURS, construct=False)
     fits = (options["in_channels"], *_sides(options["image_size"]))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import cast
 
 import torch
 from torch import nn
@@ -18,7 +19,8 @@ Shape = tuple[int, int, int]
 
 def with_source(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Yield the parts that have weights from a file, and their names."""
-    for name, part in model.named_modules():
+    parts = cast("Iterator[tuple[str, nn.Module]]", model.named_modules())  # torch gives it no type
+    for name, part in parts:
         if getattr(part, "source", None) is not None:
             yield name, part
 
@@ -70,7 +72,7 @@ class Model(nn.Module):
 
     @property
     def helpers(self) -> dict[str, nn.Module]:
-        """What a guidance needs beside the model, by name."""
+        """The networks that a guidance needs beside the model, by name."""
         return dict(self.beside.items())
 
     @property
@@ -80,12 +82,12 @@ class Model(nn.Module):
 
     @property
     def precision(self) -> str:
-        """Of the network: float32, or that of its autocast."""
+        """The precision of the network: float32, or that of its autocast."""
         return str(self.denoiser.autocast or torch.float32).removeprefix("torch.")
 
     @property
     def guidable(self) -> bool:
-        """Whether it was trained with and without its condition."""
+        """True where it was trained with and without its condition."""
         return self.conditioning.guidable
 
     def check(self) -> None:

@@ -36,7 +36,7 @@ class Restored:
 
     @property
     def class_names(self) -> tuple[str, ...] | None:
-        """Of the labels, or None."""
+        """The names of the labels, or None."""
         return self.model.class_names
 
 

@@ -20,7 +20,7 @@ _DO = "use the version of diffexp, and the packages, that wrote it"
 
 
 class Trainable(Protocol):
-    """What `tune=` chooses."""
+    """A choice of the weights that are trained."""
 
     def parameters(self, model: Model) -> list[nn.Parameter]:
         """Return what the optimizer trains."""

@@ -1,6 +1,6 @@
 """The weights of a checkpoint, and whether the network that it describes is of their size."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from diffexp.archive import is_list, is_mapping
 from diffexp.errors import DataError, DiffexpError
 
 DO = "use the version of diffexp that wrote it"
@@ -22,8 +23,8 @@ def weights_of(checkpoint: Mapping[str, Any], average: int | None, path: Path) -
     if average is None:
         found = checkpoint.get("trained")
     else:
-        found = averages[average] if isinstance(averages, list) and average < len(averages) else None
-    if not isinstance(found, Mapping) or not found:
+        found = averages[average] if is_list(averages) and average < len(averages) else None
+    if not is_mapping(found) or not found:
         do = "type task.ema=false (or guidance.ema=null) for the weights being trained"
         if average is None:
             do = "use another checkpoint of the run"
@@ -49,7 +50,7 @@ def load_weights(network: nn.Module, weights: Mapping[str, Tensor], path: Path) 
 
 
 @contextmanager
-def no_larger_than(weights: Mapping[str, Tensor], path: Path) -> Iterator[None]:
+def no_larger_than(weights: Mapping[str, Tensor], path: Path) -> Generator[None]:
     """Raise DataError as soon as modules are made with more parameters, or more numbers in them, than the
     weights have: a small file may describe a network of any size.
 
@@ -73,7 +74,7 @@ def no_larger_than(weights: Mapping[str, Tensor], path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def holding_together(path: Path) -> Iterator[None]:
+def holding_together(path: Path) -> Generator[None]:
     """Raise DataError naming the file for any error of Python that building what it describes ends in."""
     try:
         yield

@@ -34,7 +34,7 @@ class Norm(nn.GroupNorm):
             raise ConfigError(
                 what, "network.groups", f"give a divisor of {channels}, or other network.channels"
             )
-        super().__init__(groups, channels)
+        super().__init__(groups, channels)  # pyright: ignore[reportUnknownMemberType], torch has no type
 
     def forward(self, input: Tensor) -> Tensor:
         if input.dtype == torch.float32 or not input.is_cpu or self.num_channels // self.num_groups >= 16:

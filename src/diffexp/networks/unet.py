@@ -12,7 +12,7 @@ residual block, of attention and of the network; the table of classes from N(0, 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint as recompute
+from torch.utils.checkpoint import checkpoint as recompute  # pyright: ignore[reportUnknownVariableType]
 
 from diffexp.condition import Condition
 from diffexp.networks.blocks import Attention, Norm, ResidualBlock, Told, conv3x3
@@ -107,5 +107,5 @@ def _initialise(part: nn.Module) -> None:
     if isinstance(part, Attention):
         nn.init.zeros_(part.proj.weight)
     if isinstance(part, Embedding):
-        for piece in part.tell.weight.detach().split(part.told):  # each block's own fan
+        for piece in torch.split(part.tell.weight.detach(), part.told):  # each block's own fan
             nn.init.xavier_uniform_(piece)

@@ -10,7 +10,7 @@ from diffexp.samplers.dpm_solver_pp import DPMSolverPP
 from diffexp.samplers.dpm_solver_sde import DPMSolverSDE
 from diffexp.samplers.encode import encode, slerp
 from diffexp.samplers.generate import generate, sample
-from diffexp.samplers.grid import Spacing, grid
+from diffexp.samplers.grid import Spacing, time_grid
 from diffexp.samplers.heun import Heun
 from diffexp.samplers.midpoint import Midpoint
 from diffexp.samplers.pndm import PNDM
@@ -21,5 +21,5 @@ from diffexp.samplers.unipc import UniPC
 __all__ = [
     "DDIM", "DDPM", "PNDM", "Adams", "Adaptive", "DPMSolver", "DPMSolverPP", "DPMSolverSDE",
     "GridSampler", "Heun", "Midpoint", "Restart", "Sampler", "Spacing", "UniPC", "check", "counted", "encode",
-    "generate", "grid", "nfe", "sample", "slerp", "with_calls",
+    "generate", "nfe", "sample", "slerp", "time_grid", "with_calls",
 ]  # fmt: skip

@@ -19,8 +19,9 @@ from torch import Tensor
 
 from diffexp.diffusion.schedule import Schedule
 from diffexp.errors import ConfigError
-from diffexp.samplers.grid import Times
+from diffexp.samplers.grid import GridTimes
 from diffexp.samplers.table import Multistep, Row, ddim, has_signal
+from diffexp.untyped import eigh
 
 _NODES = 32  # of the quadrature: exact to rounding for steps of λ up to about 20
 
@@ -30,7 +31,7 @@ def _gauss() -> tuple[Tensor, Tensor]:
     """Nodes and weights of Gauss and Legendre on [0, 1] (Golub & Welsch 1969)."""
     i = torch.arange(1, _NODES, dtype=torch.float64)
     off = i / (4 * i**2 - 1).sqrt()
-    nodes, vectors = torch.linalg.eigh(torch.diag(off, 1) + torch.diag(off, -1))
+    nodes, vectors = eigh(torch.diag(off, 1) + torch.diag(off, -1))
     return (nodes + 1) / 2, vectors[0] ** 2
 
 
@@ -42,7 +43,7 @@ class Adams(Multistep):
     above σ/α = 200 are those of DDIM.
     """
 
-    spacing: Times = "logsnr"
+    spacing: GridTimes = "logsnr"
     hold: Literal["x0", "eps"] = "x0"
     of: Literal["lam", "ratio", "t"] = "lam"
     corrector: bool = False
@@ -70,7 +71,7 @@ class Adams(Multistep):
         return Row(float(keep), tuple(_lagrange(values, points, mass)), self.hold)
 
     def _endless(self) -> bool:
-        """Whether the variable, or the weight, is infinite at the end."""
+        """Return whether the variable, or the weight, is infinite at the end."""
         return self.of == "lam" or self.hold == "x0"
 
     def _variable(self, schedule: Schedule, t: Tensor) -> Tensor:
@@ -96,7 +97,7 @@ class Adams(Multistep):
 
 def _lagrange(nodes: Tensor, points: Tensor, mass: Tensor) -> list[float]:
     """The integrals, by points and their mass, of the polynomials that are 1 at one node, 0 at the others."""
-    out = []
+    out = list[float]()
     for i, node in enumerate(nodes):
         others = torch.cat([nodes[:i], nodes[i + 1 :]])
         basis = ((points[:, None] - others) / (node - others)).prod(1)

@@ -15,8 +15,9 @@ from diffexp.condition import Condition
 from diffexp.diffusion.denoiser import Denoise, Prediction
 from diffexp.diffusion.schedule import Schedule, like
 from diffexp.errors import ConfigError, DivergedError, check_at_most
+from diffexp.randomness import Draws
 from diffexp.samplers.grid import START
-from diffexp.samplers.sampler import Noise, Sampler
+from diffexp.samplers.sampler import Sampler
 from diffexp.samplers.table import ddim, has_signal
 
 GROWTH = 3.0  # of a step, at most; the paper has no limit, and an E that is small by chance leaps too far
@@ -53,7 +54,7 @@ class Adaptive(Sampler):
         return torch.tensor([1, 1 / schedule.T, 0], dtype=torch.float64)
 
     def run(
-        self, denoise: Denoise, schedule: Schedule, noise: Noise, cond: Condition | None = None
+        self, denoise: Denoise, schedule: Schedule, noise: Draws, cond: Condition | None = None
     ) -> Iterator[tuple[Tensor, Prediction]]:
         x = noise(0)
         start, last, end = self.grid(schedule)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from diffexp.diffusion.schedule import Schedule
-from diffexp.samplers.sampler import Noise
+from diffexp.randomness import Draws
 
 _DEPTH = 20  # of halvings: times are told apart to 2⁻²⁰, a thousandth of a step of the chain
 
@@ -25,7 +25,7 @@ class Brownian:
     noise: of `run`; its negative numbers are the pieces'. About 20 draws a step, fewer for small steps.
     """
 
-    def __init__(self, schedule: Schedule, noise: Noise, eta: float) -> None:
+    def __init__(self, schedule: Schedule, noise: Draws, eta: float) -> None:
         self.schedule, self.noise, self.eta = schedule, noise, eta
         self._kept: dict[int, Tensor] = {}  # B, by time in units of 2⁻²⁰; those on the way to the last time
 

@@ -1,6 +1,6 @@
 """How many calls of a network a sampler makes of a model, and whether it fits the model at all."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -19,8 +19,8 @@ def check(model: Model, sampler: Sampler, guidance: Guidance) -> None:
 
 
 @contextmanager
-def counted(model: Model) -> Iterator[list[int]]:
-    """How many images each call gave to a network meanwhile: what an adaptive sampler needs."""
+def counted(model: Model) -> Generator[list[int]]:
+    """Count how many images each call gives to a network meanwhile: what an adaptive sampler needs."""
     seen: list[int] = []
     parts = [d.network for d in model.modules() if isinstance(d, Denoiser)]
     hooks = [part.register_forward_pre_hook(lambda _, given: seen.append(len(given[0]))) for part in parts]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from diffexp.diffusion.schedule import Schedule
 from diffexp.errors import ConfigError
-from diffexp.samplers.grid import Times, grid
+from diffexp.samplers.grid import GridTimes, time_grid
 from diffexp.samplers.table import Row, Stage, Step, Tabled, ddim, has_signal, middle
 
 
@@ -38,7 +38,7 @@ class DPMSolver(Tabled):
     hold: eps for DPM-Solver, x0 for DPM-Solver++. On a grid typed by hand all steps have that order.
     """
 
-    spacing: Times = "logsnr"
+    spacing: GridTimes = "logsnr"
     order: int = 3
     hold: Literal["x0", "eps"] = "eps"
 
@@ -55,7 +55,7 @@ class DPMSolver(Tabled):
         return [*orders_of(self.steps - 1, self.order), 1]
 
     def grid(self, schedule: Schedule) -> Tensor:
-        return grid(schedule, len(self._orders()), self.spacing, self.snap, self.end, self.sections)
+        return time_grid(schedule, len(self._orders()), self.spacing, self.snap, self.end, self.sections)
 
     def table(self, schedule: Schedule) -> list[Step]:
         pairs = zip(self.pairs(schedule), self._orders(), strict=False)  # quad may have fewer

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from diffexp.diffusion.schedule import Schedule
 from diffexp.errors import ConfigError
+from diffexp.randomness import Draws
 from diffexp.samplers.brownian import Brownian
-from diffexp.samplers.sampler import Noise
 from diffexp.samplers.table import Multistep, Row
 
 
@@ -42,7 +42,7 @@ class DPMSolverPP(Multistep):
         if self.eta < 0:
             raise ConfigError(f"eta={self.eta} is negative", "sampler.eta", "give 0 or more; 1 is the SDE")
 
-    def fresh(self, schedule: Schedule, noise: Noise) -> Callable[[int, Tensor, Tensor], Tensor]:
+    def fresh(self, schedule: Schedule, noise: Draws) -> Callable[[int, Tensor, Tensor], Tensor]:
         if not self.brownian or not self.eta:
             return super().fresh(schedule, noise)
         path = Brownian(schedule, noise, self.eta)
@@ -64,7 +64,9 @@ class DPMSolverPP(Multistep):
 
 
 def _weights(phi: Tensor, H: Tensor, ratios: list[Tensor]) -> list[Tensor]:
-    """Of the predictions, in (1 − e^(−H)) D; ratios: of the steps before over this one, the last first."""
+    """Return the weights of the predictions in (1 − e^(−H)) D, the newest first; ratios: of the steps before
+    over this one, the last first.
+    """
     if not ratios:
         return [phi]
     r0 = ratios[0]

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from diffexp.diffusion.schedule import Level, Schedule
 from diffexp.errors import ConfigError
+from diffexp.randomness import Draws
 from diffexp.samplers.brownian import Brownian
-from diffexp.samplers.grid import Times
-from diffexp.samplers.sampler import Noise
+from diffexp.samplers.grid import GridTimes
 from diffexp.samplers.table import Row, Stage, Step, Tabled, ddim, has_signal, middle
 
 
@@ -37,7 +37,7 @@ class DPMSolverSDE(Tabled):
     eta: 0 for the ODE, 1 for the SDE; r: where the look is.
     """
 
-    spacing: Times = "karras"
+    spacing: GridTimes = "karras"
     eta: float = 1.0
     r: float = 0.5
 
@@ -47,12 +47,12 @@ class DPMSolverSDE(Tabled):
             what = f"eta={self.eta}, r={self.r}"
             raise ConfigError(what, "sampler", "give eta of 0 or more, and r between 0 and 1")
 
-    def fresh(self, schedule: Schedule, noise: Noise) -> Callable[[int, Tensor, Tensor], Tensor]:
+    def fresh(self, schedule: Schedule, noise: Draws) -> Callable[[int, Tensor, Tensor], Tensor]:
         path = Brownian(schedule, noise, self.eta)
         return lambda k, t, s: path(t, s)
 
     def table(self, schedule: Schedule) -> list[Step]:
-        steps = []
+        steps = list[Step]()
         for _, t, s in self.pairs(schedule):
             at, to = schedule(t), schedule(s)
             if s == 0 or not has_signal(at):

@@ -1,6 +1,6 @@
 """Images from a model. Each is drawn from noise of its own: the same one comes out of any batch."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -17,7 +17,7 @@ from diffexp.samplers.sampler import Sampler
 
 
 @contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
+def _evaluating(module: nn.Module) -> Generator[None]:
     """Dropout is off meanwhile; each part is then left as it was."""
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
@@ -48,9 +48,9 @@ def generate(
     finite.
     """
     check(model, sampler, guidance)
-    done = []
+    done = list[Tensor]()
     with _evaluating(model):
-        for i in torch.arange(len(index)).split(batch_size):
+        for i in torch.split(torch.arange(len(index)), batch_size):
             noise = Noise(seed, index[i], model.latent_shape, device)
             denoise, cond = model.denoise(guidance, clip, None if asked is None else asked[i].to(device))
             x = sampler.sample(denoise, model.denoiser.schedule, noise, cond)

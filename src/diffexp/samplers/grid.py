@@ -16,6 +16,7 @@ from torch import Tensor
 from diffexp.diffusion.schedule import Schedule
 from diffexp.errors import ConfigError
 from diffexp.samplers.positions import typed
+from diffexp.untyped import unique
 
 START = 80.0  # where Karras et al. 2022 begin: a start of unit noise is right to 1/80 there
 RATIO_MAX = 200.0  # above, x/α has next to no signal, and its error is too much magnified
@@ -24,7 +25,7 @@ Spacing = Literal[
     "trailing", "leading", "linspace", "uniform", "quad", "stride",
     "sgm_uniform", "sqrt_t", "power", "beta", "logsnr", "karras", "soft",
 ]  # fmt: skip
-Times = Spacing | Literal["optimal"] | tuple[float, ...]
+GridTimes = Spacing | Literal["optimal"] | tuple[float, ...]
 """A spacing by name, positions in the chain typed by hand, or those made for a checkpoint (optimal.py)."""
 
 
@@ -60,7 +61,7 @@ def _quad(T: int, S: int) -> Tensor:
     """
     # a hair above, for 0.8 T may be a square whose root is not exact
     steps = (torch.linspace(0, math.sqrt(0.8 * T), S, dtype=torch.float64) ** 2 + 1e-9).floor()
-    return steps.unique().flip(0) + 1
+    return unique(steps).flip(0) + 1
 
 
 def _stride(T: int, S: int) -> Tensor:
@@ -93,10 +94,10 @@ def _power(T: int, S: int) -> Tensor:
 
 def _beta(T: int, S: int) -> Tensor:
     """Quantiles of Beta(0.6, 0.6), dense at both ends. Lee et al. 2024."""
-    from scipy.special import betaincinv
+    from scipy.special import betaincinv  # pyright: ignore[reportMissingTypeStubs]
 
     q = betaincinv(0.6, 0.6, (1 - torch.arange(S, dtype=torch.float64) / S).numpy())
-    return torch.from_numpy(q).double() * (T - 1) + 1
+    return torch.as_tensor(q).double() * (T - 1) + 1
 
 
 def _karras(high: float, low: float, u: Tensor, rho: float) -> Tensor:
@@ -137,10 +138,10 @@ _RATIO: dict[str, Callable[[float, float, Tensor, float], Tensor]] = {
 assert {*_CHAIN, *_BETWEEN, *_RATIO} == set(get_args(Spacing))
 
 
-def grid(
+def time_grid(
     schedule: Schedule,
     steps: int,
-    spacing: Times | Sequence[float],
+    spacing: GridTimes | Sequence[float],
     snap: bool | None = None,
     end: Literal["zero", "first"] = "zero",
     sections: Sequence[int] | None = None,
@@ -186,7 +187,7 @@ def _spaced(schedule: Schedule, steps: int, spacing: Spacing, rho: float) -> tup
         raise ConfigError(what, "sampler.steps", f"give at most {T}, or sampler.spacing=logsnr")
     if spacing not in _RATIO:
         return (_CHAIN | _BETWEEN)[spacing](T, steps), spacing in _CHAIN
-    high, low = schedule(torch.tensor([1, 1 / T], dtype=torch.float64)).ratio.tolist()
+    high, low = (float(ratio) for ratio in schedule(torch.tensor([1, 1 / T], dtype=torch.float64)).ratio)
     if spacing != "logsnr" or high > RATIO_MAX:
         high = min(high, START)
     ratios = between(spacing, high, low, steps, rho)

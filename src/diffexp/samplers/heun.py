@@ -10,7 +10,7 @@ from torch import Tensor
 
 from diffexp.diffusion.schedule import Level, Schedule
 from diffexp.errors import ConfigError
-from diffexp.samplers.grid import Times
+from diffexp.samplers.grid import GridTimes
 from diffexp.samplers.table import Row, Stage, Step, Tabled, by_eps, ddim, has_signal
 
 
@@ -23,7 +23,7 @@ def heun(schedule: Schedule, t: Tensor, s: Tensor, lift: Row | None = None) -> S
 
 
 def lifted(at: Level, to: Level, strength: float = 1.0) -> Row:
-    """From a level to a noisier one by fresh noise."""
+    """Return the row from a level to a noisier one by fresh noise."""
     added = to.alpha * (to.ratio**2 - at.ratio**2).sqrt() * strength
     return Row(float(to.alpha / at.alpha), std=float(added))
 
@@ -36,7 +36,7 @@ class Heun(Tabled):
     should be. Steps from above σ/α = 200 (nearly zero terminal SNR) are those of DDIM.
     """
 
-    spacing: Times = "karras"
+    spacing: GridTimes = "karras"
     s_churn: float = 0.0
     s_tmin: float = 0.0
     s_tmax: float = float("inf")
@@ -51,7 +51,7 @@ class Heun(Tabled):
             raise ConfigError(what, "sampler", "give 0 or more, and s_tmin below s_tmax")
 
     def table(self, schedule: Schedule) -> list[Step]:
-        steps = []
+        steps = list[Step]()
         for _, t, s in self.pairs(schedule):
             up = self._raised(schedule, t)
             lift = lifted(schedule(t), schedule(up), self.s_noise) if up > t else None

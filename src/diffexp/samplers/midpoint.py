@@ -7,7 +7,7 @@ from torch import Tensor
 
 from diffexp.diffusion.schedule import Schedule
 from diffexp.errors import ConfigError
-from diffexp.samplers.grid import Times
+from diffexp.samplers.grid import GridTimes
 from diffexp.samplers.table import Row, Stage, Step, Tabled, by_eps, ddim, has_signal, middle
 
 
@@ -19,7 +19,7 @@ class Midpoint(Tabled):
     below s and noise brings it back. Steps from above σ/α = 200 are those of DDIM.
     """
 
-    spacing: Times = "karras"
+    spacing: GridTimes = "karras"
     eta: float = 0.0
 
     def __post_init__(self) -> None:

@@ -86,7 +86,7 @@ def second_moments(
     denoise: Denoise, schedule: Schedule, x0: Tensor, noise: Tensor, cond: Condition | None, points: int
 ) -> list[float]:
     """Γ = E|ε̂|²/d at t = i/points, i = 1 .. points: what Analytic-DPM's variance needs (ddpm.py)."""
-    out = []
+    out = list[float]()
     for i in range(1, points + 1):
         t = torch.tensor(max(i / points, 1 / schedule.T), dtype=torch.float64)
         level = schedule(t)

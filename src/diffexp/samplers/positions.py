@@ -9,7 +9,7 @@ last step of a chain has less noise than image, half of its σ/α will do.
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -27,10 +27,11 @@ def numbers(spacing: Any) -> list[float]:
     do = "type a name, or positions in the chain, decreasing: sampler.spacing=[1000,700,300]"
     if isinstance(spacing, bytes) or not isinstance(spacing, Sequence):
         raise ConfigError(f"spacing={spacing} is neither a name nor a list of positions", KEY, do)
-    if not len(spacing):
+    given = cast("Sequence[Any]", spacing)
+    if not len(given):
         raise ConfigError("spacing=[] has no position", KEY, do)
-    found = [_number(value) for value in spacing]
-    wrong = [value for value, number in zip(spacing, found, strict=True) if not math.isfinite(number)]
+    found = [_number(value) for value in given]
+    wrong = [value for value, number in zip(given, found, strict=True) if not math.isfinite(number)]
     if wrong:
         raise ConfigError(f"{str(wrong[0])[:60]!r} in spacing is not a finite number", KEY, do)
     for before, after in pairwise(found):
@@ -61,13 +62,13 @@ def typed(schedule: Schedule, spacing: Any) -> Tensor:
 def check_start(schedule: Schedule, times: Tensor, typed_by_hand: bool) -> None:
     """Raises ConfigError for times of a grid where x is more image than noise at the first of them."""
     T = schedule.T
-    ratio, most = schedule(torch.stack([times[0], times.new_ones(())])).ratio.tolist()
+    ratio, most = (float(r) for r in schedule(torch.stack([times[0], times.new_ones(())])).ratio)
     if ratio >= min(1.0, most / 2) - ROUNDING:
         return
     what = f"the first of {len(times) - 1} steps is at position {float(times[0] * T):g} of {T}, where x is"
     what += f" more image than noise (σ/α = {ratio:.2g}), and a sample begins as noise alone"
     do = "give more sampler.steps, or sampler.spacing=trailing"
-    raise ConfigError(what, KEY, _do((times[:-1] * T).tolist(), T) if typed_by_hand else do)
+    raise ConfigError(what, KEY, _do([float(t * T) for t in times[:-1]], T) if typed_by_hand else do)
 
 
 def _do(at: Sequence[float], T: int) -> str:

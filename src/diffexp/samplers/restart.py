@@ -13,7 +13,7 @@ from torch import Tensor
 
 from diffexp.diffusion.schedule import Schedule
 from diffexp.errors import ConfigError, check_at_most
-from diffexp.samplers.grid import Times, between
+from diffexp.samplers.grid import GridTimes, between
 from diffexp.samplers.heun import heun, lifted
 from diffexp.samplers.sampler import MOST_STEPS
 from diffexp.samplers.table import Step, Tabled
@@ -27,7 +27,7 @@ class Restart(Tabled):
     to σ/α = high and down again by that many steps, spaced as those of Karras et al. 2022.
     """
 
-    spacing: Times = "karras"
+    spacing: GridTimes = "karras"
     restarts: tuple[tuple[float, float, int, int], ...] = ((0.06, 0.3, 4, 2),)
 
     def __post_init__(self) -> None:

@@ -8,7 +8,7 @@ are local variables; whoever iterates has the trajectory, the progress, and may 
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -20,16 +20,15 @@ from diffexp.condition import Condition
 from diffexp.diffusion.denoiser import Denoise, Prediction
 from diffexp.diffusion.schedule import Schedule
 from diffexp.errors import ConfigError, check_at_most
+from diffexp.randomness import Draws
 from diffexp.samplers import positions
-from diffexp.samplers.grid import Times, grid
+from diffexp.samplers.grid import GridTimes, time_grid
 
 MOST_STEPS = 100_000
-Noise = Callable[[int], Tensor]
-"""noise(0) is x at the noisiest time, noise(k) the k-th draw after it; (B, C, H, W)."""
 
 
 class Sampler(ABC):
-    """What all samplers have."""
+    """The base of all samplers."""
 
     @abstractmethod
     def grid(self, schedule: Schedule) -> Tensor:
@@ -37,12 +36,15 @@ class Sampler(ABC):
 
     @abstractmethod
     def run(
-        self, denoise: Denoise, schedule: Schedule, noise: Noise, cond: Condition | None = None
+        self, denoise: Denoise, schedule: Schedule, noise: Draws, cond: Condition | None = None
     ) -> Iterator[tuple[Tensor, Prediction]]:
-        """Yields x after each step, and the prediction that the step began with."""
+        """Yield x after each step, (B, C, H, W), and the prediction that the step began with.
+
+        noise(0): x at the noisiest time; noise(k): the k-th draw after it.
+        """
 
     def sample(
-        self, denoise: Denoise, schedule: Schedule, noise: Noise, cond: Condition | None = None
+        self, denoise: Denoise, schedule: Schedule, noise: Draws, cond: Condition | None = None
     ) -> Tensor:
         """x after the last step, (B, C, H, W)."""
         last = deque(self.run(denoise, schedule, noise, cond), maxlen=1)
@@ -72,7 +74,7 @@ class GridSampler(Sampler):
     """
 
     steps: int = 50
-    spacing: Times = "trailing"
+    spacing: GridTimes = "trailing"
     snap: bool | None = None
     end: Literal["zero", "first"] = "zero"
     sections: tuple[int, ...] | None = None
@@ -87,7 +89,7 @@ class GridSampler(Sampler):
         check_at_most(MOST_STEPS, "sampler", steps=self.steps)
 
     def grid(self, schedule: Schedule) -> Tensor:
-        return grid(schedule, self.steps, self.spacing, self.snap, self.end, self.sections)
+        return time_grid(schedule, self.steps, self.spacing, self.snap, self.end, self.sections)
 
     def pairs(self, schedule: Schedule) -> Iterator[tuple[int, Tensor, Tensor]]:
         """(k, t, s) for the k-th step, t → s, from k = 1."""

@@ -23,8 +23,9 @@ from torch import Tensor
 from diffexp.condition import Condition
 from diffexp.diffusion.denoiser import Denoise, Prediction
 from diffexp.diffusion.schedule import Level, Schedule
+from diffexp.randomness import Draws
 from diffexp.samplers.grid import RATIO_MAX
-from diffexp.samplers.sampler import GridSampler, Noise
+from diffexp.samplers.sampler import GridSampler
 
 
 class Row(NamedTuple):
@@ -77,7 +78,10 @@ class Step(NamedTuple):
 
 
 def has_signal(level: Level) -> bool:
-    """Whether a step from here can be made of ε: above σ/α = 200 its error is too much magnified in x/α."""
+    """Return whether a step from here can be made of ε.
+
+    Above σ/α = 200 its error is too much magnified in x/α.
+    """
     return float(level.ratio) <= RATIO_MAX * (1 + 1e-9)
 
 
@@ -106,15 +110,15 @@ class Tabled(GridSampler):
 
     @property
     def reach(self) -> int:
-        """How many predictions a row uses, at most."""
+        """Return how many predictions a row uses, at most."""
         return 1
 
-    def fresh(self, schedule: Schedule, noise: Noise) -> Callable[[int, Tensor, Tensor], Tensor]:
+    def fresh(self, schedule: Schedule, noise: Draws) -> Callable[[int, Tensor, Tensor], Tensor]:
         """Unit noise of the k-th draw, for t → s."""
         return lambda k, t, s: noise(k)
 
     def run(
-        self, denoise: Denoise, schedule: Schedule, noise: Noise, cond: Condition | None = None
+        self, denoise: Denoise, schedule: Schedule, noise: Draws, cond: Condition | None = None
     ) -> Iterator[tuple[Tensor, Prediction]]:
         x, known, fresh, drawn = noise(0), list[Prediction](), self.fresh(schedule, noise), 0
         start = x

@@ -20,6 +20,7 @@ from torch import Tensor
 from diffexp.diffusion.schedule import Schedule
 from diffexp.errors import ConfigError
 from diffexp.samplers.table import Multistep, Row, ddim
+from diffexp.untyped import solve
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,17 +57,17 @@ class UniPC(Multistep):
         r = torch.stack([v for v in r if v.isfinite()] or [h.new_empty(0)]).flatten()
         if not h.isfinite() or not len(r):
             return []
-        return (-schedule(s).alpha * self._weights(r, h) / r).tolist()
+        return [float(w) for w in -schedule(s).alpha * self._weights(r, h) / r]
 
     def _weights(self, r: Tensor, h: Tensor) -> Tensor:
         """B ρ, float64 (k,)."""
         if len(r) == 1 and self.form != "exact":
             return (torch.expm1(-h) if self.form == "bh2" else -h).view(1) / 2  # the paper's own choice
-        rows, right = [], []
+        rows, right = list[Tensor](), list[Tensor]()
         phi, factorial = torch.expm1(-h) / -h - 1, 1.0
         for j in range(1, len(r) + 1):
             rows.append(r ** (j - 1))
             right.append(phi * factorial)
             factorial *= j + 1
             phi = phi / -h - 1 / factorial
-        return torch.linalg.solve(torch.stack(rows), torch.stack(right))
+        return solve(torch.stack(rows), torch.stack(right))

@@ -153,7 +153,7 @@ class Likelihood(Task):
                     torch.stack(probes) if probes else None, self.tolerance, self.tolerance,
                     on_step=lambda share: progress(round(100 * share), 100),
                 )  # fmt: skip
-                parts.append(probability_flow.bits_per_dim(density.log_p, math.prod(model.shape)))
+                parts.append(probability_flow.density_bits_per_dim(density.log_p, math.prod(model.shape)))
         return torch.cat(parts)
 
 
