@@ -16,8 +16,8 @@ from diffexp.model.weights import weights_of
 
 @dataclass(frozen=True)
 class Fit:
-    """The weights of a file and those of a model, by name: taken, of the file; new, of the model alone; other,
-    of another size; left, of the file alone.
+    """The weights of a file and those of a model, by name: taken, of the file; new, of the model; other, of
+    another size; left, of the file alone.
     """
 
     path: Path
