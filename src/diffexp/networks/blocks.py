@@ -1,7 +1,7 @@
-"""The parts of the UNet: each is (h, told) -> h, so that a level is a plain list of them.
+"""The parts of the UNet: each is (h, context) -> h, so that a level is a plain list of them.
 
-    residual block   h + conv(drop(silu(norm(conv(silu(norm(h))) + told))))
-    with scale_shift      conv(drop(silu(norm(conv(...)) (1 + scale) + shift))),  [scale, shift] = told
+    residual block   h + conv(drop(silu(norm(conv(silu(norm(h))) + e))))
+    with scale_shift      conv(drop(silu(norm(conv(...)) (1 + scale) + shift))),  [scale, shift] = e
     attention        h + proj(softmax(q k^T / sqrt(d)) v),  q, k, v = conv(norm(h))
 
 The last convolution of each is zero at the start: a block begins as the identity. All maps are (B, C, H, W)
@@ -9,7 +9,7 @@ stored channels_last, and no part changes that: training on a CPU is 5 to 10 per
 float32, and as fast in bfloat16, given Norm below (with 16 channels in a group, faster there too).
 """
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +18,14 @@ from torch import Tensor, nn
 from diffexp.errors import ConfigError
 
 Resample = Literal["up", "down"]
-Told = tuple[Tensor, ...]  # what each residual block is told, (B, told) each
+
+
+class Context(NamedTuple):
+    """All parts are given this beside the map. embeddings: of time and condition, one for each residual
+    block, (B, its embedding_width).
+    """
+
+    embeddings: tuple[Tensor, ...]
 
 
 class Norm(nn.GroupNorm):
@@ -60,7 +67,7 @@ class Downsample(nn.Module):
         super().__init__()
         self.conv = conv3x3(channels, channels, stride=2)
 
-    def forward(self, h: Tensor, told: Told) -> Tensor:
+    def forward(self, h: Tensor, context: Context) -> Tensor:
         return self.conv(h)
 
 
@@ -71,7 +78,7 @@ class Upsample(nn.Module):
         super().__init__()
         self.conv = conv3x3(channels, channels)
 
-    def forward(self, h: Tensor, told: Told) -> Tensor:
+    def forward(self, h: Tensor, context: Context) -> Tensor:
         return self.conv(resample(h, "up"))
 
 
@@ -79,7 +86,8 @@ class ResidualBlock(nn.Module):
     """The residual block of Ho et al. 2020; scale_shift: Nichol & Dhariwal 2021; how: Dhariwal & Nichol 2021
     (BigGAN's up/down).
 
-    (B, c_in, H, W) -> (B, c_out, H', W'), with H' = H, H/2 or 2H. `told[index]` is (B, self.told).
+    (B, c_in, H, W) -> (B, c_out, H', W'), with H' = H, H/2 or 2H. Its embedding e is
+    context.embeddings[index], (B, embedding_width).
     """
 
     def __init__(
@@ -96,16 +104,16 @@ class ResidualBlock(nn.Module):
             raise ConfigError(f"dropout={dropout}", "network.dropout", "give a share in [0, 1), e.g. 0.1")
         self.dropout, self.scale_shift = dropout, scale_shift
         self.how: Resample | None = how
-        self.index, self.told = 0, 2 * c_out if scale_shift else c_out
+        self.index, self.embedding_width = 0, 2 * c_out if scale_shift else c_out
         self.norm1, self.conv1 = Norm(groups, c_in), conv3x3(c_in, c_out)
         self.norm2, self.conv2 = Norm(groups, c_out), conv3x3(c_out, c_out)
         self.skip = nn.Identity() if c_in == c_out else nn.Conv2d(c_in, c_out, 1)
 
-    def forward(self, x: Tensor, told: Told) -> Tensor:
+    def forward(self, x: Tensor, context: Context) -> Tensor:
         h = F.silu(self.norm1(x))
         if self.how is not None:
             h, x = resample(h, self.how), resample(x, self.how)
-        h, e = self.conv1(h), told[self.index][:, :, None, None]
+        h, e = self.conv1(h), context.embeddings[self.index][:, :, None, None]
         if self.scale_shift:
             scale, shift = e.chunk(2, 1)
             h = torch.addcmul(shift, self.norm2(h), 1 + scale)
@@ -145,7 +153,7 @@ class Attention(nn.Module):
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.proj = nn.Conv2d(channels, channels, 1)
 
-    def forward(self, x: Tensor, told: Told) -> Tensor:
+    def forward(self, x: Tensor, context: Context) -> Tensor:
         # (B, H W, 3 C), a view in channels_last, as are its three parts, (B, heads, H W, d)
         qkv = self.qkv(self.norm(x)).flatten(2).transpose(1, 2).chunk(3, -1)
         q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in qkv)

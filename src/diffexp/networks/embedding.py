@@ -2,7 +2,7 @@
 
     gamma(t) = [sin(1000 t w_i), cos(1000 t w_i)],   w_i = 10000^(-i / (n - 1)),   i = 0 .. n - 1
     emb      = silu(W2 silu(W1 gamma(t)) + table[class])
-    told_k   = W_k emb, for block k: one matrix for all blocks, cut into pieces
+    e_k      = W_k emb, for block k: one matrix for all blocks, cut into pieces
 
 A bfloat16 number near 1000 is a multiple of 4: times would run together, so all of this stays in float32,
 whatever autocast says.
@@ -29,19 +29,19 @@ def sinusoid(t: Tensor, width: int) -> Tensor:
 class Embedding(nn.Module):
     """The embedding of (t, class) for all blocks, in the dtype of the weights.
 
-    channels: the width of gamma(t), even; width: that of emb; told: the numbers that each block is told;
+    channels: the width of gamma(t), even; width: that of emb; widths: of the e_k;
     num_classes: the rows of the table but one, for the last is the null label.
     """
 
-    def __init__(self, channels: int, width: int, told: list[int], num_classes: int | None = None) -> None:
+    def __init__(self, channels: int, width: int, widths: list[int], num_classes: int | None = None) -> None:
         super().__init__()
-        self.channels, self.told, self.num_classes = channels, told, num_classes
+        self.channels, self.widths, self.num_classes = channels, widths, num_classes
         self.time1, self.time2 = nn.Linear(channels, width), nn.Linear(width, width)
         self.label = None if num_classes is None else nn.Embedding(num_classes + 1, width)
-        self.tell = nn.Linear(width, sum(told))
+        self.tell = nn.Linear(width, sum(widths))
 
     def forward(self, t: Tensor, cond: Condition | None) -> Tensor:
-        """Return the embedding, (B, sum(told)). t: (B,) in [0, 1]; cond: its label int64 (B,) in
+        """Return the embedding, (B, sum(widths)). t: (B,) in [0, 1]; cond: its label int64 (B,) in
         0..num_classes; None without classes.
 
         Raises ConfigError when cond is given to a network without classes, or not given to one with them.

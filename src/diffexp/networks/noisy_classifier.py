@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from diffexp.networks.blocks import Norm, ResidualBlock, conv3x3
+from diffexp.networks.blocks import Context, Norm, ResidualBlock, conv3x3
 from diffexp.networks.embedding import Embedding
 from diffexp.networks.levels import plan
 from diffexp.networks.paths import Paths
@@ -39,14 +39,14 @@ class NoisyClassifier(nn.Module):
         parts = [part for part in self.modules() if isinstance(part, ResidualBlock)]
         for i, part in enumerate(parts):
             part.index = i
-        self.embedding = Embedding(channels, 4 * channels, [part.told for part in parts])
+        self.embedding = Embedding(channels, 4 * channels, [part.embedding_width for part in parts])
         self.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """Return the logits. x: (B, in_channels, H, W); t: float32 (B,) in [0, 1]."""
         h = self.conv_in(x).contiguous(memory_format=torch.channels_last)
-        told = self.embedding(t, None).to(h.dtype).split(self.embedding.told, 1)
+        context = Context(self.embedding(t, None).to(h.dtype).split(self.embedding.widths, 1))
         for part in self.down:
-            h = part(h, told)
-        h = self.middle(h, told)
+            h = part(h, context)
+        h = self.middle(h, context)
         return self.logits(F.silu(self.norm(h)).mean((2, 3)))

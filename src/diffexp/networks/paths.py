@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from diffexp.errors import ConfigError
-from diffexp.networks.blocks import Attention, Downsample, ResidualBlock, Told, Upsample
+from diffexp.networks.blocks import Attention, Context, Downsample, ResidualBlock, Upsample
 from diffexp.networks.levels import MapLevel
 
 
 class Stack(nn.ModuleList):
-    """A stack of parts (h, told) -> h, one after the other."""
+    """A stack of parts (h, context) -> h, one after the other."""
 
-    def forward(self, h: Tensor, told: Told) -> Tensor:
+    def forward(self, h: Tensor, context: Context) -> Tensor:
         for part in self:
-            h = part(h, told)
+            h = part(h, context)
         return h
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute  # pyright: ignore[reportUnknownVariableType]
 
 from diffexp.condition import Condition
-from diffexp.networks.blocks import Attention, Norm, ResidualBlock, Told, conv3x3
+from diffexp.networks.blocks import Attention, Context, Norm, ResidualBlock, conv3x3
 from diffexp.networks.embedding import Embedding
 from diffexp.networks.levels import plan
 from diffexp.networks.paths import Paths
@@ -74,26 +74,26 @@ class UNet(nn.Module):
         """
         # after conv_in, not before: with one channel, x has no layout that could be kept
         h = self.conv_in(x).contiguous(memory_format=torch.channels_last)
-        told = self.embedding(t, cond).to(h.dtype).split(self.embedding.told, 1)
+        context = Context(self.embedding(t, cond).to(h.dtype).split(self.embedding.widths, 1))
         skips = [h]
         for part in self.down:
-            h = self._run(part, h, told)
+            h = self._run(part, h, context)
             skips.append(h)
-        h = self._run(self.middle, h, told)
+        h = self._run(self.middle, h, context)
         for part in self.up:
-            h = self._run(part, torch.cat([h, skips.pop()], 1), told)
+            h = self._run(part, torch.cat([h, skips.pop()], 1), context)
         return self.conv_out(F.silu(self.norm(h)))
 
     def _number_blocks(self) -> list[int]:
         parts = [part for part in self.modules() if isinstance(part, ResidualBlock)]
         for i, part in enumerate(parts):
             part.index = i
-        return [part.told for part in parts]
+        return [part.embedding_width for part in parts]
 
-    def _run(self, part: nn.Module, h: Tensor, told: Told) -> Tensor:
+    def _run(self, part: nn.Module, h: Tensor, context: Context) -> Tensor:
         if self.checkpoint and torch.is_grad_enabled():
-            return recompute(part, h, told, use_reentrant=False)
-        return part(h, told)
+            return recompute(part, h, context, use_reentrant=False)
+        return part(h, context)
 
 
 def _initialise(part: nn.Module) -> None:
@@ -107,5 +107,5 @@ def _initialise(part: nn.Module) -> None:
     if isinstance(part, Attention):
         nn.init.zeros_(part.proj.weight)
     if isinstance(part, Embedding):
-        for piece in torch.split(part.tell.weight.detach(), part.told):  # each block's own fan
+        for piece in torch.split(part.tell.weight.detach(), part.widths):  # each block's own fan
             nn.init.xavier_uniform_(piece)
