@@ -35,7 +35,7 @@ def filled(
     calibrated = dict(node)
     if calibrated.get("spacing") == "optimal":
         steps = calibrated["steps"]
-        calibrated["spacing"] = [round(p, 6) for p in _times(job, model, name(), steps, device)]
+        calibrated["spacing"] = [round(p, 6) for p in _times(job, model, name(), steps, data, device)]
     if calibrated.get("variance") == "analytic" and not calibrated.get("gammas"):
         calibrated["gammas"] = _kept(name(), "gammas", lambda: _gammas(job, model, data, device))
     return calibrated
@@ -51,25 +51,34 @@ def provisional(node: Mapping[str, Any]) -> dict[str, Any]:
     return stand_in
 
 
-def _times(job: Job, model: Model, name: str, steps: int, device: Any) -> list[float]:
+def _times(job: Job, model: Model, name: str, steps: int, data: Any, device: Any) -> list[float]:
     schedule = model.denoiser.schedule
     times = fine(schedule)
-    errors = torch.tensor(_kept(name, "errors", lambda: _errors(job, model, device)), dtype=torch.float64)
+    kept = _kept(name, "errors", lambda: _errors(job, model, data, device))
+    errors = torch.tensor(kept, dtype=torch.float64)
     errors[errors < 0] = torch.inf
     path = shortest(errors, min(steps, len(times) - 1))
     return (times[path[:-1]] * schedule.T).tolist()
 
 
-def _errors(job: Job, model: Model, device: Any) -> list[list[float]]:
+def _errors(job: Job, model: Model, data: Any, device: Any) -> list[list[float]]:
     schedule, times = model.denoiser.schedule, fine(model.denoiser.schedule)
     noise = Noise(key(job.config["seed"], "optimal"), torch.arange(IMAGES), model.latent_shape, device)
-    cond = model.to(device).condition(ask(model, IMAGES).to(device))
+    asked = ask(model, IMAGES, text=_captions(job, model, data))
+    cond = model.to(device).condition(asked.to(device))
     with counting("measuring the flow") as progress:
         errors = local_errors(
             model.denoiser, schedule, times, noise(0), cond, lambda k: progress(k, len(times) - 1)
         )
     errors[errors.isinf()] = -1  # JSON has no infinity
     return errors.tolist()
+
+
+def _captions(job: Job, model: Model, data: Any) -> list[str] | None:
+    """Return captions of the training images, for a model that is told some."""
+    if "text" not in model.conditioning.asks:
+        return None
+    return next(iter(build(data, "data", job.allowed).batches("train", IMAGES))).text
 
 
 def _gammas(job: Job, model: Model, data: Any, device: Any) -> list[float]:

@@ -69,10 +69,11 @@ def sample(
     clip: Clip = Static(),  # noqa: B008, frozen
     seed: int = 0,
     text: Sequence[str] | None = None,
+    negative: str | None = None,
 ) -> Tensor:
     """Return n images, uint8 (n, C, H, W), of the classes or the captions in turn; scale: of classifier-free
-    guidance.
+    guidance, which goes away from `negative`, a caption, or from none.
     """
-    asked = ask(model, n, classes, text)
+    asked = ask(model, n, classes, text, negative)
     device = next(model.denoiser.parameters()).device
     return generate(model, sampler, torch.arange(n), asked, ClassifierFree(scale), clip, seed, device=device)

@@ -21,13 +21,14 @@ from diffexp.samplers import check, slerp
 class Interpolate(Task):
     """ckpt: a checkpoint or a run folder; n: pairs of noises; points: images on the way between two.
 
-    classes: their numbers, in turn, None for all; ema: the averaged weights.
+    classes: their numbers, in turn, None for all; text: captions, in turn; ema: the averaged weights.
     """
 
     ckpt: str | None = None
     n: int = 10
     points: int = 9
     classes: tuple[int, ...] | None = None
+    text: tuple[str, ...] | None = None
     ema: bool = True
 
     def __post_init__(self) -> None:
@@ -39,7 +40,7 @@ class Interpolate(Task):
         restored, nodes = ready(job, self.ckpt, self.ema)
         parts = [build(nodes[key], key, job.allowed) for key in ("sampler", "guidance")]
         check(restored.model, *parts)
-        ask(restored.model, self.n, self.classes)
+        ask(restored.model, self.n, self.classes, self.text)
 
     @torch.no_grad()
     def run(self, job: Job, record: Record) -> None:
@@ -49,7 +50,7 @@ class Interpolate(Task):
         model = restored.model.to(device)
         ends = [self._noise(model, job.config["seed"], side, device) for side in (0, 1)]
         way = slerp(ends[0](0), ends[1](0), torch.linspace(0, 1, self.points)).transpose(0, 1).flatten(0, 1)
-        asked = ask(model, self.n, self.classes)
+        asked = ask(model, self.n, self.classes, self.text)
         denoise, cond = model.denoise(guidance, clip, asked.to(device))
         cond = None if cond is None else cond.repeat_interleave(self.points)
 
