@@ -119,3 +119,28 @@ def test_weights_that_are_not_those_of_the_model_are_refused_by_name(tmp_path, c
     torch.save(told, tmp_path / "x.ckpt")
     with pytest.raises(DataError, match=message):
         restore(tmp_path / "x.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("change", "parts"),
+    [
+        (lambda c: c.pop("ema"), "ema"),
+        (lambda c: c.update(ema=None, objective=[]), "objective, ema"),
+        (lambda c: c.update(ema=[{}, "x"]), r"ema\[1\]"),
+        (lambda c: c.pop("trained"), "trained"),
+        (lambda c: c["trained"].update({7: torch.zeros(1)}), "trained"),
+    ],
+)
+def test_parts_of_a_checkpoint_that_are_not_states_are_named(tmp_path, change, parts):
+    told = read_checkpoint(OLD / "classes" / "checkpoints" / "last.ckpt")
+    told["diffexp"]["format"] = 2
+    change(told)
+    torch.save(told, tmp_path / "x.ckpt")
+    with pytest.raises(DataError, match=f"the checkpoint is damaged in {parts}\n"):
+        read_checkpoint(tmp_path / "x.ckpt")
+
+
+@pytest.mark.parametrize("number", [-1, -5, 1])
+def test_an_average_that_there_is_not_is_refused(number):
+    with pytest.raises(DataError, match=f"holds no averaged weights of number {number}"):
+        restore(OLD / "classes", number)

@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from diffexp.archive import is_mapping
+from diffexp.archive import is_list, is_mapping
 from diffexp.errors import DataError
 
 FORMAT = 2
@@ -26,8 +26,10 @@ def upgraded(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
     """
     told = checkpoint["diffexp"]
     number = told.get("format", 1)
-    if "config" not in told or number == FORMAT:  # a classifier has a file of its own kind
+    if "config" not in told:  # a classifier has a file of its own kind
         return checkpoint
+    if number == FORMAT:
+        return _laid_out(checkpoint, path)
     if number != 1:
         what = f"the checkpoint is of format {str(number)[:20]}; this version of diffexp reads 1 and {FORMAT}"
         raise DataError(what, str(path), "use the version of diffexp that wrote it")
@@ -50,3 +52,19 @@ def upgraded(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
     kept = {key: value for key, value in checkpoint.items() if key != "state_dict"}
     ema = [averages[i] for i in sorted(averages)]
     return kept | {"trained": trained, "ema": ema, "objective": objective}
+
+
+def _laid_out(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return a checkpoint of this format. Raises DataError where a part of it is not what it has to be."""
+    averages = checkpoint.get("ema")
+    states = {"trained": checkpoint.get("trained"), "objective": checkpoint.get("objective")}
+    states |= {f"ema[{i}]": state for i, state in enumerate(averages)} if is_list(averages) else {"ema": None}
+    faults = [name for name, state in states.items() if not _is_state(state)]
+    if faults:
+        do = "use another checkpoint, or the version of diffexp that wrote it"
+        raise DataError(f"the checkpoint is damaged in {', '.join(faults)}", str(path), do)
+    return checkpoint
+
+
+def _is_state(state: object) -> bool:
+    return is_mapping(state) and all(isinstance(name, str) for name in state)

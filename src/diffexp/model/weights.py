@@ -23,7 +23,7 @@ def weights_of(checkpoint: Mapping[str, Any], average: int | None, path: Path) -
     if average is None:
         found = checkpoint.get("trained")
     else:
-        found = averages[average] if is_list(averages) and average < len(averages) else None
+        found = averages[average] if is_list(averages) and 0 <= average < len(averages) else None
     if not is_mapping(found) or not found:
         do = "type task.ema=false (or guidance.ema=null) for the weights being trained"
         if average is None:

@@ -61,9 +61,10 @@ def _position(ckpt: Path) -> tuple[int, int, dict[str, Any]]:
     with suppress(KeyError, TypeError, AttributeError):
         step, ranks = checkpoint["global_step"], checkpoint["diffexp"].get("ranks", 1)
         whole = len(checkpoint["optimizer_states"]) == len(checkpoint["lr_schedulers"]) == 1
+        whole = whole and bool(checkpoint["loops"])  # without, Lightning would begin at step 0
         if type(step) is type(ranks) is int and step >= 0 and whole:
             return step, ranks, checkpoint
-    raise _unfit(ckpt, "its step, its optimizer or its learning rate is missing")
+    raise _unfit(ckpt, "its step, its place in the data, its optimizer or its learning rate is missing")
 
 
 def _unfit(ckpt: Path, why: str, do: str = "") -> DataError:

@@ -70,7 +70,7 @@ def _of_checkpoint(ckpt: Path) -> Mapping[str, Any] | None:
 def _changed(job: Job, config: Mapping[str, Any]) -> list[str]:
     """List what differs in a way that makes another run, as "key before -> now"."""
     before, now = dict(_flat(config)), dict(_flat(job.public()))
-    before = {key: moved(value) for key, value in before.items()}
+    before, now = ({k: moved(v) for k, v in values.items()} for values in (before, now))
     typed = tuple(f"{text.lstrip('+~').partition('=')[0]}." for text in job.typed)
     longer = steps_of(config) != steps_of(job.config)
     return [
