@@ -7,8 +7,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from diffexp.codecs import Codec, check_finite
-from diffexp.codecs.codec import Noise
 from diffexp.errors import DataError
+from diffexp.randomness import Draws
 
 
 class Halved(Codec):
@@ -30,7 +30,7 @@ class Halved(Codec):
     def load(self) -> None:
         self.load_state_dict(load_file(str(self.source)))
 
-    def encode(self, image: Tensor, noise: Noise | None = None) -> Tensor:
+    def encode(self, image: Tensor, noise: Draws | None = None) -> Tensor:
         mean = self.down(image.float() / 127.5 - 1)
         return mean if noise is None else mean + self.std * noise(0)
 

@@ -8,8 +8,8 @@ from torch import Tensor
 from diffexp.condition import Condition
 from diffexp.diffusion import Prediction, Schedule
 from diffexp.diffusion.denoiser import Denoise
+from diffexp.randomness import Draws
 from diffexp.samplers import GridSampler
-from diffexp.samplers.sampler import Noise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +19,7 @@ class Renoise(GridSampler):
     kept: float = 0.0
 
     def run(
-        self, denoise: Denoise, schedule: Schedule, noise: Noise, cond: Condition | None = None
+        self, denoise: Denoise, schedule: Schedule, noise: Draws, cond: Condition | None = None
     ) -> Iterator[tuple[Tensor, Prediction]]:
         x = noise(0)
         for k, t, s in self.pairs(schedule):  # t → s, the last s is 0

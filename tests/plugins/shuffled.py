@@ -5,8 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffexp.codecs import Codec, check_finite
-from diffexp.codecs.codec import Noise
 from diffexp.errors import ConfigError
+from diffexp.randomness import Draws
 
 
 class Shuffled(Codec):
@@ -16,7 +16,7 @@ class Shuffled(Codec):
             raise ConfigError(f"{height} x {width} cannot be halved", "codec", "take other images")
         return 4 * channels, height // 2, width // 2
 
-    def encode(self, image: Tensor, noise: Noise | None = None) -> Tensor:
+    def encode(self, image: Tensor, noise: Draws | None = None) -> Tensor:
         return F.pixel_unshuffle(image.float() / 127.5 - 1, 2)
 
     def decode(self, x: Tensor) -> Tensor:

@@ -2,5 +2,6 @@
 
 from diffexp.conditioning.class_label import ClassLabel
 from diffexp.conditioning.conditioning import Conditioning, Unconditional
+from diffexp.conditioning.dropout import dropped
 
-__all__ = ["ClassLabel", "Conditioning", "Unconditional"]
+__all__ = ["ClassLabel", "Conditioning", "Unconditional", "dropped"]

@@ -9,6 +9,7 @@ bad, and would run `torch.load` of a pickle.
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
+from importlib.util import find_spec
 from inspect import isclass, isroutine
 from typing import Any
 
@@ -54,7 +55,8 @@ def locate(name: Any, where: str = "_target_", allowed: Sequence[str] = ALLOWED)
         near = nearest(parts[-1], _public(".".join(parts[:-1])))
         do = f"type {'.'.join([*parts[:-1], near])}" if near else "see the options in conf/"
         if not near and not _inside(name, OURS):
-            do = f"install {parts[0]}, or put its folder into PYTHONPATH"
+            here = find_spec(parts[0]) is not None
+            do = "mend what it imports" if here else f"install {parts[0]}, or put its folder into PYTHONPATH"
         raise ConfigError(f"there is no {name} ({error})", where, do) from error
     # what a module of ours has merely imported is not ours
     if not (isclass(target) or isroutine(target)) or not _inside(target.__module__ or "", allowed):

@@ -83,7 +83,11 @@ class Evaluator:
         """Raise ConfigError, DataError before training for what would fail after it."""
         check(model, self.sampler, self.guidance)
         for scale in self.scales:
-            check(model, self.sampler, replace(self.guidance, scale=scale))
+            try:
+                check(model, self.sampler, replace(self.guidance, scale=scale))
+            except ConfigError as error:  # a recipe has scales, and the person has typed none
+                do = f"type evaluator.scales=[1], or: {error.do}"
+                raise ConfigError(error.what, f"evaluator.scales={list(self.scales)}", do) from error
         if "text" in model.conditioning.asks and data.split("val").texts is None:
             raise _no_captions()
         self.metrics.check(data)

@@ -13,6 +13,8 @@ from diffexp.model.model import Model
 from diffexp.model.trainable import Trainable, few
 from diffexp.model.weights import weights_of
 
+LEAST = 0.01  # of the numbers of a network: a run that gives it fewer is a mistake
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -43,21 +45,27 @@ def weights_to_begin_with(path: str) -> tuple[Path, dict[str, Tensor]]:
     """Return the file of a run, and its averaged weights, or the trained ones where it has no average, by
     their names in the model. Nothing but tensors is made of it. Raises DataError.
     """
-    found = find(path)
-    checkpoint: Mapping[str, Any] = read(found)
+    try:
+        found = find(path)
+        checkpoint: Mapping[str, Any] = read(found)
+    except DataError as error:
+        where = "init" if error.where == "task.ckpt" else error.where
+        raise DataError(error.what, where, error.do) from error
     return found, weights_of(checkpoint, 0 if checkpoint.get("ema") else None, found)
 
 
 def begin(model: Model, tune: Trainable, path: Path, weights: Mapping[str, Tensor], copy: bool = True) -> Fit:
-    """Put the weights that fit into the model. Raises DataError where none does.
+    """Put the weights that fit into the model. Raises DataError where next to none does.
 
     copy: False to find out alone.
     """
     own = tune.state(model)
     same = [n for n, value in own.items() if n in weights and weights[n].shape == value.shape]
-    if not same:
-        do = "take a run whose network has parts of the same names and sizes"
-        raise DataError("no weights of this run fit the network", f"init={path}", do)
+    taken, whole = (sum(own[name].numel() for name in names) for names in (same, own))
+    if taken < LEAST * whole:
+        do = "take a run whose network has parts of the same names and sizes, or leave init out"
+        what = f"{taken:,} of the {whole:,} numbers of the network are of the size that they have in this run"
+        raise DataError(what, f"init={path}", do)
     for name in same if copy else ():
         own[name].detach().copy_(weights[name])
     return Fit(

@@ -31,7 +31,7 @@ SAMPLING = ("sampler", "guidance", "clip", "metrics", "data")
 TRAINED = (
     "network", "schedule", "snr", "prediction", "variance", "objective", "weighting", "times", "terms",
     "conditioning", "codec", "optimizer", "lr", "ema", "loader", "model", "experiment", "callbacks",
-    "compile",
+    "compile", "init",
 )  # fmt: skip
 
 

@@ -39,6 +39,7 @@ class Evaluate(Task):
         restored, nodes = ready(job, self.ckpt, self.ema, measure)
         node = {
             **job.config["evaluator"],
+            "scales": [],  # of the end of a training
             **{k: nodes[k] for k in ("sampler", "guidance", "clip", "metrics")},
         }
         evaluator = build(node, "evaluator", job.allowed)

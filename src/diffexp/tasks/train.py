@@ -13,6 +13,7 @@ from torch import nn
 
 from diffexp.errors import ConfigError, DivergedError, Interrupted
 from diffexp.metrics.evaluator import Evaluation, Evaluator
+from diffexp.metrics.probe import probe
 from diffexp.model.begin import begin, weights_to_begin_with
 from diffexp.model.trainable import check_sources
 from diffexp.networks.allocator import keep_freed_memory
@@ -100,6 +101,9 @@ class Train(Task):
         ckpt = start(job)
         if ckpt is None and (other := job.config.get("init")):
             module.begin_with(other)
+        if job.plugins:
+            with torch.random.fork_rng():
+                probe(module.averaged().eval(), evaluator, loader.data.split("train").batch(torch.arange(2)))
         if not torch.cuda.is_available():
             keep_freed_memory()
         trainer = _trainer(job, evaluator, tracker, record)

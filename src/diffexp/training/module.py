@@ -17,8 +17,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from diffexp.codecs import Codec
-from diffexp.condition import Condition
-from diffexp.conditioning import Conditioning
+from diffexp.conditioning import Conditioning, dropped
 from diffexp.data.batch import Batch
 from diffexp.diffusion import Clipped, Denoiser, Importance, Objective, Schedule, Static
 from diffexp.diffusion.denoiser import Precision
@@ -128,7 +127,7 @@ class DiffusionModule(LightningModule):
         generator = torch.Generator(self.device).manual_seed(drawn)
         place = (rank, self.trainer.world_size)
         x0 = self._encoded(batch, key(drawn, "codec"))
-        cond = self._dropped(batch, generator, place)
+        cond = dropped(self.model.conditioning, batch.asked, generator, place)
         losses = self.objective(self.denoiser, x0, cond, generator, place, batch.weight)
         if isinstance(self.objective.times, Importance):
             mine = torch.stack([losses.t, losses.each.double()])
@@ -145,16 +144,6 @@ class DiffusionModule(LightningModule):
         shape = self.model.latent_shape
         # made when it is asked for: for that the index comes to the CPU
         return self.model.codec.encode(batch.image, lambda k: Noise(seed, batch.index, shape, self.device)(k))
-
-    def _dropped(self, batch: Batch, generator: torch.Generator, rank: tuple[int, int]) -> Condition | None:
-        """The condition of a batch, where it is not dropped; that is drawn for the images of all ranks."""
-        n, conditioning = len(batch.index), self.model.conditioning
-        cond = conditioning.encode(batch.asked)
-        keep = conditioning.keep(n * rank[1], generator)
-        if cond is None or keep is None:
-            return cond
-        null = conditioning.null(batch.asked)
-        return cond if null is None else cond.where(keep[rank[0] * n : (rank[0] + 1) * n], null)
 
     def configure_gradient_clipping(
         self,
