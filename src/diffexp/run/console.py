@@ -1,7 +1,7 @@
 """The summary on the screen at the end of a run: its values, where things are, what to type next."""
 
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from diffexp.notice import say
 
 if TYPE_CHECKING:  # which needs torch, and the launcher of a sweep does not
     from diffexp.metrics.evaluator import Evaluation
+    from diffexp.model.model import Model
 
 
 def near(path: Path) -> Path:
@@ -25,9 +26,17 @@ def near(path: Path) -> Path:
 
 
 def summary(
-    folder: Path, picture: Path, results: Mapping[str, Any], evaluations: Mapping[float, "Evaluation"]
+    folder: Path,
+    picture: Path,
+    results: Mapping[str, Any],
+    evaluations: Mapping[float, "Evaluation"],
+    model: "Model",
+    plugins: Sequence[str] = (),
 ) -> None:
-    """Print the values with their cards, where things are, and what to type next."""
+    """Print the values with their cards, where things are, and what to type next for this model.
+
+    plugins: the packages that were typed for it.
+    """
     table = values_table(
         (f"{key}, guidance {scale:g}" if len(evaluations) > 1 else key, value, result.cards[key])
         for scale, result in evaluations.items()
@@ -45,7 +54,7 @@ def summary(
     Console().print(table)
     say(f"picture: {near(picture)}   everything: {near(folder)}/")
     say("next:")
-    for line in _next(folder, results):
+    for line in _next(folder, results, model, plugins):
         say(f"  {line}")
 
 
@@ -69,10 +78,17 @@ def _card(card: Mapping[str, Any]) -> str:
     return ", ".join(parts) + (f"; {card['note']}" if card.get("note") else "")
 
 
-def _next(folder: Path, results: Mapping[str, Any]) -> list[str]:
+def _next(folder: Path, results: Mapping[str, Any], model: "Model", plugins: Sequence[str]) -> list[str]:
     run = shlex.quote(override("task.ckpt", near(folder) if "train_seconds" in results else "RUN"))
+    if plugins:
+        run += f" plugins=[{','.join(plugins)}]"
+    asks, sample = model.conditioning.asks, f"python run.py task=sample {run} task.n=16"
+    if "label" in asks and model.class_names:
+        sample += f" task.classes=[{min(3, len(model.class_names) - 1)}]"
+    if "text" in asks:
+        sample += " 'task.text=[a caption]'"
     return [
-        f"python run.py task=sample {run} task.n=16 task.classes=[3] guidance.scale=2",
+        f"{sample} guidance.scale=2" if model.guidable else sample,
         f"python run.py task=evaluate {run} sampler.steps=10 sampler.eta=1",
         "python run.py schedule=linear prediction=eps name=linear_eps",
     ]

@@ -65,7 +65,8 @@ class Evaluate(Task):
         picture = result.draw(restored.class_names, title, job.folder / "samples" / "grid.png")
         cost = {"nfe": result.nfe, "sampling_seconds": round(result.seconds, 2)}
         record.results |= result.values | cost | {"cards": result.cards, "picture": str(picture)}
-        summary(job.folder, picture, record.results, {evaluator.guidance.scale: result})
+        results = {evaluator.guidance.scale: result}
+        summary(job.folder, picture, record.results, results, restored.model, job.plugins)
 
 
 @lru_cache(maxsize=2)

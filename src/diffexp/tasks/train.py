@@ -159,7 +159,7 @@ class Train(Task):
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 summarise(logger.experiment, record.results)
-        summary(job.folder, picture, record.results, measured)
+        summary(job.folder, picture, record.results, measured, module.model, job.plugins)
 
 
 def _key(metric: str, scale: float, scales: int) -> str:
