@@ -78,3 +78,13 @@ def test_cells_that_were_done_stay_done(tmp_path):
 
     assert identity(without(config(), "time")) == identity(config())
     assert identity(config("prediction.time=flow")) != identity(config())
+
+
+def test_a_run_with_an_old_name_in_an_option_of_ones_own_goes_on(tmp_path):
+    """The name is the old one in what is typed, and may be either in the run."""
+    old = ["codec._target_=diffexp.diffusion.Pixels"]
+    go(tmp_path / "run", *old)
+    go(tmp_path / "run", *old, "trainer.max_steps=4", "lr.steps=2")
+    go(tmp_path / "run", "trainer.max_steps=6", "lr.steps=2")
+    saved = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert saved["global_step"] == 6

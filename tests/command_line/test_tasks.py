@@ -359,3 +359,15 @@ def test_what_is_proposed_next_works_for_this_model(job, capsys, typed, line):
     assert (
         job(*command.split()[2:], "task.n=2", "logger=none", folder="next") / "samples" / "grid.png"
     ).is_file()
+
+
+def test_evaluating_leaves_the_scales_of_a_training_aside(job):
+    """The recipe has 1 and 2; a model without classes cannot be guided, and is measured at 1 all the same."""
+    small = [*(text for text in QUICK if "scales" not in text), "metrics=none", "trainer.max_steps=1"]
+    plain = ["conditioning=none", "guidance.scale=1"]
+    with pytest.raises(
+        ConfigError, match=r"at: evaluator\.scales=\[1\.0, 2\.0\]\n  do: type evaluator\.scales=\[1\]"
+    ):
+        job(*small, *plain, folder="refused")
+    folder = job(*small, *plain, "evaluator.scales=[1]")
+    assert results(job("task=evaluate", f"task.ckpt={folder}", "logger=none", folder="e"))["state"] == "done"

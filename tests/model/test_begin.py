@@ -68,7 +68,7 @@ def test_a_run_that_goes_on_does_not_begin_again(first, tmp_path, capsys):
 
 
 def test_what_does_not_fit_at_all_and_what_is_not_there_is_refused(first, tmp_path):
-    with pytest.raises(DataError, match="no checkpoint"):
+    with pytest.raises(DataError, match=r"no checkpoint .*\n  at: init"):
         run(tmp_path / "a", *QUICK, f"init={tmp_path / 'nowhere'}")
     assert not (tmp_path / "a").exists()
     model = diffexp.load(first[0])

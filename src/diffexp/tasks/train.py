@@ -58,8 +58,7 @@ class Train(Task):
         check_sources(module.model)
         if ckpt is None and (other := job.config.get("init")):
             say(begin(module.model, module.tune, *weights_to_begin_with(other), copy=False).words())
-        for part in (module.model.conditioning, module.model.codec):
-            part.check()
+        module.model.check()
         if not module.trained:
             do = "type task=sample or task=evaluate, without task.ckpt"
             raise ConfigError("this network has nothing to train", "network", do)
@@ -102,8 +101,9 @@ class Train(Task):
         if ckpt is None and (other := job.config.get("init")):
             module.begin_with(other)
         if job.plugins:
+            images = loader.data.split("train")
             with torch.random.fork_rng():
-                probe(module.averaged().eval(), evaluator, loader.data.split("train").batch(torch.arange(2)))
+                probe(module.averaged().eval(), evaluator, images.batch(torch.arange(min(2, len(images)))))
         if not torch.cuda.is_available():
             keep_freed_memory()
         trainer = _trainer(job, evaluator, tracker, record)
