@@ -7,6 +7,7 @@ import errno
 import os
 import sys
 import traceback
+from functools import partial
 from pathlib import Path
 
 import hydra
@@ -16,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from diffexp.config.argv import command_line
 from diffexp.config.compat import BASE, register_resolver
+from diffexp.config.quoting import quoted
 from diffexp.errors import ConfigError, DiffexpError, ResourceError
 from diffexp.training.launched import die_with_launcher
 
@@ -32,7 +34,7 @@ def main(conf: Path) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra is to raise, not to print
     _register()
     try:
-        before, typed = _again(sys.argv[1:])
+        before, typed = _again(quoted(sys.argv[1:]))
         with command_line(typed):
             return _main(conf, before, full)
     except DiffexpError as error:
@@ -49,7 +51,7 @@ def _main(conf: Path, before: list[str], full: bool) -> int:
     def job(cfg: DictConfig) -> None:
         nonlocal code
         try:
-            _run(cfg, before)
+            _run(cfg, before, conf)
         except DiffexpError as error:  # shown here, for Hydra would add its own words
             said = _say(error, full)
             code = code or said
@@ -135,7 +137,7 @@ def _unexpected(error: Exception) -> DiffexpError:
     return DiffexpError(f"{type(error).__name__}: {error}", f"{last.filename}:{last.lineno}", do)
 
 
-def _run(cfg: DictConfig, before: list[str]) -> None:
+def _run(cfg: DictConfig, before: list[str], conf: Path) -> None:
     from hydra.core.hydra_config import HydraConfig
 
     from diffexp.config.hydra_errors import before_imports
@@ -147,7 +149,14 @@ def _run(cfg: DictConfig, before: list[str]) -> None:
         before_imports(cfg)
         from diffexp.tasks.run import run_job
 
-        run_job(cfg, folder, list(hydra_config.overrides.task), dict(hydra_config.runtime.choices), before)
+        typed, choices = list(hydra_config.overrides.task), dict(hydra_config.runtime.choices)
+        try:
+            run_job(cfg, folder, typed, choices, before)
+        except ConfigError as error:
+            from diffexp.config.hydra_errors import composed
+            from diffexp.tasks.mend import mended
+
+            raise mended(error, typed, choices, folder, partial(composed, conf)) from error
     finally:
         os.chdir(hydra_config.runtime.cwd)  # hydra.job.chdir=true works in the folder
         remove_if_empty(folder)

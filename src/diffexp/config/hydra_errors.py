@@ -50,6 +50,19 @@ def _unknown_key(key: str, typed: Sequence[str], conf: Path) -> ConfigError:
     return ConfigError(f"there is no {key}: {inside}", key, do)
 
 
+def composed(conf: Path, typed: Sequence[str]) -> tuple[DictConfig, dict[str, str]]:
+    """Return the configuration of a command line, and which option it has of each group. Raises what Hydra
+    raises.
+    """
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf.resolve()), **BASE):
+        cfg = compose("config", list(typed), return_hydra_config=True)
+    choices = dict(cfg.hydra.runtime.choices)
+    OmegaConf.set_struct(cfg, False)
+    del cfg["hydra"]
+    return cfg, choices
+
+
 def _compose(conf: Path, overrides: Sequence[str]) -> DictConfig:
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf.resolve()), **BASE):
