@@ -26,6 +26,7 @@ from diffexp.run.disk import check_room, checkpoint_bytes
 from diffexp.run.fit import fit, going_on, tell_rate
 from diffexp.run.folder import Record, check_links
 from diffexp.run.job import Job, Task, device_of
+from diffexp.run.next_lines import suggestions
 from diffexp.run.resume import after_divergence, finished, start
 from diffexp.training.data_module import DataModule
 from diffexp.training.evaluate_samples import EvaluateSamples, show
@@ -176,7 +177,7 @@ class Train(Task):
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 summarise(logger.experiment, record.results)
-        summary(job.folder, picture, record.results, measured, module.model, job.plugins)
+        summary(job.folder, picture, record.results, measured, suggestions(job, module.model))
 
 
 def _key(metric: str, scale: float, scales: int) -> str:
