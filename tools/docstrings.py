@@ -1,13 +1,15 @@
 """Docstrings as Markdown, for the site: they are plain text, with `code` and formulas as indented blocks.
 
-An extension of griffe, which mkdocs.yml names. It marks the names of parameters and fields and what is raised,
-and leaves no letter to be taken for markup.
+An extension of griffe, which mkdocs.yml names. It marks the names of parameters and fields and what is
+raised, and leaves no letter to be taken for markup.
 """
 
 import re
 from typing import Any
 
 import griffe
+
+ERRORS = {"DiffexpError", "ConfigError", "DataError", "DivergedError", "ResourceError"}
 
 
 class PlainText(griffe.Extension):
@@ -46,8 +48,14 @@ def _line(line: str, names: set[str]) -> str:
     return "".join(pieces)
 
 
+def _link(error: re.Match[str]) -> str:
+    """Return a link to an error of ours."""
+    return f"[{error[1]}][diffexp.errors.{error[1]}]" if error[1] in ERRORS else error[1]
+
+
 def _words(text: str, names: set[str]) -> str:
     text = re.sub(r"([*_\[\]#\\])", r"\\\1", text.replace("<", "&lt;"))
-    text = re.sub(r"\b(Raises?) (?=(?:a |an )?[A-Z]\w+(?:Error|d)\b)", r"**\1** ", text)
+    text = re.sub(r"\b(\w+Error)\b", _link, text)
+    text = re.sub(r"\b(Raises?) (?=(?:a |an )?\[?\w+(?:Error|ed)\b)", r"**\1** ", text)
     listed = "|".join(re.escape(name.replace("_", "\\_")) for name in sorted(names, key=len, reverse=True))
     return re.sub(rf"(?<![\w.=])({listed})(?=(?:, [\w\\]+)*: )", r"**\1**", text) if names else text

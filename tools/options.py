@@ -2,8 +2,8 @@
 
     python tools/options.py
 
-The first comment of each file is what the option is; behind a key stands what the key is. What a group is says
-the comment behind its default in conf/config.yaml.
+The first comment of each file is what the option is; behind a key stands what the key is. What a group is
+says the comment behind its default in conf/config.yaml.
 """
 
 import re
@@ -18,8 +18,9 @@ An option is chosen by the name of its group, a key is set by its path:
 
     python run.py sampler=heun sampler.steps=12
 
-Below is every file of `conf/` as it is: each key with its value, and behind it what it means. `python run.py --cfg
-job` shows what a command line makes of them, and `python tools/options.py` prints this page.
+Below are the files of `conf/`: each key with its value, and behind it what it means. A file with `defaults`
+has the keys of those that it names as well. `python run.py --cfg job` shows what a command line makes
+of all of them, and `python tools/options.py` prints this page.
 """
 
 
@@ -45,7 +46,7 @@ def option(file: Path) -> Option:
 
 
 def groups(conf: Path = CONF) -> Iterator[tuple[str, str, list[Path]]]:
-    """Yield each group of conf/, in the order of config.yaml: its name, what it is, the files of its options."""
+    """Yield each group of conf/, as config.yaml has them: its name, what it is, the files of its options."""
     listed = (conf / "config.yaml").read_text().partition("defaults:\n")[2].partition("\n\n")[0]
     for name, about in re.findall(r"^  - (?:override )?([\w/]+): \w+ # (.*)$", listed, re.MULTILINE):
         yield name, about, sorted((conf / name).glob("*.yaml"))
@@ -53,7 +54,8 @@ def groups(conf: Path = CONF) -> Iterator[tuple[str, str, list[Path]]]:
 
 def page(conf: Path = CONF) -> str:
     """Return the whole page."""
-    return "\n".join([TOP, *_single(conf), *(line for group in groups(conf) for line in _group(conf, *group))])
+    parts = [_single(conf), *(_group(conf, *group) for group in groups(conf))]
+    return "\n".join([TOP, *(line for part in parts for line in part)])
 
 
 def _single(conf: Path) -> Iterator[str]:
@@ -69,12 +71,14 @@ def _single(conf: Path) -> Iterator[str]:
 
 def _group(conf: Path, name: str, about: str, files: list[Path]) -> Iterator[str]:
     yield f"\n## {name}\n\n{_plain(about[0].upper() + about[1:])}.\n"
-    texts = [file.read_text() for file in files]
+    options, texts = [option(file) for file in files], [file.read_text() for file in files]
+    if not any(one.everywhere for one in options):
+        yield f"Keys are typed as `{name.replace('/', '.')}.KEY=VALUE`.\n"
     for shared in sorted(conf.glob("_*.yaml")):
         if any(f"/{shared.stem}@_here_" in text for text in texts):
             inherited = option(shared)
             yield f"`{shared.name}`: {_paragraphs(inherited.about)}\n\n```yaml\n{inherited.keys}\n```\n"
-    for one in map(option, files):
+    for one in options:
         yield f"### {name}={one.name}\n\n{_paragraphs(one.about)}\n"
         for target in re.findall(r"^(?:  )?_target_: (diffexp\.[\w.]+)$", one.keys, re.MULTILINE)[:1]:
             yield f"[`{target}`][{_defined(target)}]\n"
