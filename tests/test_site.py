@@ -81,6 +81,7 @@ def test_the_reference_shows_shapes_units_errors_and_source(site):
     assert "Raises ConfigError when the angles do not rise strictly" in schedule.text
     assert "src/diffexp/diffusion/schedule.py" in schedule.text and "class Schedule:" in schedule.text
     assert "Raises ConfigError for a negative eta." in ddim.text and "class DDIM(OneCall):" in ddim.text
+    assert "Return α and σ at the times t in [0, 1]." in schedule.text
     assert "Yield x after each step, (B, C, H, W)" in ddim.text
 
 

@@ -58,4 +58,5 @@ def _words(text: str, names: set[str]) -> str:
     text = re.sub(r"\b(\w+Error)\b", _link, text)
     text = re.sub(r"\b(Raises?) (?=(?:a |an )?\[?\w+(?:Error|ed)\b)", r"**\1** ", text)
     listed = "|".join(re.escape(name.replace("_", "\\_")) for name in sorted(names, key=len, reverse=True))
-    return re.sub(rf"(?<![\w.=])({listed})(?=(?:, [\w\\]+)*: )", r"**\1**", text) if names else text
+    described = rf"(^|[;.,] )({listed})(?=(?:, [\w\\]+)*:(?: |$))"
+    return re.sub(described, r"\1**\2**", text) if names else text
