@@ -3,11 +3,12 @@
 import re
 import runpy
 import shlex
+import subprocess
+import sys
 import tomllib
 
 import pytest
 from commands import CONF
-from forked import forked
 from typed import ROOT, check, commands
 
 README = (ROOT / "README.md").read_text()
@@ -67,8 +68,16 @@ def test_an_answer_is_as_it_is_shown(tmp_path):
     assert shown
     for text in shown:
         line, *answer = map(str.strip, text.splitlines())
-        _, said = forked(shlex.split(line)[2:], tmp_path, tmp_path / "said")
-        assert list(map(str.strip, said.splitlines())) == answer
+        words = [sys.executable, str(ROOT / "run.py"), *shlex.split(line)[2:]]
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+        assert list(map(str.strip, (done.stdout + done.stderr).splitlines())) == answer
+
+
+def test_the_parts_alone_are_used_as_it_is_shown():
+    _, block = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "notebook.md").read_text(), re.DOTALL)
+    names = dict[str, object]()
+    exec(block, names)
+    assert float(names["level"].alpha) == pytest.approx(0.702, abs=1e-3)  # ᾱ = 0.494 of the cosine schedule
 
 
 def test_the_readme_is_short_and_its_links_hold():
