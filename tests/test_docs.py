@@ -12,16 +12,18 @@ from commands import CONF
 from typed import ROOT, check, commands
 
 README = (ROOT / "README.md").read_text()
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 OPTIONS = runpy.run_path(str(ROOT / "tools" / "options.py"))
+FILES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = {file.relative_to(ROOT).as_posix(): file.read_text() for file in FILES}
+PAGES["options"] = OPTIONS["page"]()
 # What no option is yet: a line that has one of these is not composed. To be empty when the parts are there.
 LATER = ("experiment=folder", "experiment=npz", "logger=tensorboard", "logger=trackio", "logger=csv")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize("page", PAGES)
 def test_every_command_line_can_be_typed(page):
     wrong = {}
-    for line in commands(page.read_text()):
+    for line in commands(PAGES[page]):
         if "my_package" in line or "my_conf" in line or any(word in line for word in LATER):
             continue  # the former are answered in tests/plugins
         try:
@@ -32,8 +34,9 @@ def test_every_command_line_can_be_typed(page):
 
 
 def test_there_are_command_lines():
-    count = {page.name: len(commands(page.read_text())) for page in PAGES}
-    assert count["README.md"] >= 20 and count["sweeps.md"] >= 10 and sum(count.values()) > 120
+    count = {page: len(commands(text)) for page, text in PAGES.items()}
+    assert count["README.md"] >= 20 and count["docs/sweeps.md"] >= 10 and count["options"] >= 3
+    assert sum(count.values()) > 120
     text = "    python run.py a=1 \\\n        b=2   # c\n\n    make y    what it is\n"
     text += "`make x`, `python run.py ...`\n"
     assert commands(text) == ["python run.py a=1 b=2", "make y", "make x"]
@@ -64,7 +67,7 @@ def test_a_command_that_cannot_be_typed_is_noticed(line):
 
 def test_an_answer_is_as_it_is_shown(tmp_path):
     block = re.compile(r"^ +\$ (python run\.py .*\n(?: {4,}\S.*\n)+)", re.MULTILINE)
-    shown = {text for page in PAGES for text in block.findall(page.read_text())}
+    shown = {answer for text in PAGES.values() for answer in block.findall(text)}
     assert shown
     for text in shown:
         line, *answer = map(str.strip, text.splitlines())
@@ -90,7 +93,7 @@ def test_the_readme_is_short_and_its_links_hold():
 
 def test_extras_are_those_of_the_package():
     offered = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    named = {n for page in PAGES for n in re.findall(r"(?:diffexp|\.)\[(\w+)\]['\"`]", page.read_text())}
+    named = {n for text in PAGES.values() for n in re.findall(r"(?:diffexp|\.)\[(\w+)\]['\"`]", text)}
     assert {"transformers", "ray"} <= named <= set(offered)
 
 
