@@ -156,7 +156,19 @@ def test_any_array_trains_at_once(count, shape, labels, tmp_path):
 
 @pytest.mark.parametrize(
     "size, levels",
-    [(64, 4), (96, 4), (32, 4), (28, 3), (20, 3), (16, 3), (10, 2), (35, 1), (2, 1), ((48, 64), 4), ((6, 8), 1)],
+    [
+        (64, 4),
+        (96, 4),
+        (32, 4),
+        (28, 3),
+        (20, 3),
+        (16, 3),
+        (10, 2),
+        (35, 1),
+        (2, 1),
+        ((48, 64), 4),
+        ((6, 8), 1),
+    ],
 )
 def test_a_network_has_as_many_levels_as_halve_its_images(size, levels):
     both = (size, size) if isinstance(size, int) else size
@@ -167,7 +179,9 @@ def test_a_network_has_as_many_levels_as_halve_its_images(size, levels):
 
 def test_all_problems_come_with_a_line_that_works(tmp_path):
     plain(tmp_path / "my photos", count=13)
-    code, said = forked(["data=folder", "data.path=my photos", "logger=none"], tmp_path, tmp_path / "said.txt")
+    code, said = forked(
+        ["data=folder", "data.path=my photos", "logger=none"], tmp_path, tmp_path / "said.txt"
+    )
     assert code == 2
     for problem in (
         "4 problems", "the data has no classes", "no maps of size 4", "digits64 measures images of 1x8x8",
@@ -181,7 +195,13 @@ def test_all_problems_come_with_a_line_that_works(tmp_path):
 
 def test_the_line_that_works_changes_what_does_not(tmp_path):
     np.savez(tmp_path / "a.npz", images=np.zeros((8, 12, 12, 3), np.uint8))
-    typed = ["experiment=npz", "data.path=a.npz", "network=unet_cifar10_small", "guidance.scale=2", "logger=none"]
+    typed = [
+        "experiment=npz",
+        "data.path=a.npz",
+        "network=unet_cifar10_small",
+        "guidance.scale=2",
+        "logger=none",
+    ]
     code, said = forked([*typed, "name=it"], tmp_path, tmp_path / "said.txt")
     assert code == 2 and "no maps of size 8" in said and "guidance" in said
     (line,) = [text for text in said.splitlines() if text.startswith("this would work: ")]
@@ -200,7 +220,9 @@ def test_grey_is_what_all_files_are(tmp_path):
     paint(tmp_path / "a" / "z.png")
     assert Folder(str(tmp_path / "a"), 8, mode="auto").shape == (3, 8, 8)
     whole = Folder(str(tmp_path / "a"), 8, mode="RGB").split("train").batch(torch.arange(5)).image
-    assert torch.equal(Folder(str(tmp_path / "a"), 8, mode="auto").split("train").batch(torch.arange(5)).image, whole)
+    assert torch.equal(
+        Folder(str(tmp_path / "a"), 8, mode="auto").split("train").batch(torch.arange(5)).image, whole
+    )
 
 
 def test_a_split_of_broken_images_alone_gets_others(tmp_path):
