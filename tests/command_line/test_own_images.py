@@ -1,5 +1,5 @@
-"""experiment=folder and experiment=npz on whatever a person has: trains, draws, measures what can be measured,
-and says in one line each what was chosen."""
+"""experiment=folder and experiment=npz on whatever a person has: they train, draw, measure what can be
+measured, and say in one line each what was chosen."""
 
 import json
 import shutil
