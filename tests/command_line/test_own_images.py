@@ -2,7 +2,9 @@
 measured, and say in one line each what was chosen."""
 
 import json
+import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from PIL import Image
 from diffexp.data import Folder
 from diffexp.networks import sized_unet
 
+WEIGHTS = Path(os.environ.get("DIFFEXP_WEIGHTS", ""), "inception2015_to_mixed6e_fp16.pth")
 SHORT = [
     "trainer.max_steps=2", "sampler.steps=2", "evaluator.pictures=4", "network.channels=8", "logger=none",
     "data.size=16",
@@ -231,3 +234,18 @@ def test_a_split_of_broken_images_alone_gets_others(tmp_path):
     data.check()
     assert sum(len(data.split(part)) for part in ("train", "val", "test")) == 15
     shutil.rmtree(tmp_path / "a")
+
+
+@pytest.mark.skipif(
+    not WEIGHTS.is_file(), reason="set DIFFEXP_WEIGHTS to the folder of the Inception's weights"
+)
+def test_what_can_be_measured_is_where_the_weights_are(tmp_path):
+    plain(tmp_path / "photos", count=12)
+    typed = ["experiment=folder", "data.path=photos", "dir=run", *SHORT, "metrics.n=12"]
+    code, said = forked([*typed, f"metrics.weights={WEIGHTS}"], tmp_path, tmp_path / "said.txt", 120)
+    assert code == 0, said
+    assert "chosen: KID of 12 images by 768 features of the Inception (metrics=auto)" in said
+    results = json.loads((tmp_path / "run" / "run.json").read_text())["results"]
+    card = results["cards"]["kid_inception768"]
+    assert (card["n"], card["subset_size"]) == (12, 10) and abs(results["kid_inception768"]) < 1
+    assert "fid_inception768" not in results  # 12 images are fewer than the features
