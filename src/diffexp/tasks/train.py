@@ -190,7 +190,9 @@ def headline(module: DiffusionModule, loader: DataModule) -> str:
     counts = ", ".join(f"{len(loader.data.split(s)):,} {s}" for s in ("train", "val", "test"))
     channels, height, width = loader.shape
     size = f"{height}x{width}x{channels}"
-    return f"{loader.name}: {size} images, {counts}; network of {millions:.2f} M parameters"
+    maps = ", ".join(getattr(module.denoiser.network, "maps", ()))
+    levels = f", maps of {maps}" if maps else ""
+    return f"{loader.name}: {size} images, {counts}; network of {millions:.2f} M parameters{levels}"
 
 
 def _module(
