@@ -5,6 +5,7 @@ torch and Lightning are imported in the job only, so that --help and a typo answ
 
 import errno
 import os
+import shlex
 import sys
 import traceback
 from pathlib import Path
@@ -14,26 +15,40 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from diffexp.config.argv import command_line
+from diffexp.config.argv import command, command_line
+from diffexp.config.catalogue import conf_folder
 from diffexp.config.compat import BASE, register_resolver
+from diffexp.config.search import hidden, searching, without_shipped
 from diffexp.errors import ConfigError, DiffexpError, ResourceError
+from diffexp.run.latest import with_latest
 from diffexp.training.launched import die_with_launcher
 
 _INTERRUPTED, _SAVED = 130, 75
 
 
-def main(conf: Path) -> int:
-    """Run what the command line asks for, with the options in the folder `conf`; return the exit code.
+def main(conf: Path | None = None) -> int:
+    """Run what the command line asks for, with the options in the folder `conf`, or the shipped ones; return
+    the exit code.
 
     A sweep (-m) is run by diffexp.sweep.launcher.
     """
     die_with_launcher()
+    conf = conf or conf_folder()
     full = os.environ.get("HYDRA_FULL_ERROR", "0") == "1"  # what the user wants
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra is to raise, not to print
     _register()
     try:
-        before, typed = _again(sys.argv[1:])
-        with command_line(typed):
+        if sys.argv[1:2] == ["runs"]:
+            from diffexp.listing import runs
+
+            return runs(sys.argv[2:])
+        if sys.argv[1:2] == ["completion"]:
+            from diffexp.completion import completion
+
+            return completion(conf, sys.argv[2:])
+        before, typed = _again(with_latest(without_shipped(sys.argv[1:])))
+        with command_line(typed), searching(conf, typed):
+            hidden(conf)
             return _main(conf, before, full)
     except DiffexpError as error:
         return _say(error, full)
@@ -96,10 +111,11 @@ def _again(typed: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _register() -> None:
-    """Register `sweep_id`, from which config.yaml makes the folder of a sweep."""
+    """Register `sweep_id`, from which config.yaml makes the folder of a sweep, and `command`, for the help."""
     from diffexp.sweep.cell import folder_id
 
     register_resolver("sweep_id", folder_id, replace=True)
+    register_resolver("command", lambda: shlex.join(command()).replace("$", "$$"), replace=True)
 
 
 def _say(error: DiffexpError, full: bool, cause: Exception | None = None) -> int:

@@ -64,6 +64,20 @@ def write(path: Path, content: str | bytes) -> None:
         raise ResourceError(f"cannot be written: {error.strerror or error}", str(path), do) from error
 
 
+def point(link: Path, target: str) -> bool:
+    """Make a symbolic link, in place of another one; return whether it was made: nothing else of that name is
+    replaced, and some file systems have no links.
+    """
+    try:
+        if link.is_symlink() or not link.exists():
+            with replacing(link) as part:
+                part.symlink_to(target)
+            return True
+    except OSError:
+        pass
+    return False
+
+
 def overwrite(path: Path, texts: Sequence[str]) -> bool:
     """Write the first of the texts that fits over what is in a file, filled up with blanks, as a disk that is
     full still allows; return whether one did.
