@@ -52,6 +52,9 @@ def main(conf: Path | None = None) -> int:
             return _main(conf, before, full)
     except DiffexpError as error:
         return _say(error, full)
+    except BrokenPipeError:  # of `diffexp runs | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what Python still has to write
+        return 0
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         return _INTERRUPTED
@@ -83,6 +86,8 @@ def _main(conf: Path, before: list[str], full: bool) -> int:
         from diffexp.config.hydra_errors import explain
 
         return _say(explain(error, sys.argv[1:], conf), full, error)
+    except BrokenPipeError:
+        raise
     except OSError as error:  # Hydra makes the folder before anything is checked
         do = "choose another folder with dir=..., or make this one writable"
         where = str(error.filename or "")

@@ -10,6 +10,7 @@ import shlex
 import time
 from calendar import timegm
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,11 @@ from diffexp.config.argv import PROGRAMS, command
 from diffexp.config.suggest import goes_on, override, path_of
 from diffexp.errors import DataError, DiffexpError
 from diffexp.escape import line, plain
-from diffexp.files import read_json, tail
+from diffexp.files import last_rows, read_json
 from diffexp.locks import busy
-from diffexp.report.table import numbers
+from diffexp.report.table import better_high, numbers
 from diffexp.run.plan import read_plan
-from diffexp.run.results import LOCK, PLAN, is_number, rows
+from diffexp.run.results import LOCK, PLAN, ROWS, is_number, refuse_links, rows
 
 DEEPEST = 6  # folders below the one that is listed
 _ENDS = {"Interrupted": "stopped", "DivergedError": "diverged", "KeyboardInterrupt": "stopped"}
@@ -66,7 +67,7 @@ def runs(typed: Sequence[str]) -> int:
         return 0
     Console().print(_table(listed, folder))
     for run in (run for run in listed if run.goes_on):
-        print(run.goes_on)
+        print(line(run.goes_on))
     return 0
 
 
@@ -95,15 +96,16 @@ def described(folder: Path) -> Run:
 
 
 def _run(folder: Path) -> Run:
-    record = read_json(folder / "run.json")
-    state, saved = _state(folder, record.get("state")), folder / "checkpoints" / "last.ckpt"
+    refuse_links(folder / "run.json")
+    record, inside = read_json(folder / "run.json"), folder / "checkpoints"
+    state = _state(folder, record.get("state"))
     measured = _finite(numbers(record))
     name = next((k for k in measured if not k.endswith("loss")), next(iter(measured), None))
     steps, last = _last(folder)
     if name is None:
         name = next((k for k in last if k.startswith("val/") and not k.endswith("loss")), None)
         measured = last
-    more = state not in ("finished", "running") and saved.is_file() and (folder / "overrides.yaml").is_file()
+    more = state not in ("finished", "running") and _saved(inside)
     return Run(
         str(folder), "run", state, _seconds(record.get("started")), steps, name,
         measured.get(name) if name else None, goes_on(folder) if more else None,
@@ -121,15 +123,17 @@ def _state(folder: Path, ended: object) -> str:
 def _last(folder: Path) -> tuple[int | None, dict[str, float]]:
     """Return the last step that was logged or saved, and the last values of each key."""
     values = dict[str, float]()
-    for row in tail(folder / "metrics.jsonl"):
+    for row in last_rows(folder / "metrics.jsonl"):
         values |= _finite(row)
     step = values.pop("step", None)
-    if step is None and (folder / "checkpoints").is_dir():
-        try:
+    if step is None and _saved(folder / "checkpoints"):
+        with suppress(DataError, OSError):
             step = read_json(folder / "checkpoints" / "last.ckpt.json").get("step")
-        except (DataError, OSError):
-            step = None
     return (int(step) if is_number(step) else None), values
+
+
+def _saved(folder: Path) -> bool:
+    return (folder / "last.ckpt").is_file() and not folder.is_symlink()
 
 
 def _finite(values: Mapping[str, Any]) -> dict[str, float]:
@@ -144,6 +148,7 @@ def _seconds(text: object) -> float | None:
 
 
 def _sweep(folder: Path) -> Run:
+    refuse_links(folder / PLAN, folder / ROWS)
     plan, ended = read_plan(folder), rows(folder)
     of_plan = [ended.get(cell["id"], {}) for cell in plan["cells"]]
     states = [row.get("state") for row in of_plan]
@@ -155,7 +160,7 @@ def _sweep(folder: Path) -> Run:
     name = layout.get("metric") if layout.get("metric") in measured else next(iter(measured), None)
     begun = min(filter(None, (_seconds(row.get("started")) for row in of_plan)), default=None)
     values = [row["results"][name] for row in of_plan if name in _finite(numbers(row))] if name else []
-    value = best(name, values) if name else None
+    value = (max if better_high(name) else min)(values, default=None) if name else None
     more = _again(folder, plan["command"]) if state in ("interrupted", "failed") else None
     return Run(str(folder), "sweep", state, begun, f"{done}/{every}", name, value, more)
 

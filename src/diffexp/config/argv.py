@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+PROGRAMS = (["python", "run.py"], ["python", "-m", "diffexp"], ["diffexp"])
 _DIR = ("-cd", "--config-dir")
 
 

@@ -42,9 +42,9 @@ def explain(error: Exception, typed: Sequence[str], conf: Path) -> ConfigError:
 def _unknown_key(key: str, typed: Sequence[str], conf: Path) -> ConfigError:
     *parents, last = key.split(".")
     rest = [a for a in typed if "=" in a and not a.startswith("-") and a.split("=")[0].lstrip("+~") != key]
-    node = OmegaConf.select(_compose(conf, rest), ".".join(parents)) if parents else _compose(conf, rest)
+    node = OmegaConf.select(composed(conf, rest), ".".join(parents)) if parents else composed(conf, rest)
     if not isinstance(node, DictConfig):
-        top = [str(k) for k in _compose(conf, rest)]
+        top = [str(k) for k in composed(conf, rest)]
         near = nearest(parents[0], top)
         do = f"type {'.'.join([near, *parents[1:], last])}=..." if near else f"choose from {', '.join(top)}"
         return ConfigError(f"there is no {key}", key, do)
@@ -55,7 +55,8 @@ def _unknown_key(key: str, typed: Sequence[str], conf: Path) -> ConfigError:
     return ConfigError(f"there is no {key}: {inside}", key, do)
 
 
-def _compose(conf: Path, overrides: Sequence[str]) -> DictConfig:
+def composed(conf: Path, overrides: Sequence[str]) -> DictConfig:
+    """Return the configuration of these overrides; of none where they do not fit."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf.resolve()), **BASE):
         try:
