@@ -116,7 +116,7 @@ def _again(typed: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _register() -> None:
-    """Register `sweep_id`, from which config.yaml makes the folder of a sweep, and `command`, for the help."""
+    """Register `sweep_id`, which names the folder of a sweep in config.yaml, and `command`, of the help."""
     from diffexp.sweep.cell import folder_id
 
     register_resolver("sweep_id", folder_id, replace=True)

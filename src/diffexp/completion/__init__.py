@@ -31,7 +31,9 @@ def completion(conf: Path, typed: Sequence[str]) -> int:
     asked = parser.parse_args(list(typed))
     shell = asked.shell or Path(os.environ.get("SHELL", "")).name
     if shell not in SHELLS:
-        raise ConfigError(f"SHELL={shell} is not known here", "completion", f"name one of {', '.join(SHELLS)}")
+        raise ConfigError(
+            f"SHELL={shell} is not known here", "completion", f"name one of {', '.join(SHELLS)}"
+        )
     text = files("diffexp").joinpath("completion", f"diffexp.{shell}").read_text()
     if asked.print:
         print(text, end="")

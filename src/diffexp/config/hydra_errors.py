@@ -36,7 +36,9 @@ def explain(error: Exception, typed: Sequence[str], conf: Path) -> ConfigError:
     what = " ".join(text.split("\n")[0].split()) or type(error).__name__
     if "no viable alternative" in text or "mismatched input" in text or "extraneous input" in text:
         return ConfigError(what, "command line", "quote the value: 'key=\"value\"', 'key=[1,2]'")
-    return ConfigError(what, getattr(error, "full_key", "") or "command line", f"see {shlex.join(command())} --help")
+    return ConfigError(
+        what, getattr(error, "full_key", "") or "command line", f"see {shlex.join(command())} --help"
+    )
 
 
 def _unknown_key(key: str, typed: Sequence[str], conf: Path) -> ConfigError:
