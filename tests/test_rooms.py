@@ -35,7 +35,8 @@ ORDER = (  # a room or file of the package imports those of the lines above its 
 )
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 FILES_ALONE = {
-    "__main__", "archive", "cli", "completion", "condition", "errors", "escape", "files", "listing", "locks", "notice",
+    "__main__", "archive", "cli", "completion", "condition", "errors", "escape", "files", "listing", "locks",
+    "notice",
     "pictures",
     "progress",
     "randomness",

@@ -209,7 +209,7 @@ def _rows(texts: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def last_rows(path: Path, most: int = 1 << 16) -> list[dict[str, Any]]:
-    """Return the JSON objects in the last lines of a file that grows; [] for no file of ours. Raises OSError."""
+    """Return the JSON objects in the last bytes of a file; [] for a link, or no file. Raises OSError."""
     if path.is_symlink() or not path.is_file():
         return []
     with open_regular(path) as file:

@@ -26,7 +26,7 @@ from diffexp.files import last_rows, read_json
 from diffexp.locks import busy
 from diffexp.report.table import better_high, numbers
 from diffexp.run.plan import read_plan
-from diffexp.run.results import LOCK, PLAN, ROWS, is_number, refuse_links, rows
+from diffexp.run.results import LOCK, PLAN, ROWS, is_number, moderate, refuse_links, rows
 
 DEEPEST = 6  # folders below the one that is listed
 _ENDS = {"Interrupted": "stopped", "DivergedError": "diverged", "KeyboardInterrupt": "stopped"}
@@ -52,7 +52,9 @@ class Run:
 
 def runs(typed: Sequence[str]) -> int:
     """Print the list that was asked for; return the exit code. Raises DiffexpError."""
-    parser = argparse.ArgumentParser(prog=f"{shlex.join(command())} runs", description=(__doc__ or "")[:96])
+    parser = argparse.ArgumentParser(
+        prog=f"{shlex.join(command())} runs", description="List runs and sweeps."
+    )
     parser.add_argument("folder", nargs="?", default="runs", help="where to look; runs/ without it")
     parser.add_argument("--json", action="store_true", help="one JSON object a line, for scripts")
     asked = parser.parse_args(list(typed))
@@ -62,12 +64,11 @@ def runs(typed: Sequence[str]) -> int:
         raise DataError(f"there is no folder {folder}", str(folder), do)
     listed = sorted(map(described, below(folder)), key=lambda run: (run.started or 0, run.path))
     if asked.json:
-        for run in listed:
-            print(json.dumps(asdict(run)))
+        print("".join(f"{json.dumps(asdict(run))}\n" for run in listed), end="")
         return 0
     Console().print(_table(listed, folder))
-    for run in (run for run in listed if run.goes_on):
-        print(line(run.goes_on))
+    if more := [line(run.goes_on) for run in listed if run.goes_on]:
+        print("to go on:", *more, sep="\n  ")
     return 0
 
 
@@ -98,6 +99,8 @@ def described(folder: Path) -> Run:
 def _run(folder: Path) -> Run:
     refuse_links(folder / "run.json")
     record, inside = read_json(folder / "run.json"), folder / "checkpoints"
+    if not isinstance(record.get("results"), (Mapping, type(None))):
+        raise ValueError("results are an object")
     state = _state(folder, record.get("state"))
     measured = _finite(numbers(record))
     name = next((k for k in measured if not k.endswith("loss")), next(iter(measured), None))
@@ -125,11 +128,11 @@ def _last(folder: Path) -> tuple[int | None, dict[str, float]]:
     values = dict[str, float]()
     for row in last_rows(folder / "metrics.jsonl"):
         values |= _finite(row)
-    step = values.pop("step", None)
+    step: Any = values.pop("step", None)
     if step is None and _saved(folder / "checkpoints"):
         with suppress(DataError, OSError):
             step = read_json(folder / "checkpoints" / "last.ckpt.json").get("step")
-    return (int(step) if is_number(step) else None), values
+    return (int(step) if isinstance(step, (int, float)) and is_number(step) else None), values
 
 
 def _saved(folder: Path) -> bool:
@@ -137,7 +140,7 @@ def _saved(folder: Path) -> bool:
 
 
 def _finite(values: Mapping[str, Any]) -> dict[str, float]:
-    return {key: value for key, value in values.items() if is_number(value)}
+    return {key: value for key, value in values.items() if moderate(value) and is_number(value)}
 
 
 def _seconds(text: object) -> float | None:

@@ -12,9 +12,10 @@ _DIR = ("-cd", "--config-dir")
 
 @contextmanager
 def command_line(typed: Sequence[str], begun: Sequence[str] | None = None) -> Iterator[None]:
-    """Let sys.argv be what is typed, until the end; begun: how, as `begins` gives it, in the process of a job.
+    """Let sys.argv be what is typed, until the end.
 
-    There the module that was run is that of whoever began the process, and Lightning would start it again.
+    begun: how it begins, by `begins`, in the process of a job. What was run there as a module (python -m) is
+    of whoever made the process, and Lightning would start that again.
     """
     main = sys.modules["__main__"]
     before, spec = sys.argv, main.__spec__

@@ -66,10 +66,8 @@ def without_shipped(typed: Sequence[str]) -> list[str]:
 
 
 def _own(shipped: Path, typed: Sequence[str]) -> list[Path]:
-    folders = [
-        folder for folder in (config_dir(typed), Path("conf").absolute()) if folder and folder.is_dir()
-    ]
-    own = dict.fromkeys(folder.resolve() for folder in folders)
+    folders = (config_dir(typed), Path("conf"))
+    own = dict.fromkeys(folder.resolve() for folder in folders if folder and folder.is_dir())
     return [folder for folder in own if folder != shipped.resolve()]
 
 
