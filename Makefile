@@ -25,6 +25,9 @@ setup: .venv/ready ## the environment in .venv, from the locked, hash-checked re
 	$(BIN)/pip install --disable-pip-version-check --quiet --no-deps -e .
 	touch $@
 
+wheel: .venv/ready ## the package, with conf/ and sweeps/ inside, in dist/
+	$(BIN)/python -m hatchling build
+
 samplers: .venv/ready ## the error of every sampler on a mixture: tables, CSV and curves in build/samplers
 	$(BIN)/python benchmarks/samplers.py --out build/samplers
 
@@ -34,5 +37,5 @@ faults: .venv/ready ## kills a run twenty times and compares its end with that o
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-.PHONY: faults samplers run test check fmt setup help
+.PHONY: wheel faults samplers run test check fmt setup help
 .DEFAULT_GOAL := help

@@ -128,11 +128,11 @@ def _last(folder: Path) -> tuple[int | None, dict[str, float]]:
     values = dict[str, float]()
     for row in last_rows(folder / "metrics.jsonl"):
         values |= _finite(row)
-    step: Any = values.pop("step", None)
-    if step is None and _saved(folder / "checkpoints"):
+    if "step" not in values and _saved(folder / "checkpoints"):
         with suppress(DataError, OSError):
-            step = read_json(folder / "checkpoints" / "last.ckpt.json").get("step")
-    return (int(step) if isinstance(step, (int, float)) and is_number(step) else None), values
+            values |= _finite({"step": read_json(folder / "checkpoints" / "last.ckpt.json").get("step")})
+    step = values.pop("step", None)
+    return (None if step is None else int(step)), values
 
 
 def _saved(folder: Path) -> bool:

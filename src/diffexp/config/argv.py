@@ -36,7 +36,7 @@ def begins() -> list[str]:
 
 def config_dir(typed: Sequence[str]) -> Path | None:
     """Return the folder of options that was typed with --config-dir, absolute; None where none was."""
-    for word, following in zip(typed, [*typed[1:], ""], strict=True):
+    for word, following in zip(typed, [*typed[1:], ""], strict=False):
         if word in _DIR and following:
             return Path(following).absolute()
         name, equal, value = word.partition("=")

@@ -57,7 +57,7 @@ def hidden(shipped: Path) -> None:
 
 def without_shipped(typed: Sequence[str]) -> list[str]:
     """Return the words without `-cd sweeps` where there is no such folder: the shipped sweeps are found."""
-    pairs = zip(typed, ["", *typed[:-1]], [*typed[1:], ""], strict=True)
+    pairs = zip(typed, ["", *typed], [*typed[1:], ""], strict=False)
     asked = {("-cd", "sweeps"), ("--config-dir", "sweeps")}
     if Path("sweeps").is_dir():
         return list(typed)
