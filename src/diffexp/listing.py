@@ -128,11 +128,12 @@ def _last(folder: Path) -> tuple[int | None, dict[str, float]]:
     values = dict[str, float]()
     for row in last_rows(folder / "metrics.jsonl"):
         values |= _finite(row)
-    if "step" not in values and _saved(folder / "checkpoints"):
+    steps = [values.pop("step", None)]
+    if _saved(folder / "checkpoints"):
         with suppress(DataError, OSError):
-            values |= _finite({"step": read_json(folder / "checkpoints" / "last.ckpt.json").get("step")})
-    step = values.pop("step", None)
-    return (None if step is None else int(step)), values
+            note = read_json(folder / "checkpoints" / "last.ckpt.json")
+            steps.append(_finite(note).get("step"))
+    return max((int(step) for step in steps if step is not None), default=None), values
 
 
 def _saved(folder: Path) -> bool:
@@ -188,7 +189,7 @@ def _again(folder: Path, text: str) -> str | None:
 def _table(listed: Sequence[Run], folder: Path) -> Table:
     table = Table(title=f"{len(listed)} runs and sweeps", title_justify="left")
     for column in ("run", "state", "age", "steps", "metric", "value"):
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column == "run")
     for run in listed:
         name = os.path.relpath(run.path, folder)
         value = "" if run.value is None else f"{run.value:.4g}"

@@ -83,7 +83,7 @@ def test_a_run_at_work_is_running_and_its_last_line_is_shown(here):
     with locked(folder / ".lock"):
         run = described(folder)
         assert busy(folder / ".lock")
-        assert (run.state, run.steps, run.metric, run.value) == ("running", 20, "val/fid_x", 9.5)
+        assert (run.state, run.steps, run.metric, run.value) == ("running", 40, "val/fid_x", 9.5)
     assert described(folder).state == "interrupted" and not busy(folder / ".lock")
 
 
