@@ -5,6 +5,7 @@ What lies there may be a stranger's: no link is followed, and nothing is loaded 
 
 import argparse
 import json
+import math
 import os
 import shlex
 import time
@@ -157,6 +158,8 @@ def _sweep(folder: Path) -> Run:
     of_plan = [ended.get(cell["id"], {}) for cell in plan["cells"]]
     states = [row.get("state") for row in of_plan]
     done, every = states.count("done"), len(states)
+    if plan.get("complete") is False:  # it ended before all of its lines were composed
+        every = max(every + 1, math.prod(map(len, plan["varying"].values())))
     state = "finished" if done == every else "failed" if "failed" in states else "interrupted"
     state = "running" if busy(folder / LOCK) else state
     first = next((row for row in of_plan if row.get("state") == "done"), {})

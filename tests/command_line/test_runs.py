@@ -36,14 +36,14 @@ def a_run(folder, state="done", saved=True, results=None, **more):
     return folder
 
 
-def a_sweep(folder, states, typed="diffexp -m seed=0,1"):
+def a_sweep(folder, states, typed="diffexp -m seed=0,1", **more):
     folder.mkdir(parents=True)
     cells = [
         {"id": f"c{i}", "typed": [f"seed={i}"], "values": {"seed": str(i)}, "folder": f"jobs/c{i}"}
         for i in range(len(states))
     ]
     plan = {"name": "x", "command": typed, "layout": {}, "varying": {"seed": ["0", "1"]}, "cells": cells}
-    (folder / "plan.json").write_text(json.dumps(plan))
+    (folder / "plan.json").write_text(json.dumps(plan | more))
     lines = [
         {"id": f"c{i}", "state": state, "results": {"fid_x": 3.0 - i}, "started": "2026-01-01T00:00:00Z"}
         for i, state in enumerate(states)
@@ -103,6 +103,8 @@ def test_a_sweep_is_one_line_with_its_best_value(here, capsys):
     elsewhere = described(folder.rename(here / "moved"))
     assert shlex.split(elsewhere.goes_on)[-1] == f"hydra.sweep.dir={here / 'moved'}"
     assert described(a_sweep(here / "runs" / "y" / "all", ["done"])).state == "finished"
+    cut = described(a_sweep(here / "runs" / "y" / "cut", ["done"], complete=False))
+    assert (cut.state, cut.steps) == ("interrupted", "1/2")
     assert described(a_sweep(here / "runs" / "y" / "bad", ["done", "failed"])).state == "failed"
 
 

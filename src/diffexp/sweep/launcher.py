@@ -64,8 +64,11 @@ def launch(
         if "ckpt" not in cell.config.get("task", ()):
             point_to(folder)
         say(f"{len(lines)} command lines: {folder}/")
-        stopped = _run(sweep, runner, lambda: write_plan(folder, plan, sweep.cells))
-        return _end(sweep, stopped)
+
+        def tell() -> None:
+            write_plan(folder, plan | {"complete": sweep.complete}, sweep.cells)
+
+        return _end(sweep, _run(sweep, runner, tell))
 
 
 def _cluster(node: DictConfig) -> Any:
