@@ -29,6 +29,9 @@ docs: .venv/ready ## README and docs/ with references of options and of the API:
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo "build/site/index.html; to search in it: $(BIN)/python -m http.server --directory build/site"
 
+wheel: .venv/ready ## the package, with conf/ and sweeps/ inside, in dist/
+	$(BIN)/python -m hatchling build
+
 samplers: .venv/ready ## the error of every sampler on a mixture: tables, CSV and curves in build/samplers
 	$(BIN)/python benchmarks/samplers.py --out build/samplers
 
@@ -38,5 +41,5 @@ faults: .venv/ready ## kills a run twenty times and compares its end with that o
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-.PHONY: docs faults samplers run test check fmt setup help
+.PHONY: docs wheel faults samplers run test check fmt setup help
 .DEFAULT_GOAL := help

@@ -8,6 +8,8 @@ import pytest
 from commands import CONF, QUICK
 from PIL import Image
 
+from diffexp.config.quoting import quoted
+
 RECIPES = sorted(file.stem for file in (CONF / "experiment").glob("*.yaml"))
 SMALL = [
     *QUICK, "metrics=none", "guidance.scale=1", "trainer=cpu", "trainer.max_steps=1", "loader.batch_size=4",
@@ -28,9 +30,9 @@ def images(tmp_path, monkeypatch):
 
 
 def said_next(said):
-    """The words of each suggested line, as a shell reads them."""
+    """The words of each suggested line, as a shell and then we read them."""
     lines = said.partition("\nnext:\n")[2].splitlines()
-    return [shlex.split(line)[2:] for line in lines if line.startswith("  python run.py ")]
+    return [quoted(shlex.split(line)[2:]) for line in lines if line.startswith("  python run.py ")]
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from diffexp.config.suggest import override
+from diffexp.config.argv import command
 from diffexp.redact import redact_typed
 from diffexp.run.console import near
 
@@ -24,15 +24,15 @@ def suggestions(job: "Job", model: "Model") -> list[str]:
     ckpt = near(job.folder) if trained else job.config["task"]["ckpt"]
     if ckpt is None:  # a closed form, which has none
         return []
-    sampling = [override("task.ckpt", ckpt), *_plugins(job)]
+    sampling = [f"task.ckpt={ckpt}", *_plugins(job)]
     lines = [
         ["task=sample", *sampling, "task.n=16", *_asked(model)],
         ["task=evaluate", *sampling, *_steps(job)],
     ]
     if trained:
-        longer = override("trainer.max_steps", 4 * job.config["trainer"]["max_steps"])
-        lines += [[override("resume", ckpt), *_plugins(job), longer], _other(job)]
-    return [shlex.join(["python", "run.py", *line]) for line in lines]
+        longer = f"trainer.max_steps={4 * job.config['trainer']['max_steps']}"
+        lines += [[f"resume={ckpt}", *_plugins(job), longer], _other(job)]
+    return [shlex.join([*command(), *line]) for line in lines]
 
 
 def _plugins(job: "Job") -> list[str]:
@@ -61,4 +61,4 @@ def _other(job: "Job") -> list[str]:
     choices: Mapping[str, str] = job.choices or {}
     schedule = "cosine" if choices.get("schedule") == "linear" else "linear"
     kept = [text for text in typed if text.split("=")[0].split(".")[0] not in _OF_ONE_RUN]
-    return [*kept, f"schedule={schedule}", override("name", f"{job.config['name']}_{schedule}")]
+    return [*kept, f"schedule={schedule}", f"name={job.config['name']}_{schedule}"]

@@ -7,6 +7,7 @@ wants is a line that works: it is tried, by the same checks, before it is shown.
 import contextlib
 import io
 import shlex
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from diffexp.config.argv import command, config_dir
 from diffexp.errors import ConfigError, DiffexpError
 from diffexp.tasks.run import run_job
 
@@ -36,7 +38,8 @@ def mended(
     """Return the error with a command line that passes all checks, where one of a few changes leads to it."""
     for line in _candidates(error, typed, choices):
         if _passes(line, folder, compose):
-            shown = shlex.join(["python", "run.py", *line])
+            own = config_dir(sys.argv[1:])
+            shown = shlex.join([*command(), *(["-cd", str(own)] if own else []), *line])
             better = ConfigError(f"{error}\nthis would work: {shown}")
             better.parts = error.parts
             return better

@@ -11,6 +11,7 @@ from diffexp.errors import ConfigError, all_at_once
 from diffexp.notice import say
 from diffexp.run.folder import Record
 from diffexp.run.job import Job, Task, kind_of_task
+from diffexp.run.latest import point_to
 from diffexp.run.precision import settled
 
 TRAINING = ("loader", "model", "trainer", "callbacks")
@@ -76,6 +77,8 @@ def run_resolved(
         say(f"already finished: {folder}; type resume=never dir=... to begin another")
         return ended
     with Record(folder, job.public(), job.typed) as record:
+        if record.first and getattr(task, "trains", False):
+            point_to(folder)
         task.run(job, record)
         if getattr(task, "tracked", True):
             from diffexp.report.wandb import track
