@@ -25,6 +25,7 @@ from on_device.form import Form
 from on_device.recipe import ByClock, Recipe, module
 
 SPARE = 1.3  # times what measuring is expected to take
+END = 15  # seconds for the distances themselves, and their standard error
 MEASURING = 0.35  # the most of the time that is left that measuring may take
 
 
@@ -119,11 +120,10 @@ def quality(
     cost = costs(learner.averaged(), sampler, extractor, form.chunk, device)
     n = images_for_fid(form.n, form.least, cost, real, budget.left())
     metrics = MetricSet(n, extractor, [FID("train", cache=None)])
-    evaluator = Evaluator(
-        sampler, ClassifierFree(), Static(), metrics, batch_size=form.chunk, pictures=min(80, n)
-    )
+    size, shown = form.chunk, min(80, n)
+    evaluator = Evaluator(sampler, ClassifierFree(), Static(), metrics, batch_size=size, pictures=shown)
     evaluator.prepare(data, device)
-    rate.seconds = min(form.longest, max(1.0, budget.left() - SPARE * n * sum(cost) - 5))
+    rate.seconds = min(form.longest, max(1.0, budget.left() - SPARE * n * sum(cost) - END))
     print(f"  training for {rate.seconds:.0f} s, then {n} images", flush=True)
     trained = train(data, recipe, learner, device, rate.seconds)
     print(f"  {trained['steps']} steps, {trained['img_per_s']:.0f} img/s", flush=True)
@@ -131,6 +131,6 @@ def quality(
     measured = evaluator.run(learner.averaged(), device=device)
     measured.draw(data.classes, f"{n} images after {trained['seconds']:.0f} s", out / "samples.png")
     ((name, value),) = measured.values.items()
-    shown = {"sampler": repr(sampler), "nfe": measured.nfe, "measuring_s": time.perf_counter() - start}
+    how = {"sampler": repr(sampler), "nfe": measured.nfe, "measuring_s": time.perf_counter() - start}
     facts = {"data": data.name, "n_reference": real, "n": n, "recipe": asdict(recipe), "training": trained}
-    return {"metric": name, "value": value, "card": measured.cards[name], **facts, **shown}
+    return {"metric": name, "value": value, "card": measured.cards[name], **facts, **how}
