@@ -99,9 +99,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, help="a .npz, or a folder (on_device/images.py)")
     parser.add_argument("--weights", type=Path, help="of the FID Inception")
     parser.add_argument("--short", action="store_true")
-    parser.add_argument(
-        "--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu"
-    )
+    there = "cuda" if torch.cuda.is_available() else "cpu"
+    parser.add_argument("--device", choices=("cpu", "cuda"), default=there)
     parser.add_argument("--commit", help="of the code, where there is no git")
     recipe = parser.add_argument_group("the recipe of part 3")
     recipe.add_argument("--prediction", choices=("edm", "v"), default=Recipe.prediction)

@@ -1,8 +1,8 @@
 """The images of part 3, from what can be carried to a machine that reaches no network.
 
 A .npz with `images`, uint8 (N, 32, 32, 3), and `labels`; a folder with cifar-10-batches-py; or a folder of
-strips, train_*.webp or .png, each of square images one above another, in the order of labels.npz, `train`:
-half the size of the .npz.
+strips, train_0.webp, train_1.webp, ... (or .png), each of equally many square images one above another, and
+labels.npz with `train`, of all strips: half the size of the .npz, and any strips may be missing.
 """
 
 from pathlib import Path
@@ -51,16 +51,21 @@ def read(path: Path) -> Given:
     if not strips or not (path / "labels.npz").is_file():
         do = "give a .npz, a folder with cifar-10-batches-py, or one of train_*.webp and labels.npz"
         raise DataError("there are no images in a layout that is known", str(path), do)
-    images, labels = torch.cat([_squares(file) for file in strips]), np.load(path / "labels.npz")["train"]
-    if len(labels) < len(images):
-        raise DataError(f"{len(images)} images, but {len(labels)} labels", str(path), "give labels of all")
-    return Given(InMemory(images, torch.from_numpy(labels[: len(images)].astype(np.int64))), path.name)
+    return Given(_strips(strips, np.load(path / "labels.npz")["train"]), path.name)
 
 
-def _squares(file: Path) -> Tensor:
-    with Image.open(file) as image:
-        pixels = torch.from_numpy(np.array(image.convert("RGB")))
-    return pixels.unflatten(0, (-1, pixels.shape[1])).permute(0, 3, 1, 2)
+def _strips(files: list[Path], known: np.ndarray) -> InMemory:
+    images, labels = list[Tensor](), list[Tensor]()
+    for file in files:
+        with Image.open(file) as image:
+            pixels = torch.from_numpy(np.array(image.convert("RGB")))
+        count = len(pixels) // pixels.shape[1]
+        start = count * int(file.stem.removeprefix("train_"))
+        if start + count > len(known):
+            raise DataError("there are no labels for it", str(file), "give those of all strips in labels.npz")
+        images.append(pixels.unflatten(0, (count, -1)).permute(0, 3, 1, 2))
+        labels.append(torch.from_numpy(known[start : start + count].astype(np.int64)))
+    return InMemory(torch.cat(images), torch.cat(labels))
 
 
 def made_up(count: int, size: int) -> Given:

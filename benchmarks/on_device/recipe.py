@@ -73,7 +73,7 @@ def module(recipe: Recipe, data: "DataSet", case: Case, lr: ByClock, compiled: b
         EDM() if edm else V(),
         FixedSmall(),
         Objective(EDMWeight(), LogNormal()) if edm else Objective(Sigmoid(), Chain()),
-        ClassLabel(dropout=0.0) if recipe.conditional else Unconditional(),
+        ClassLabel(dropout=0.0) if recipe.conditional and data.classes else Unconditional(),
         Pixels(),
         lambda weights: torch.optim.Adam(weights, lr=recipe.lr, fused=True),
         lr,  # type: ignore[arg-type]
