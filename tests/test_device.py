@@ -77,6 +77,9 @@ def test_ratios_are_quotients(short):
         for row in results[part]:
             quotient = base / row[key] if part == "overhead" else row[key] / base
             assert row["ratio"] == pytest.approx(quotient, rel=1e-12)
+    for row in results["sampling"]:
+        off = row["difference"]
+        assert off is None if row["name"].startswith("diffusers") else 0 <= off < 2, row
     flops = results["card"]["flops_training"]
     for row in results["training"]:
         assert row["tflops"] == pytest.approx(row["img_per_s"] * flops / 1e12, rel=1e-12)

@@ -29,8 +29,8 @@ def _training(rows: list[Row]) -> list[str]:
 
 
 def _sampling(rows: list[Row]) -> list[str]:
-    head = ["sampling by DDIM", "batch", "steps", "img/s", "× diffusers", "first batch, s"]
-    keys = ("name", "batch", "steps", "img_per_s", "ratio", "first_s")
+    head = ["sampling by DDIM", "batch", "steps", "img/s", "× diffusers", "first batch, s", "images off by"]
+    keys = ("name", "batch", "steps", "img_per_s", "ratio", "first_s", "difference")
     return _table(head, [[_cell(r[k]) for k in keys] for r in rows])
 
 
