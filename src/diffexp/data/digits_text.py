@@ -51,7 +51,7 @@ class DigitsText(DataSet):
     """The digits of scikit-learn in all pairs of colours, 3x8x8, each with its caption.
 
     Splits are those of the digits, so that no digit is in two of them, in every pair of colours: train has
-    NTRAIN images of the 255 captions that are not held out; val and test have 5,400 of all 300, one that was
+    36,643 images of the 255 captions that are not held out; val and test have 5,400 of all 300, one that was
     held out after each that was not, as long as there are some.
     label: what the class of an image is: its caption (300 classes), or the digit.
     """
