@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from diffexp.data.dataset import DataSet, Splits
+from diffexp.data.dataset import DataSet, Images, Splits
 from diffexp.data.digits import Digits
 from diffexp.data.memory import InMemory
 from diffexp.randomness import keys
@@ -33,14 +33,14 @@ CAPTIONS = tuple(f"a {ink} {word} on a {ground} ground" for word in WORDS for in
 def is_held_out(digit: Tensor, pair: Tensor) -> Tensor:
     """Return which captions no image of the train split has, 45 of 300.
 
-    digit, pair: int64 (N,), numbers in WORDS and PAIRS. The rule has no meaning but this: each digit lacks four
-    or five of the 30 pairs of colours, and each pair one or two of the digits.
+    digit, pair: int64 (N,), numbers in WORDS and PAIRS. The rule has no meaning but this: each digit lacks
+    four or five of the 30 pairs of colours, and each pair one or two of the digits.
     """
     return (2 * digit + 3 * pair + pair // 2) % 20 < 3
 
 
 def painted(share: Tensor, pair: Tensor) -> Tensor:
-    """Return images, uint8 (N, 3, 8, 8), of shares of ink, (N, 8, 8), in these pairs of colours, int64 (N,)."""
+    """Return images, uint8 (N, 3, 8, 8), of shares of ink, (N, 8, 8), in pairs of colours, int64 (N,)."""
     colours = torch.tensor([[COLOURS[ink], COLOURS[ground]] for ink, ground in PAIRS], dtype=torch.float64)
     ink, ground = (colours[pair, i, :, None, None] for i in (0, 1))
     a = share[:, None].double()
@@ -75,7 +75,7 @@ class DigitsText(DataSet):
             self._coloured(train, "train"), self._coloured(val, "val"), self._coloured(test, "test")
         )
 
-    def _coloured(self, part: InMemory, split: str) -> InMemory:
+    def _coloured(self, part: Images, split: str) -> InMemory:
         assert isinstance(part, InMemory) and part.labels is not None
         number = torch.arange(len(part)).repeat_interleave(len(PAIRS))
         pair = torch.arange(len(PAIRS)).repeat(len(part))
