@@ -9,7 +9,7 @@ from commands import QUICK
 from test_sweep import sweep
 from wandb_file import read
 
-from diffexp.report.wandb import by_column
+from diffexp.report.tracking import by_column
 
 GOLDEN = Path(__file__).parent / "workspace.json"
 
