@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,10 @@ class Tracking:
 
     def open(self) -> TrackedRun | None:
         """Return the run, None where there is none to be had."""
+        safely(self._open)
+        return self.run
+
+    def _open(self) -> None:
         opened = self.tracker.open(self.folder, *self._what)
         if opened is None or isinstance(opened, TrackedRun):
             self.run = opened
@@ -49,7 +54,6 @@ class Tracking:
             from diffexp.training.wandb import WandbRun
 
             self.run = WandbRun(opened, self.folder, getattr(self.tracker, "artifacts", False))
-        return self.run
 
     def alert(self, error: BaseException) -> None:
         """Tell whoever is away that the run has diverged, or was stopped."""
@@ -61,7 +65,7 @@ class Tracking:
     def close(self, failed: bool = False) -> None:
         """End the run, and say how it is looked at."""
         run, self.run = self.run, None
-        self.tracker.close(failed=failed)
+        safely(partial(self.tracker.close, failed=failed))
         for text, path in run.look() if run is not None else ():
             say(f"{text} {near(path)}")
 

@@ -18,6 +18,7 @@ from diffexp.notice import say, warn
 from diffexp.training.place import Moved
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_said = set[str]()
 
 
 def first() -> bool:
@@ -41,7 +42,10 @@ class Tracker(Protocol):
 
 @dataclass(frozen=True)
 class Artifact:
-    """Files to be kept by a tracker: their places by their names in it; kind: model or dataset."""
+    """Files to be kept by a tracker: their places by their names in it, of a model its weights first.
+
+    kind: model or dataset.
+    """
 
     name: str
     kind: str
@@ -94,13 +98,16 @@ class TrackedRun:
 
 
 def safely(do: Callable[..., Any], *args: Any) -> None:
-    """Call a method of a TrackedRun; what fails is said, once, and costs itself alone."""
+    """Call what tracks a run; what fails is said, once, and costs itself alone."""
     try:
         do(*args)
     except (Interrupted, Moved):
         raise
     except Exception as error:  # of files, of services: no common type
-        warn(f"the tracker failed ({line(error)}): metrics.jsonl has the values")
+        text = f"the tracker failed ({line(error)}): metrics.jsonl has the values"
+        if text not in _said:
+            warn(text)
+        _said.add(text)
 
 
 @dataclass(frozen=True)

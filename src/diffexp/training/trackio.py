@@ -78,5 +78,7 @@ class TrackioRun(TrackedRun):
         return [(f"trackio: trackio show --project {self.run.project}, of", TRACKIO_DIR)]
 
     def close(self, failed: bool) -> None:
+        import trackio
+
         with redirect_stdout(io.StringIO()):
-            self.run.finish()
+            trackio.finish()

@@ -17,7 +17,7 @@ from diffexp.redact import redact_typed
 from diffexp.training.tracker import Artifact, TrackedRun, first, id_in, id_of, line, safely
 
 SWEEP, RUN = "WANDB_SWEEP_ID", "WANDB_RUN_ID"  # which an agent of W&B sets
-_STEP = "trainer/global_step"
+_STEP, _DATA = "trainer/global_step", "WANDB_DATA_DIR"
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,8 @@ class WandbRun(TrackedRun):
     def table(self, key: str, head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         import wandb
 
-        self.log({key: wandb.Table(columns=list(head), data=[list(row) for row in rows])})
+        with _data_in(self.folder / "wandb"):
+            self.log({key: wandb.Table(columns=list(head), data=[list(row) for row in rows])})
 
     def page(self, key: str, html: str) -> None:
         import wandb
@@ -132,14 +133,13 @@ class WandbRun(TrackedRun):
         import wandb
 
         folder = self.folder.resolve() / "wandb" / "artifacts" / secrets.token_hex(4)
-        sums = {name: digest(path) for name, path in artifact.files.items()}
-        about = {**artifact.metadata, "sha256": sums if len(sums) <= 100 else len(sums)}
-        made = wandb.Artifact(f"{artifact.name}-{self.run.id}", artifact.kind, metadata=about)
+        made = wandb.Artifact(f"{artifact.name}-{self.run.id}", artifact.kind, metadata=dict(artifact.metadata))
         for name, path in artifact.files.items():
             make_folder((folder / name).parent)
             link_or_copy(path, folder / name)
             made.add_file(str(folder / name), name, skip_cache=True, policy="immutable")
-        content = [_alias(value) for value in sums.values()] if len(sums) <= 2 else []
+        files = list(artifact.files.values())
+        content = [_alias(digest(files[0]))] if artifact.kind == "model" else []
         self.run.log_artifact(made, aliases=["latest", *artifact.aliases, *content])
 
     def use(self, checkpoint: Path) -> None:
@@ -169,6 +169,18 @@ class WandbRun(TrackedRun):
 
 def _alias(sha256: str) -> str:
     return f"sha256-{sha256[:16]}"
+
+
+@contextmanager
+def _data_in(folder: Path) -> Iterator[None]:
+    """Have W&B keep in the run folder what an offline run needs when it is sent, not in the person's home."""
+    before = os.environ.get(_DATA)
+    os.environ[_DATA] = before or str(folder.resolve())
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_DATA]
 
 
 @contextmanager
