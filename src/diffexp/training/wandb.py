@@ -133,7 +133,9 @@ class WandbRun(TrackedRun):
         import wandb
 
         folder = self.folder.resolve() / "wandb" / "artifacts" / secrets.token_hex(4)
-        made = wandb.Artifact(f"{artifact.name}-{self.run.id}", artifact.kind, metadata=dict(artifact.metadata))
+        made = wandb.Artifact(
+            f"{artifact.name}-{self.run.id}", artifact.kind, metadata=dict(artifact.metadata)
+        )
         for name, path in artifact.files.items():
             make_folder((folder / name).parent)
             link_or_copy(path, folder / name)
