@@ -86,6 +86,9 @@ def track(job: Job, results: Mapping[str, Any], kind: str, task: Task) -> None:
         picture = Path(str(results.get("picture", "")))
         if picture.is_file():
             safely(run.image, "samples", picture)
+        page = Path(str(results.get("curves", "")))
+        if page.is_file():
+            safely(run.page, "curves", page.read_text(encoding="utf-8"))
         kept = getattr(task, "artifact", None)
         if run.artifacts and kept is not None and (artifact := kept(job, results)) is not None:
             safely(run.keep, artifact)
