@@ -25,6 +25,13 @@ setup: .venv/ready ## the environment in .venv, from the locked, hash-checked re
 	$(BIN)/pip install --disable-pip-version-check --quiet --no-deps -e .
 	touch $@
 
+docs: .venv/ready ## README and docs/ with references of options and of the API: a site in build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "build/site/index.html; to search in it: $(BIN)/python -m http.server --directory build/site"
+
+wheel: .venv/ready ## the package, with conf/ and sweeps/ inside, in dist/
+	$(BIN)/python -m hatchling build
+
 samplers: .venv/ready ## the error of every sampler on a mixture: tables, CSV and curves in build/samplers
 	$(BIN)/python benchmarks/samplers.py --out build/samplers
 
@@ -34,5 +41,5 @@ faults: .venv/ready ## kills a run twenty times and compares its end with that o
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-.PHONY: faults samplers run test check fmt setup help
+.PHONY: docs wheel faults samplers run test check fmt setup help
 .DEFAULT_GOAL := help

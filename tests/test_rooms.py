@@ -28,11 +28,17 @@ ORDER = (  # a room or file of the package imports those of the lines above its 
     {"report"},
     {"tasks"},
     {"sweep"},
+    {"listing"},
+    {"completion"},
     {"cli"},
+    {"__main__"},
 )
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 FILES_ALONE = {
-    "archive", "cli", "condition", "errors", "escape", "files", "locks", "notice", "pictures", "progress",
+    "__main__", "archive", "cli", "completion", "condition", "errors", "escape", "files", "listing", "locks",
+    "notice",
+    "pictures",
+    "progress",
     "randomness",
     "redact",
     "untyped",

@@ -5,8 +5,10 @@ torch and Lightning are imported in the job only, so that --help and a typo answ
 
 import errno
 import os
+import shlex
 import sys
 import traceback
+from functools import partial
 from pathlib import Path
 
 import hydra
@@ -14,29 +16,47 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from diffexp.config.argv import command_line
+from diffexp.config.argv import command, command_line
+from diffexp.config.catalogue import conf_folder
 from diffexp.config.compat import BASE, register_resolver
+from diffexp.config.quoting import quoted
+from diffexp.config.search import hidden, searching, without_shipped
 from diffexp.errors import ConfigError, DiffexpError, ResourceError
+from diffexp.run.latest import with_latest
 from diffexp.training.launched import die_with_launcher
 
 _INTERRUPTED, _SAVED = 130, 75
 
 
-def main(conf: Path) -> int:
-    """Run what the command line asks for, with the options in the folder `conf`; return the exit code.
+def main(conf: Path | None = None) -> int:
+    """Run what the command line asks for, with the options in the folder `conf`, or the shipped ones; return
+    the exit code.
 
     A sweep (-m) is run by diffexp.sweep.launcher.
     """
     die_with_launcher()
+    conf = conf or conf_folder()
     full = os.environ.get("HYDRA_FULL_ERROR", "0") == "1"  # what the user wants
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra is to raise, not to print
     _register()
     try:
-        before, typed = _again(sys.argv[1:])
-        with command_line(typed):
+        if sys.argv[1:2] == ["runs"]:
+            from diffexp.listing import runs
+
+            return runs(sys.argv[2:])
+        if sys.argv[1:2] == ["completion"]:
+            from diffexp.completion import completion
+
+            return completion(conf, sys.argv[2:])
+        before, typed = _again(with_latest(without_shipped(quoted(sys.argv[1:]))))
+        with command_line(typed), searching(conf, typed):
+            hidden(conf)
             return _main(conf, before, full)
     except DiffexpError as error:
         return _say(error, full)
+    except BrokenPipeError:  # of `diffexp runs | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what Python still has to write
+        return 0
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         return _INTERRUPTED
@@ -49,7 +69,7 @@ def _main(conf: Path, before: list[str], full: bool) -> int:
     def job(cfg: DictConfig) -> None:
         nonlocal code
         try:
-            _run(cfg, before)
+            _run(cfg, before, conf)
         except DiffexpError as error:  # shown here, for Hydra would add its own words
             said = _say(error, full)
             code = code or said
@@ -68,6 +88,8 @@ def _main(conf: Path, before: list[str], full: bool) -> int:
         from diffexp.config.hydra_errors import explain
 
         return _say(explain(error, sys.argv[1:], conf), full, error)
+    except BrokenPipeError:
+        raise
     except OSError as error:  # Hydra makes the folder before anything is checked
         do = "choose another folder with dir=..., or make this one writable"
         where = str(error.filename or "")
@@ -96,10 +118,11 @@ def _again(typed: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _register() -> None:
-    """Register `sweep_id`, from which config.yaml makes the folder of a sweep."""
+    """Register `sweep_id`, which names the folder of a sweep in config.yaml, and `command`, of the help."""
     from diffexp.sweep.cell import folder_id
 
     register_resolver("sweep_id", folder_id, replace=True)
+    register_resolver("command", lambda: shlex.join(command()).replace("$", "$$"), replace=True)
 
 
 def _say(error: DiffexpError, full: bool, cause: Exception | None = None) -> int:
@@ -135,7 +158,7 @@ def _unexpected(error: Exception) -> DiffexpError:
     return DiffexpError(f"{type(error).__name__}: {error}", f"{last.filename}:{last.lineno}", do)
 
 
-def _run(cfg: DictConfig, before: list[str]) -> None:
+def _run(cfg: DictConfig, before: list[str], conf: Path) -> None:
     from hydra.core.hydra_config import HydraConfig
 
     from diffexp.config.hydra_errors import before_imports
@@ -147,7 +170,16 @@ def _run(cfg: DictConfig, before: list[str]) -> None:
         before_imports(cfg)
         from diffexp.tasks.run import run_job
 
-        run_job(cfg, folder, list(hydra_config.overrides.task), dict(hydra_config.runtime.choices), before)
+        typed, choices = list(hydra_config.overrides.task), dict(hydra_config.runtime.choices)
+        try:
+            run_job(cfg, folder, typed, choices, before)
+        except ConfigError as error:
+            if hydra_config.job.config_name != "config":  # a file of the person's own says the rest
+                raise
+            from diffexp.config.hydra_errors import configured
+            from diffexp.tasks.mend import mended
+
+            raise mended(error, typed, choices, folder, partial(configured, conf)) from error
     finally:
         os.chdir(hydra_config.runtime.cwd)  # hydra.job.chdir=true works in the folder
         remove_if_empty(folder)

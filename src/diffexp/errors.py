@@ -1,6 +1,7 @@
 """The errors of diffexp, each with its exit code. A message is three short lines: what, where, what to do."""
 
 import unicodedata
+from collections.abc import Sequence
 from typing import Any
 
 from diffexp.redact import redact_text
@@ -35,9 +36,46 @@ class DiffexpError(Exception):
 
 
 class ConfigError(DiffexpError, ValueError):
-    """Wrong usage or configuration."""
+    """Wrong usage or configuration. parts: the problems, where there are several."""
 
     code = 2
+    parts: Sequence["ConfigError"] = ()
+
+
+class Problems:
+    """Several checks, of which each is made whatever the others say:
+
+    problems = Problems()
+    with problems:
+        ...                     # what raises ConfigError here is kept
+    problems.all_at_once()      # and raised here, with the others
+    """
+
+    def __init__(self) -> None:
+        self.kept: list[ConfigError] = []
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
+        if isinstance(error, ConfigError):
+            self.kept += error.parts or [error]
+        return isinstance(error, ConfigError)
+
+    def all_at_once(self) -> None:
+        """Raise what was kept as one ConfigError; return where there is nothing."""
+        all_at_once(self.kept)
+
+
+def all_at_once(problems: Sequence[ConfigError]) -> None:
+    """Raise the problems as one ConfigError; return where there are none."""
+    unique = list({str(p): p for p in problems}.values())
+    if len(unique) == 1:
+        raise unique[0]
+    if unique:
+        error = ConfigError(f"{len(unique)} problems in the configuration\n" + "\n".join(map(str, unique)))
+        error.parts = unique
+        raise error
 
 
 def check_at_most(most: int, where: str, **values: float) -> None:

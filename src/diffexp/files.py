@@ -76,6 +76,20 @@ def write(path: Path, content: str | bytes) -> None:
         raise ResourceError(f"cannot be written: {error.strerror or error}", str(path), do) from error
 
 
+def point(link: Path, target: str) -> bool:
+    """Make a symbolic link, in place of another one; return whether it was made: nothing else of that name is
+    replaced, and some file systems have no links.
+    """
+    try:
+        if link.is_symlink() or not link.exists():
+            with replacing(link) as part:
+                part.symlink_to(target)
+            return True
+    except OSError:
+        pass
+    return False
+
+
 def overwrite(path: Path, texts: Sequence[str]) -> bool:
     """Write the first of the texts that fits over what is in a file, filled up with blanks, as a disk that is
     full still allows; return whether one did.
@@ -194,12 +208,25 @@ def json_rows(path: Path) -> list[dict[str, Any]]:
 
     Lines that are anything else are left out: the power may have failed in the middle of one. Raises OSError.
     """
+    return _rows(lines(path) if path.exists() else [])
+
+
+def _rows(texts: Sequence[str]) -> list[dict[str, Any]]:
     rows = []
-    for line in lines(path) if path.exists() else []:
+    for text in texts:
         with suppress(ValueError, RecursionError):
-            if isinstance(row := json.loads(line), dict):
+            if isinstance(row := json.loads(text), dict):
                 rows.append(row)
     return rows
+
+
+def last_rows(path: Path, most: int = 1 << 16) -> list[dict[str, Any]]:
+    """Return the JSON objects in the last bytes of a file; [] for a link, or no file. Raises OSError."""
+    if path.is_symlink() or not path.is_file():
+        return []
+    with open_regular(path) as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - most))
+        return _rows(file.read().decode("utf-8", "replace").split("\n"))
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -64,6 +64,24 @@ def locked(path: Path, wait: bool = False) -> Iterator[None]:
                 os.close(number)
 
 
+def busy(path: Path) -> bool:
+    """Return whether a process holds the lock of a file; False for no such file, or one that is not ours to
+    read. Nothing is made or written.
+    """
+    try:
+        number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(number, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in _NO_LOCKS or _alive(_holder(number))
+    else:
+        return False
+    finally:
+        os.close(number)
+
+
 def lock(number: int, wait: bool = True) -> bool:
     """Lock an open file; return False where the file system has no locks. Raises BlockingIOError, OSError."""
     for attempt in (fcntl.flock, fcntl.lockf):  # some file systems have one, some the other

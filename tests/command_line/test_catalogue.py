@@ -355,7 +355,7 @@ def test_what_an_option_inherits_is_named_in_its_place():
     assert judge({"_target_": "diffexp.metrics.ClassifierAccuracy"}, "metrics.metrics[]") == []
     (problem,) = judge({"_target_": "diffexp.metrics.ClassifierAccuracy"}, "metrics")
     assert "may not be built from a file as metrics" in str(problem)
-    (inception768,) = [n for n in _group("metrics") if (n["extractor"] or {}).get("feature") == 768]
+    (inception768,) = [n for n in _group("metrics") if (n.get("extractor") or {}).get("feature") == 768]
     assert inception768["extractor"]["_target_"] == "diffexp.metrics.Inception"
 
 

@@ -92,7 +92,7 @@ def test_a_signal_saves_and_the_run_goes_on_to_the_same_end(unbroken, tmp_path, 
     process.send_signal(getattr(signal, name))
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 75, out
-    assert f"stopped by {name} at step" in out and f"python run.py resume={tmp_path / 'run'} goes on" in out
+    assert f"stopped by {name} at step" in out and f"run.py resume={tmp_path / 'run'} goes on" in out
     assert json.loads((tmp_path / "run" / "run.json").read_text())["state"].startswith("Interrupted")
     code, out = finish("resume=run", cwd=tmp_path)
     assert code == 0 and "going on from step" in out, out

@@ -136,7 +136,7 @@ def test_a_clock_that_is_set_back_changes_no_duration(tmp_path, monkeypatch):
     monkeypatch.setattr(time, "time", lambda: next(clock))
     monkeypatch.setattr(sys, "argv", ["run.py"])
     cell = Cell("a", (), {}, {}, tmp_path / "jobs" / "a")
-    news = work.perform(tmp_path, cell, "run.py")
+    news = work.perform(tmp_path, cell, ("run.py",))
     assert news.kind == "failed" and 0 <= rows(tmp_path)[0]["seconds"] < 60
     assert rows(tmp_path)[0] == news.row
 
@@ -149,7 +149,7 @@ def test_a_job_writes_through_no_link_in_the_folder_of_its_sweep(tmp_path, monke
     (folder / link).parent.mkdir(parents=True)
     (folder / link).symlink_to(outside / "file" if link.endswith("txt") else outside)
     monkeypatch.setattr(sys, "argv", ["run.py"])
-    news = work.perform(folder, Cell("a", (), {}, {}, folder / "jobs" / "a"), "run.py")
+    news = work.perform(folder, Cell("a", (), {}, {}, folder / "jobs" / "a"), ("run.py",))
     assert (news.kind, news.code) == ("failed", 3) and "this is a link" in news.text
     assert [row["state"] for row in rows(folder)] == ["failed"]
     assert [p.name for p in outside.iterdir()] == ["file"] and (outside / "file").read_text() == "mine"

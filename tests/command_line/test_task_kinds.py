@@ -75,6 +75,6 @@ def test_its_process_in_a_sweep_does_no_other_job(package, tmp_path, monkeypatch
         "a", tuple(typed), OmegaConf.to_container(cfg, resolve=True), choices, tmp_path / "jobs" / "a"
     )
     monkeypatch.setattr(sys, "argv", ["run.py"])
-    news = perform(tmp_path, cell, "run.py")
+    news = perform(tmp_path, cell, ("run.py",))
     assert (news.kind, news.spent) == ("done", spent)
     assert rows(tmp_path)["a"]["state"] == "done"

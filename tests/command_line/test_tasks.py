@@ -376,24 +376,6 @@ def test_calls_of_an_adaptive_sampler_are_those_that_were_made(trained, job):
     assert 10 < alone < 400 and both > 1.5 * alone
 
 
-@pytest.mark.parametrize(
-    ("typed", "line"),
-    [
-        ([], "task.n=16 task.classes=[3] guidance.scale=2\n"),
-        (["conditioning.dropout=0"], "task.n=16 task.classes=[3]\n"),
-        (["conditioning=none"], "task.n=16\n"),
-    ],
-)
-def test_what_is_proposed_next_works_for_this_model(job, capsys, typed, line):
-    job(*QUICK, "metrics=none", "trainer.max_steps=1", "guidance.scale=1", *typed)
-    said = capsys.readouterr().out
-    (command,) = [text.strip() for text in said.splitlines() if "task=sample" in text]
-    assert f"{command}\n".endswith(line)
-    assert (
-        job(*command.split()[2:], "task.n=2", "logger=none", folder="next") / "samples" / "grid.png"
-    ).is_file()
-
-
 def test_evaluating_leaves_the_scales_of_a_training_aside(job):
     """The recipe has 1 and 2; a model without classes cannot be guided, and is measured at 1 all the same."""
     small = [*(text for text in QUICK if "scales" not in text), "metrics=none", "trainer.max_steps=1"]

@@ -2,11 +2,10 @@
 
 import csv
 import json
-import re
 import sys
 
 import pytest
-from commands import CONF, QUICK, composed
+from commands import QUICK
 
 from diffexp.errors import ConfigError, DivergedError, Interrupted
 
@@ -156,15 +155,6 @@ def test_trackio_has_the_run(job, tmp_path, monkeypatch):
     assert {r["step"]: r["train/loss"] for r in rows if "train/loss" in r} == pytest.approx(wanted)
     (results,) = [row for row in rows if "results" in row]
     assert "| accuracy_svm |" in json.dumps(results["results"])
-
-
-def test_every_command_line_of_the_page_composes():
-    page = (CONF.parent / "docs" / "tracking.md").read_text()
-    typed = [line.split()[2:] for line in re.findall(r"^    (python run\.py .*)$", page, re.MULTILINE)]
-    assert len(typed) >= 9
-    for words in typed:
-        one = [re.sub(r",.*", "", word) if "-m" in words else word for word in words if word != "-m"]
-        composed(one)
 
 
 @pytest.mark.parametrize("package", ["tensorboard", "trackio"])

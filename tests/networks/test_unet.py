@@ -34,6 +34,7 @@ FIXED = {  # size, colours, outputs, classes
     "unet_cifar10_ddpm": (32, 3, 3, None),
     "unet_cifar10_iddpm": (32, 3, 6, None),
     "unet_adm64": (64, 3, 6, 1000),
+    "unet_auto": (64, 3, 3, None),
 }
 
 

@@ -1,4 +1,4 @@
-"""What the README recommends has smaller errors than what is used today, where the flow is known."""
+"""What docs/samplers.md recommends has smaller errors than what is used today, where the flow is known."""
 
 import importlib.util
 from pathlib import Path

@@ -1,7 +1,8 @@
 """What the network is told beside x_t and t. Imports torch only."""
 
+from diffexp.conditioning.auto import ClassIfAny
 from diffexp.conditioning.class_label import ClassLabel
 from diffexp.conditioning.conditioning import Conditioning, Unconditional
 from diffexp.conditioning.dropout import dropped
 
-__all__ = ["ClassLabel", "Conditioning", "Unconditional", "dropped"]
+__all__ = ["ClassIfAny", "ClassLabel", "Conditioning", "Unconditional", "dropped"]

@@ -33,12 +33,12 @@ class ClassLabel(Conditioning):
     def network(self) -> dict[str, Any]:
         return {"num_classes": self.classes}
 
-    def encode(self, asked: Asked) -> Condition:
+    def encode(self, asked: Asked) -> Condition | None:
         if asked.label is None:
             raise ConfigError("each image must have a class", "conditioning=class", "use conditioning=none")
         return Condition(label=asked.label)
 
-    def null(self, asked: Asked) -> Condition:
+    def null(self, asked: Asked) -> Condition | None:
         device = None if asked.label is None else asked.label.device
         return Condition(label=torch.full((len(asked),), self.classes, device=device))
 

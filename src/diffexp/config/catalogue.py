@@ -19,8 +19,6 @@ from functools import lru_cache, reduce
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 import diffexp
 from diffexp.config.build import locate
 from diffexp.config.kinds import KINDS, is_kind, kind_of
@@ -225,4 +223,6 @@ def _aliases() -> dict[str, str]:
 
 
 def _yaml(path: Path) -> Any:
+    import yaml  # here, for the module of diffexp.load is to be imported where there is torch alone
+
     return yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}

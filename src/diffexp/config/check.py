@@ -12,7 +12,7 @@ from typing import Any
 
 from diffexp.config.build import ALLOWED, build, locate
 from diffexp.config.suggest import nearest
-from diffexp.errors import ConfigError, DiffexpError
+from diffexp.errors import ConfigError, DiffexpError, all_at_once
 
 
 def check(config: Mapping[str, Any], allowed: Sequence[str] = ALLOWED, construct: bool = True) -> None:
@@ -22,15 +22,6 @@ def check(config: Mapping[str, Any], allowed: Sequence[str] = ALLOWED, construct
     """
     problems = list(_walk(_once(config), "", allowed))
     all_at_once(problems or (list(_constructed(config, allowed)) if construct else []))
-
-
-def all_at_once(problems: Sequence[ConfigError]) -> None:
-    """Raise the problems as one ConfigError; return where there are none."""
-    unique = list({str(p): p for p in problems}.values())
-    if len(unique) == 1:
-        raise unique[0]
-    if unique:
-        raise ConfigError(f"{len(unique)} problems in the configuration\n" + "\n".join(map(str, unique)))
 
 
 def _once(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Hydra's errors about the command line, in the words of the one who typed it."""
 
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +11,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from diffexp.config.argv import command
 from diffexp.config.compat import BASE
+from diffexp.config.search import options
 from diffexp.config.suggest import nearest
 from diffexp.errors import ConfigError
 
@@ -22,6 +25,8 @@ def explain(error: Exception, typed: Sequence[str], conf: Path) -> ConfigError:
         return _unknown_key(match[1], typed, conf)
     if match := re.search(r"Could not find '([^']+)/([^'/]*)'", text):
         return _unknown_option(match[1], match[2], conf)
+    if match := re.search(r"Cannot find primary config '([^']+)'", text):
+        return _unknown_name(match[1], conf)
     if match := re.search(r"Ambiguous value for argument '([^=']+)=([^']*)'", text):
         key, value = match[1], match[2]
         do = f"type '{key}=[{value}]' for a list, or -m {key}={value} for one run each"
@@ -31,26 +36,42 @@ def explain(error: Exception, typed: Sequence[str], conf: Path) -> ConfigError:
     what = " ".join(text.split("\n")[0].split()) or type(error).__name__
     if "no viable alternative" in text or "mismatched input" in text or "extraneous input" in text:
         return ConfigError(what, "command line", "quote the value: 'key=\"value\"', 'key=[1,2]'")
-    return ConfigError(what, getattr(error, "full_key", "") or "command line", "see python run.py --help")
+    return ConfigError(
+        what, getattr(error, "full_key", "") or "command line", f"see {shlex.join(command())} --help"
+    )
 
 
 def _unknown_key(key: str, typed: Sequence[str], conf: Path) -> ConfigError:
     *parents, last = key.split(".")
     rest = [a for a in typed if "=" in a and not a.startswith("-") and a.split("=")[0].lstrip("+~") != key]
-    node = OmegaConf.select(_compose(conf, rest), ".".join(parents)) if parents else _compose(conf, rest)
+    node = OmegaConf.select(composed(conf, rest), ".".join(parents)) if parents else composed(conf, rest)
     if not isinstance(node, DictConfig):
-        top = [str(k) for k in _compose(conf, rest)]
+        top = [str(k) for k in composed(conf, rest)]
         near = nearest(parents[0], top)
         do = f"type {'.'.join([near, *parents[1:], last])}=..." if near else f"choose from {', '.join(top)}"
         return ConfigError(f"there is no {key}", key, do)
     known = [str(k) for k in node if not str(k).startswith("_")]
     near = nearest(last, known)
-    do = f"type {'.'.join([*parents, near])}=..." if near else "see python run.py --cfg job"
+    do = f"type {'.'.join([*parents, near])}=..." if near else f"see {shlex.join(command())} --cfg job"
     inside = f"{'.'.join(parents)} has {', '.join(known) or 'no keys'}" if parents else "no such key or group"
     return ConfigError(f"there is no {key}: {inside}", key, do)
 
 
-def _compose(conf: Path, overrides: Sequence[str]) -> DictConfig:
+def configured(conf: Path, typed: Sequence[str]) -> tuple[DictConfig, dict[str, str]]:
+    """Return the configuration of a command line, and which option it has of each group. Raises what Hydra
+    raises.
+    """
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf.resolve()), **BASE):
+        cfg = compose("config", list(typed), return_hydra_config=True)
+    choices = dict(cfg.hydra.runtime.choices)
+    OmegaConf.set_struct(cfg, False)
+    del cfg["hydra"]
+    return cfg, choices
+
+
+def composed(conf: Path, overrides: Sequence[str]) -> DictConfig:
+    """Return the configuration of these overrides; of none where they do not fit."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf.resolve()), **BASE):
         try:
@@ -60,10 +81,16 @@ def _compose(conf: Path, overrides: Sequence[str]) -> DictConfig:
 
 
 def _unknown_option(group: str, option: str, conf: Path) -> ConfigError:
-    options = sorted(p.stem for p in (conf / group).glob("*.yaml"))
-    near = nearest(option, options)
-    do = f"type {group}={near}" if near else f"choose from {', '.join(options)}"
-    return ConfigError(f"there is no {group}={option}; there are {', '.join(options)}", group, do)
+    known = options(conf, group)
+    near = nearest(option, known)
+    do = f"type {group}={near}" if near else f"choose from {', '.join(known)}"
+    return ConfigError(f"there is no {group}={option}; there are {', '.join(known)}", group, do)
+
+
+def _unknown_name(name: str, conf: Path) -> ConfigError:
+    known = [known for known in options(conf, "") if known != "config"]
+    do = f"type -cn {nearest(name, known) or '...'}, or -cd FOLDER for the folder that has it"
+    return ConfigError(f"there is no {name}.yaml; there are {', '.join(known)}", "-cn", do)
 
 
 def before_imports(cfg: DictConfig) -> None:

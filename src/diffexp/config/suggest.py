@@ -2,9 +2,11 @@
 
 import difflib
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from diffexp.config.argv import command
 from diffexp.errors import ConfigError
 
 
@@ -31,3 +33,8 @@ def override(key: str, value: object) -> str:
         return f"{key}={text}"
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
     return f"{key}='{escaped}'"
+
+
+def goes_on(folder: Path) -> str:
+    """Return the command line that goes on with the run in a folder, for a shell to read."""
+    return shlex.join([*command(), f"resume={folder}"])  # it is read as it is, by us

@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
 from pathlib import Path
@@ -14,23 +15,27 @@ from torch import Tensor
 from diffexp.data import metadata
 from diffexp.data.batch import texts_of
 from diffexp.data.dataset import DataSet, Images, Splits, held_out
-from diffexp.data.images import SUFFIXES, Mode, load_image, sides
+from diffexp.data.images import SUFFIXES, Mode, is_grey, load_image, sides
 from diffexp.data.memory import InMemory
 from diffexp.data.regular import Links, check_link, typed_path, walk
 from diffexp.data.stream import Stream
 from diffexp.errors import ConfigError, DataError
+from diffexp.notice import chosen
 
 IN_MEMORY = 2 << 30  # bytes of decoded images that stream=auto keeps in memory
+NO_CLASSES = "no classes, for there are not two folders of images (data.label=none)"
 _log = logging.getLogger(__name__)
 
 
 class Folder(DataSet):
-    """The images below `path`, at `size` x `size` pixels, or those of size=(H, W), in mode RGB or L.
+    """The images below `path`, at `size` x `size` pixels, or those of size=(H, W), in mode RGB or L; of
+    auto L where all files are grey.
 
     Where there is a metadata.jsonl or metadata.csv the images are those that it names (metadata.py).
     label: "folder" takes the first-level sub-folders as classes if there are at least two and every image is
-    in one; "none" has no classes; else the column of the metadata that says the class. text: the column that
-    is the caption (or a .txt beside each image has it), if it is there; "none" for no captions.
+    in one; "none" has no classes; "auto" the column `label` or the sub-folders where these are of all images,
+    else none; else the column of the metadata that says the class. text: the column that is the caption (or a
+    .txt beside each image has it), if it is there; "none" for no captions; "auto" where all images have one.
     val, test: the share of each split, by a fixed permutation of the files in the order of their names, at
     least one image; of fewer than 3 images all are in every split.
     stream: decode each batch anew (true) or everything once into memory (false); auto streams above 2 GiB.
@@ -45,7 +50,7 @@ class Folder(DataSet):
         self,
         path: str,
         size: int | tuple[int, int],
-        mode: Mode = "RGB",
+        mode: Mode | Literal["auto"] = "RGB",
         label: str = "folder",
         text: str = metadata.CAPTION,
         val: float = 0.05,
@@ -67,11 +72,27 @@ class Folder(DataSet):
         # one number where one is enough: it is in the keys of caches
         self._size = f"{self.height}x{self.width}" if self.height != self.width else f"{self.height}"
         self.name = f"{self.path.resolve().name}-{self._size}"
-        self._load = partial(load_image, size=(self.height, self.width), mode=mode, max_pixels=max_pixels)
+        self.max_pixels = max_pixels
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        return 3 if self.mode == "RGB" else 1, self.height, self.width
+        return 3 if self.colours == "RGB" else 1, self.height, self.width
+
+    @cached_property
+    def colours(self) -> Mode:
+        """The mode of the images: L, of one channel, or RGB."""
+        if self.mode in ("RGB", "L"):
+            return self.mode
+        grey = all(is_grey(file) is not False for file in self.files)  # all but the first that has colours
+        chosen(
+            "images in grey, as all files are (data.mode=L)" if grey else "images in colour (data.mode=RGB)"
+        )
+        return "L" if grey else "RGB"
+
+    @cached_property
+    def _load(self) -> Callable[[Path], Tensor]:
+        size = (self.height, self.width)
+        return partial(load_image, size=size, mode=self.colours, max_pixels=self.max_pixels)
 
     @property
     def classes(self) -> tuple[str, ...] | None:
@@ -114,15 +135,24 @@ class Folder(DataSet):
         """The captions of all files, if they have some. Raises DataError for one without."""
         if self.text == "none":
             return None
-        return metadata.captions(self._rows, self.text, self.files, self.path, self.links)
+        if self.text != "auto":
+            return metadata.captions(self._rows, self.text, self.files, self.path, self.links)
+        try:
+            return metadata.captions(self._rows, metadata.CAPTION, self.files, self.path, self.links)
+        except DataError as error:
+            chosen(f"no captions (data.text=none): {error.what}, as {error.where} shows")
+            return None
 
     @cached_property
     def _groups(self) -> list[str]:
-        if self.label not in ("folder", "none"):
-            return metadata.column(self._rows, self.label, self.files, self.path, "data.label")
+        return self._groups_if_any() if self.label == "auto" else self._grouped(self.label)
+
+    def _grouped(self, label: str) -> list[str]:
+        if label not in ("folder", "none"):
+            return metadata.column(self._rows, label, self.files, self.path, "data.label")
         parts = [file.relative_to(self.path).parts for file in self.files]
         groups = [p[0] if len(p) > 1 else "" for p in parts]
-        if self.label == "none" or len(set(groups)) < 2:
+        if label == "none" or len(set(groups)) < 2:
             return []
         if strange := [name for name in groups if any("\ud800" <= letter <= "\udfff" for letter in name)]:
             what = "the name of this folder, which would be a class, is no UTF-8"
@@ -134,17 +164,38 @@ class Folder(DataSet):
             )
         return groups
 
+    def _groups_if_any(self) -> list[str]:
+        """Return the class of each image where all have one, else nothing; say why."""
+        named = any("label" in row for row in (self._rows or {}).values())
+        label = "label" if named else "folder"
+        try:
+            groups = self._grouped(label)
+        except DataError as error:
+            chosen(f"no classes (data.label=none): {error.what}, as {error.where} shows")
+            return []
+        source = "the column label of the metadata" if named else "the names of the folders"
+        chosen(f"{len(set(groups))} classes, {source} (data.label={label})" if groups else NO_CLASSES)
+        return groups
+
     @cached_property
     def _number(self) -> dict[str, int]:
         return {name: i for i, name in enumerate(sorted(set(self._groups)))}
 
     def read(self) -> Splits:
-        count = len(self.files)
+        splits = self._split(torch.arange(len(self.files)))
+        if self.broken == "skip" and not all(map(len, splits)):  # broken images were all that one had
+            good = [i for i, file in enumerate(self.files) if self._is_readable(file)]
+            return self._split(torch.tensor(good, dtype=torch.int64))
+        return splits
+
+    def _split(self, numbers: Tensor) -> Splits:
+        """Return the splits of the files with these numbers, int64 (N,)."""
+        count = len(numbers)
         if count < 3:
-            whole = self._part(torch.arange(count))
+            whole = self._part(numbers)
             return Splits(whole, whole, whole)
         val, test = (max(1, round(share * count)) for share in (self.val, self.test))
-        return Splits(*(self._part(index) for index in held_out("folder", count, val, test)))
+        return Splits(*(self._part(numbers[index]) for index in held_out("folder", count, val, test)))
 
     def everything(self) -> Images:
         """Return all images in the order of their names, whatever their split."""
@@ -156,7 +207,7 @@ class Folder(DataSet):
             torch.tensor([self._number[self._groups[i]] for i in index.tolist()]) if self._groups else None
         )
         if self.stream is True or (self.stream == "auto" and self._bytes > IN_MEMORY):
-            transform = f"{self._size} {self.mode} bicubic centre"
+            transform = f"{self._size} {self.colours} bicubic centre"
             skip = self.broken == "skip"
             return Stream(files, labels, self._load, transform, skip, texts_of(self.texts, index))
         return self._decoded(files, labels, texts_of(self.texts, index))
@@ -182,5 +233,12 @@ class Folder(DataSet):
             if self.broken == "error":
                 raise
             _log.warning("left out: %s (%s)", error.where, error.what)
+            return False
+        return True
+
+    def _is_readable(self, file: Path) -> bool:
+        try:
+            self._load(file)
+        except DataError:
             return False
         return True

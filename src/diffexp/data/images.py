@@ -79,6 +79,15 @@ def shown_sides(image: Image.Image) -> tuple[int, int]:
     return (width, height) if turned else (height, width)
 
 
+def is_grey(path: Path) -> bool | None:
+    """Return whether the image of a file has no colours, by its header; None where it cannot be read."""
+    try:
+        with picture(path) as image:
+            return image.mode in ("1", "L", "LA", "La", "F") or image.mode.startswith("I")
+    except DataError:
+        return None
+
+
 def load_image(path: Path, size: int | Sequence[int], mode: Mode, max_pixels: int) -> Tensor:
     """Read the image of a file: uint8 (C, H, W); size: one number, or (H, W). Raises DataError naming it."""
     height, width = sides(size)

@@ -100,7 +100,7 @@ class Npz(DataSet):
 
     path: the training images; test_path: the test images, if they have a file of their own.
     Splits, by a fixed permutation: with test_path all of `path` is train, all of `test_path` is test, and a
-    fifth of that val; without it `path` is 90 % train, 5 % val, 5 % test.
+    fifth of that val; without it `path` is 90 % train, 5 % val, 5 % test (of fewer than 3, all are in each).
     classes: the names of the labels 0, 1, ...; by default their numbers, of which there may be a thousand, or
     as many as images. Raises DataError when read.
     """
@@ -150,7 +150,7 @@ class Npz(DataSet):
         if self.test_path is not None:
             test = self._files[1]
             return Splits(whole, test.select(held_out("npz", len(test), max(1, len(test) // 5))[1]), test)
-        part = len(whole) // 20 or 1
         if len(whole) < 3:
-            raise DataError(f"{len(whole)} images are too few for three splits", str(self.path), LAYOUT)
+            return Splits(whole, whole, whole)
+        part = len(whole) // 20 or 1
         return Splits(*(whole.select(index) for index in held_out("npz", len(whole), part, part)))

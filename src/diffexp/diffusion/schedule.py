@@ -102,6 +102,7 @@ class Schedule:
         return (i + (angle - table[i]) / (table[i + 1] - table[i])) / self.T
 
     def __call__(self, t: Tensor) -> Level:
+        """Return α and σ at the times t in [0, 1]."""
         if t.ndim == 0 and t.device.type == "cpu":  # a sampler asks for the same few, again and again
             return self._level(float(t))
         return self._at(t)

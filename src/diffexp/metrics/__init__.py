@@ -1,6 +1,7 @@
 """Metrics of generated images: feature extractors, FID and its floor, judges of class-conditional samples."""
 
 from diffexp.metrics.accuracy import ClassifierAccuracy
+from diffexp.metrics.auto import WhatCanBeMeasured
 from diffexp.metrics.classifier import SmallClassifier
 from diffexp.metrics.clip_metrics import CMMD, CLIPScore
 from diffexp.metrics.evaluator import Evaluation, Evaluator
@@ -40,6 +41,7 @@ __all__ = [
     "SVMAccuracy",
     "SmallClassifier",
     "Statistics",
+    "WhatCanBeMeasured",
     "extract",
     "frechet_distance",
 ]

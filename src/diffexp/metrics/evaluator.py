@@ -12,7 +12,7 @@ from torch import Tensor
 from diffexp.data.dataset import DataSet
 from diffexp.diffusion.clip import Clip
 from diffexp.diffusion.guidance import Guidance
-from diffexp.errors import ConfigError
+from diffexp.errors import ConfigError, Problems
 from diffexp.metrics.metric import Card
 from diffexp.metrics.metric_set import MetricSet
 from diffexp.model.ask import ask
@@ -79,18 +79,30 @@ class Evaluator:
         self.every, self.scales = every, scales
         self.data: DataSet | None = None  # whose captions are asked for
 
-    def check(self, data: DataSet, model: Model) -> None:
-        """Raise ConfigError, DataError before training for what would fail after it."""
-        check(model, self.sampler, self.guidance)
+    def check(self, data: DataSet, model: Model | None) -> None:
+        """Raise ConfigError, with all problems, or DataError, before training for what would fail after it.
+
+        model: None where there is none to check.
+        """
+        problems = Problems()
+        if model is not None:
+            with problems:
+                check(model, self.sampler, self.guidance)
+            with problems:
+                self._check_scales(model)
+            if "text" in model.conditioning.asks and data.split("val").texts is None:
+                problems.kept.append(_no_captions())
+        with problems:
+            self.metrics.check(data)
+        problems.all_at_once()
+
+    def _check_scales(self, model: Model) -> None:
         for scale in self.scales:
             try:
                 check(model, self.sampler, replace(self.guidance, scale=scale))
             except ConfigError as error:  # a recipe has scales, and the person has typed none
                 do = f"type evaluator.scales=[1], or: {error.do}"
                 raise ConfigError(error.what, f"evaluator.scales={list(self.scales)}", do) from error
-        if "text" in model.conditioning.asks and data.split("val").texts is None:
-            raise _no_captions()
-        self.metrics.check(data)
 
     def prepare(self, data: DataSet, device: torch.device | str) -> None:
         """Find out, once, what the metrics need to know of the real images."""

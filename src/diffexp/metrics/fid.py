@@ -1,7 +1,7 @@
 """FID: the Fréchet distance of the features of real and generated images (Heusel et al. 2017).
 
 It depends on the number of images, on the extractor and on the reference, so each comes with a card, and with
-its floor: the FID of that many *real* images against the rest of the reference, which no model need beat.
+its floor: the FID of that many real images against the rest of the reference, which no model need beat.
 """
 
 import logging

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from diffexp.data.batch import Batch
 from diffexp.data.dataset import DataSet
-from diffexp.errors import ConfigError, DataError, check_at_most
+from diffexp.errors import ConfigError, DataError, Problems, check_at_most
 from diffexp.metrics.alike import Alike, all_alike
 from diffexp.metrics.extractor import Extractor, extract
 from diffexp.metrics.metric import Card, Metric
@@ -36,10 +36,14 @@ class MetricSet:
 
     def check(self, data: DataSet) -> None:
         """Check before training that weights are here, and fit the data. Raises ConfigError, DataError."""
+        problems = Problems()
         if self.extractor is not None:
-            self.extractor.check(data.shape)
+            with problems:
+                self.extractor.check(data.shape)
         for metric in self.metrics:
-            metric.check(data, self.extractor)
+            with problems:
+                metric.check(data, self.extractor)
+        problems.all_at_once()
 
     def prepare(self, data: DataSet, device: torch.device | str = "cpu") -> None:
         """Prepare the metrics once with the real images. It may take long the first time."""

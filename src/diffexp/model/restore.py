@@ -11,11 +11,11 @@ from torch import Tensor
 
 from diffexp.config.build import OURS, build
 from diffexp.config.catalogue import judge
-from diffexp.config.check import all_at_once, check
+from diffexp.config.check import check
 from diffexp.config.kinds import check_kinds
 from diffexp.diffusion import ClosedForm
 from diffexp.diffusion.denoiser import Precision
-from diffexp.errors import DataError
+from diffexp.errors import DataError, all_at_once
 from diffexp.model.build import build_model
 from diffexp.model.find import MODEL, Description, describe, find, read
 from diffexp.model.model import Model

@@ -32,10 +32,16 @@ def plan(
     if channels < 4 or channels % 2 or not channel_mult or min(channel_mult) < 1:
         what = f"channels={channels} and channel_mult={list(channel_mult)} make no network"
         raise ConfigError(what, "network.channels", "give an even number from 4, and multiples of it from 1")
-    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    height, width = sides(image_size)
     _check_halving(height, width, len(channel_mult))
     attended = _attended(height, width, len(channel_mult), attention)
     return [MapLevel(channels * m, i in attended) for i, m in enumerate(channel_mult)]
+
+
+def sides(image_size: int | Sequence[int]) -> tuple[int, int]:
+    """Return (H, W) of a size that is one number where they are the same."""
+    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    return height, width
 
 
 def _check_halving(height: int, width: int, levels: int) -> None:

@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint as recompute  # pyright: ignore[re
 from diffexp.condition import Condition
 from diffexp.networks.blocks import Attention, Context, Norm, ResidualBlock, conv3x3
 from diffexp.networks.embedding import Embedding
-from diffexp.networks.levels import plan
+from diffexp.networks.levels import plan, sides
 from diffexp.networks.paths import Paths
 
 
@@ -53,6 +53,8 @@ class UNet(nn.Module):
         self.image_size, self.num_classes, self.checkpoint = image_size, num_classes, checkpoint
 
         levels = plan(image_size, channels, channel_mult, attention)
+        height, width = sides(image_size)
+        self.maps = [f"{height >> i}x{width >> i}" for i in range(len(levels))]  # for people
         paths = Paths(levels, blocks, groups, heads, head_channels, dropout, scale_shift, updown)
         self.conv_in = conv3x3(in_channels, channels)
         self.down, skips = paths.down(channels)

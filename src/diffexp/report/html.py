@@ -15,6 +15,7 @@ from typing import Any
 
 from PIL import Image
 
+from diffexp.config import argv
 from diffexp.escape import markup
 from diffexp.files import write
 from diffexp.report.curves import Line, curves
@@ -226,7 +227,7 @@ def _all(sweep: Snapshot) -> str:
         lines.append(
             f"<tr data-id='{markup(cell['id'])}'>" + "".join(f"<td>{_plain(v)}</td>" for v in values)
         )
-        command = markup(shlex.join(["python", "run.py", *cell["typed"]]))
+        command = markup(shlex.join([*argv.command(here=False), *cell["typed"]]))
         lines.append(f"<td><details><summary>command</summary><code>{command}</code></details></td></tr>")
     return "".join([*lines, "</tbody></table></div>"])
 

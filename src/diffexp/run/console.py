@@ -1,6 +1,5 @@
 """The summary on the screen at the end of a run: its values, where things are, what to type next."""
 
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,13 +7,11 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from diffexp.config.suggest import override
 from diffexp.escape import plain
 from diffexp.notice import say
 
 if TYPE_CHECKING:  # which needs torch, and the launcher of a sweep does not
     from diffexp.metrics.evaluator import Evaluation
-    from diffexp.model.model import Model
 
 
 def near(path: Path) -> Path:
@@ -30,13 +27,9 @@ def summary(
     picture: Path,
     results: Mapping[str, Any],
     evaluations: Mapping[float, "Evaluation"],
-    model: "Model",
-    plugins: Sequence[str] = (),
+    lines: Sequence[str] = (),
 ) -> None:
-    """Print the values with their cards, where things are, and what to type next for this model.
-
-    plugins: the packages that were typed for it.
-    """
+    """Print the values with their cards, where things are, and the lines to type next."""
     table = values_table(
         (f"{key}, guidance {scale:g}" if len(evaluations) > 1 else key, value, result.cards[key])
         for scale, result in evaluations.items()
@@ -53,8 +46,9 @@ def summary(
         table.add_row("training", f"{results['train_seconds']:.0f} s", "with the evaluations in between")
     Console().print(table)
     say(f"picture: {near(picture)}   everything: {near(folder)}/")
-    say("next:")
-    for line in _next(folder, results, model, plugins):
+    if lines:
+        say("next:")
+    for line in lines:
         say(f"  {line}")
 
 
@@ -76,19 +70,3 @@ def _card(card: Mapping[str, Any]) -> str:
         parts += [f"floor {card['floor']:.2f} (real against real, N={card['floor_n']})"]
     parts += [f"{k} {card[k]}" for k in ("extractor", "judge", "split") if k in card]
     return ", ".join(parts) + (f"; {card['note']}" if card.get("note") else "")
-
-
-def _next(folder: Path, results: Mapping[str, Any], model: "Model", plugins: Sequence[str]) -> list[str]:
-    run = shlex.quote(override("task.ckpt", near(folder) if "train_seconds" in results else "RUN"))
-    if plugins:
-        run += f" plugins=[{','.join(plugins)}]"
-    asks, sample = model.conditioning.asks, f"python run.py task=sample {run} task.n=16"
-    if "label" in asks and model.class_names:
-        sample += f" task.classes=[{min(3, len(model.class_names) - 1)}]"
-    if "text" in asks:
-        sample += " 'task.text=[a caption]'"
-    return [
-        f"{sample} guidance.scale=2" if model.guidable else sample,
-        f"python run.py task=evaluate {run} sampler.steps=10 sampler.eta=1",
-        "python run.py schedule=linear prediction=eps name=linear_eps",
-    ]

@@ -1,10 +1,10 @@
 """Resume a run in its folder: from which checkpoint, and whether it is the same run."""
 
 import json
-import shlex
 from pathlib import Path
 from typing import Any
 
+from diffexp.config.suggest import goes_on
 from diffexp.errors import ConfigError, DataError, DiffexpError, DivergedError, Interrupted, ResourceError
 from diffexp.files import lines, open_to_append, read_json, write
 from diffexp.model.checkpoint import latest, read_checkpoint
@@ -38,7 +38,7 @@ def lost_rank(folder: Path, error: RuntimeError) -> DiffexpError | None:
     if saved is None:
         do = "look for what ended it, and type the same command again"
         return ResourceError(f"{what}; nothing was saved yet", "trainer.devices", do)
-    return Interrupted(what, str(saved), f"python run.py resume={shlex.quote(str(folder))} goes on")
+    return Interrupted(what, str(saved), f"{goes_on(folder)} goes on")
 
 
 def finished(job: Job) -> dict[str, Any] | None:

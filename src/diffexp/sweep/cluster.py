@@ -4,13 +4,13 @@ All machines see the folder of the sweep; each job writes its own row, as it doe
 """
 
 import os
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+from diffexp.config.argv import begins
 from diffexp.errors import ConfigError
 from diffexp.escape import first_line
 from diffexp.sweep.cell import Cell
@@ -49,7 +49,7 @@ class OnNode:
 
     def __init__(self, folder: Path, cell: Cell, threads: int) -> None:
         self.folder, self.cell, self.threads = folder.resolve(), cell, threads
-        self.command, self.cwd = str(Path(sys.argv[0]).resolve()), Path.cwd()
+        self.begun, self.cwd = begins(), Path.cwd()
 
     def __call__(self) -> News:
         import torch
@@ -59,7 +59,7 @@ class OnNode:
         os.environ["SLURM_JOB_NAME"] = "interactive"
 
         torch.set_num_threads(self.threads)
-        return perform(self.folder, self.cell, self.command)
+        return perform(self.folder, self.cell, self.begun)
 
     def checkpoint(self, *_: Any) -> Any:
         from submitit.helpers import DelayedSubmission

@@ -13,10 +13,12 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from diffexp.config.argv import command
 from diffexp.config.build import build
 from diffexp.errors import ConfigError, DiffexpError
 from diffexp.notice import say
 from diffexp.redact import redact_typed
+from diffexp.run.latest import point_to
 from diffexp.run.results import alone, refuse_links, remove_if_empty, rows
 from diffexp.sweep.cell import Cell, plan_of, write_plan
 from diffexp.sweep.compose import Compose, Lines
@@ -58,10 +60,15 @@ def launch(
             from diffexp.sweep.cost import show
 
             return next(iter(show(sweep)), 0)
-        expect(sweep.first())
+        expect(cell := sweep.first())
+        if "ckpt" not in cell.config.get("task", ()):
+            point_to(folder)
         say(f"{len(lines)} command lines: {folder}/")
-        stopped = _run(sweep, runner, lambda: write_plan(folder, plan, sweep.cells))
-        return _end(sweep, stopped)
+
+        def tell() -> None:
+            write_plan(folder, plan | {"complete": sweep.complete}, sweep.cells)
+
+        return _end(sweep, _run(sweep, runner, tell))
 
 
 def _cluster(node: DictConfig) -> Any:
@@ -108,7 +115,7 @@ def _conf(config: DictConfig) -> Path:
 
 
 def _command() -> str:
-    return shlex.join(["python", os.path.basename(sys.argv[0]), *redact_typed(sys.argv[1:])])
+    return shlex.join([*command(here=False), *redact_typed(sys.argv[1:])])
 
 
 def _run(sweep: Lines, runner: Runner, tell: Callable[[], None]) -> bool:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
+from diffexp.config.argv import begins
 from diffexp.errors import DiffexpError, ResourceError, printable
 from diffexp.progress import listening
 from diffexp.sweep.cell import Cell
@@ -136,7 +137,7 @@ def _work(pipe: Connection, folder: Path, threads: int) -> None:
     import diffexp.tasks.evaluate  # noqa: F401  (and all that it needs, before there is a job)
 
     torch.set_num_threads(threads)
-    command = sys.argv[0]
+    begun = begins()
     while True:
         try:
             do, cell = pipe.recv()
@@ -151,7 +152,7 @@ def _work(pipe: Connection, folder: Path, threads: int) -> None:
 
         try:
             with listening(listen):
-                news = perform(folder, cell, command)
+                news = perform(folder, cell, begun)
         except (DiffexpError, OSError) as error:  # its log or its row cannot be written
             news = News(cell, "failed", str(error), code=getattr(error, "code", ResourceError.code))
         pipe.send(news)

@@ -5,7 +5,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -58,8 +58,8 @@ def draw(lines: Steps, waiting: list[Cell], news: list[News]) -> bool:
     return True
 
 
-def perform(folder: Path, cell: Cell, command: str) -> News:
-    """Run one cell of a sweep in this process; `command` is what is typed for it, and for its other ranks."""
+def perform(folder: Path, cell: Cell, begun: Sequence[str]) -> News:
+    """Run one cell of a sweep in this process; begun: how its command line begins, for its other ranks."""
     since = time.monotonic()
     for name in ("WANDB_SWEEP_ID", "WANDB_RUN_ID"):  # of the sweep, where an agent of W&B has begun it
         os.environ.pop(name, None)
@@ -72,7 +72,7 @@ def perform(folder: Path, cell: Cell, command: str) -> News:
     else:
         # what Lightning starts again for the other ranks is this job, not the sweep
         typed = [*cell.typed, override("dir", cell.folder)]
-        with _output_to(log), command_line(typed, command):
+        with _output_to(log), command_line(typed, begun):
             news, outcome = _tried(cell)
     written = row(cell, since, news.kind, **outcome)
     if first():

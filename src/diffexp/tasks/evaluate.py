@@ -14,6 +14,7 @@ from diffexp.progress import counting
 from diffexp.run.console import summary
 from diffexp.run.folder import Record
 from diffexp.run.job import Job, Task, device_of
+from diffexp.run.next_lines import suggestions
 from diffexp.run.ready import ready
 from diffexp.samplers import check, nfe, with_calls
 
@@ -66,7 +67,7 @@ class Evaluate(Task):
         cost = {"nfe": result.nfe, "sampling_seconds": round(result.seconds, 2)}
         record.results |= result.values | cost | {"cards": result.cards, "picture": str(picture)}
         results = {evaluator.guidance.scale: result}
-        summary(job.folder, picture, record.results, results, restored.model, job.plugins)
+        summary(job.folder, picture, record.results, results, suggestions(job, restored.model))
 
 
 @lru_cache(maxsize=2)

@@ -6,11 +6,13 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from diffexp.config.check import all_at_once, check
-from diffexp.errors import ConfigError
+from diffexp.config.check import check
+from diffexp.errors import ConfigError, all_at_once
 from diffexp.notice import say
 from diffexp.run.folder import Record
 from diffexp.run.job import Job, Task, kind_of_task
+from diffexp.run.latest import point_to
+from diffexp.run.precision import settled
 
 TRAINING = ("loader", "model", "trainer", "callbacks")
 """The nodes that only a task that trains builds; they need Lightning, whose import
@@ -58,7 +60,7 @@ def run_resolved(
     passed.
     """
     chosen = {k: v for k, v in choices.items() if v and not k.startswith("hydra/")}
-    job = Job(config, folder, tuple(typed), chosen)
+    job = Job(settled(config), folder, tuple(typed), chosen)
     check(_needed(job), job.allowed)
     task: Task = job.build("task")
     try:
@@ -75,6 +77,8 @@ def run_resolved(
         say(f"already finished: {folder}; type resume=never dir=... to begin another")
         return ended
     with Record(folder, job.public(), job.typed) as record:
+        if record.first and getattr(task, "trains", False):
+            point_to(folder)
         task.run(job, record)
         if getattr(task, "tracked", True) or (hasattr(task, "artifact") and _keeps_files(job)):
             from diffexp.report.tracking import track

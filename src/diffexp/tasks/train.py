@@ -1,7 +1,7 @@
 """task=train: fit, then sample and measure the averaged weights."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial, wraps
 from typing import Any, ClassVar
@@ -10,7 +10,8 @@ import torch
 from lightning import Trainer
 from torch import nn
 
-from diffexp.errors import ConfigError, DivergedError, Interrupted
+from diffexp.conditioning import Unconditional
+from diffexp.errors import ConfigError, DivergedError, Interrupted, Problems
 from diffexp.metrics.evaluator import Evaluation, Evaluator
 from diffexp.metrics.probe import probe
 from diffexp.model.begin import begin, weights_to_begin_with
@@ -24,6 +25,7 @@ from diffexp.run.disk import check_room, checkpoint_bytes
 from diffexp.run.fit import fit, going_on, tell_rate
 from diffexp.run.folder import Record, check_links
 from diffexp.run.job import Job, Task, device_of
+from diffexp.run.next_lines import suggestions
 from diffexp.run.resume import after_divergence, finished, start
 from diffexp.training.data_module import DataModule
 from diffexp.training.evaluate_samples import EvaluateSamples, show
@@ -33,6 +35,8 @@ from diffexp.training.logger import Jsonl, TrackedLogger
 from diffexp.training.module import DiffusionModule
 from diffexp.training.saving import AtomicCheckpointIO, Checkpoint
 from diffexp.training.signals import deaf
+
+NO_CONDITION = {"conditioning": Unconditional()}
 
 
 @dataclass(frozen=True)
@@ -48,10 +52,7 @@ class Train(Task):
         ckpt = start(job)
         loader: DataModule = job.build("loader")
         loader.prepare_data()
-        if job.config["on_divergence"] not in ("stop", "rollback"):
-            what = f"on_divergence={job.config['on_divergence']}"
-            raise ConfigError(what, "on_divergence", "give stop or rollback")
-        module = _module(job, loader, shapes_only=True)
+        module = self._parts(job, loader)
         check_room(job.folder, checkpoint_bytes(module.stored(), module.trained))
         check_sources(module.model)
         if ckpt is None and (other := job.config.get("init")):
@@ -62,9 +63,26 @@ class Train(Task):
             raise ConfigError("this network has nothing to train", "network", do)
         for term in module.objective.terms.values():
             term.check()
-        job.build("evaluator").check(loader.data, module.averaged())
         if job.config.get("dry_run") and ckpt is not None:
             tell_rate(ckpt, job, module.lr)
+
+    def _parts(self, job: Job, loader: DataModule) -> DiffusionModule:
+        """Return the module, for its shapes. Raises ConfigError with all that does not fit together."""
+        problems, module = Problems(), None
+        with problems:
+            if job.config["on_divergence"] not in ("stop", "rollback"):
+                what = f"on_divergence={job.config['on_divergence']}"
+                raise ConfigError(what, "on_divergence", "give stop or rollback")
+        loader.batch(len(loader.data.split("train")))
+        # without the network, or without the condition, the rest is checked all the same
+        for by, parts in (_without_memory, {}), (_stand_in, {}), (_without_memory, NO_CONDITION):
+            with problems:
+                module = module or _module(job, loader, by, parts)
+        with problems:
+            job.build("evaluator").check(loader.data, None if module is None else module.averaged())
+        problems.all_at_once()
+        assert module is not None
+        return module
 
     def done(self, job: Job) -> dict[str, Any] | None:
         """Return the results of the run in this folder, if it has ended."""
@@ -159,7 +177,7 @@ class Train(Task):
             if isinstance(logger, TrackedLogger):
                 summarise(logger.run, record.results)
                 keep_checkpoints(logger.run, job.folder, record.results, trainer.global_step)
-        summary(job.folder, picture, record.results, measured, module.model, job.plugins)
+        summary(job.folder, picture, record.results, measured, suggestions(job, module.model))
 
 
 def _key(metric: str, scale: float, scales: int) -> str:
@@ -172,14 +190,24 @@ def headline(module: DiffusionModule, loader: DataModule) -> str:
     counts = ", ".join(f"{len(loader.data.split(s)):,} {s}" for s in ("train", "val", "test"))
     channels, height, width = loader.shape
     size = f"{height}x{width}x{channels}"
-    return f"{loader.name}: {size} images, {counts}; network of {millions:.2f} M parameters"
+    maps = ", ".join(getattr(module.denoiser.network, "maps", ()))
+    levels = f", maps of {maps}" if maps else ""
+    return f"{loader.name}: {size} images, {counts}; network of {millions:.2f} M parameters{levels}"
 
 
-def _module(job: Job, loader: DataModule, shapes_only: bool = False) -> DiffusionModule:
-    make = job.build("model")
-    if shapes_only:
+def _module(
+    job: Job,
+    loader: DataModule,
+    by: Callable[..., nn.Module] | None = None,
+    parts: Mapping[str, Any] | None = None,
+) -> DiffusionModule:
+    """Build what is trained. by: builds the network, called with its constructor and options; parts: in place
+    of the configured ones.
+    """
+    make = partial(job.build("model"), **(parts or {}))
+    if by is not None:
         network = make.keywords["network"]
-        make = partial(make, network=wraps(network)(partial(_without_memory, network)))
+        make = partial(make, network=wraps(network)(partial(by, network)))
     return make(shape=loader.shape, classes=loader.classes, config=job.public())
 
 
@@ -190,6 +218,11 @@ def _without_memory(network: Callable[..., nn.Module], **options: Any) -> nn.Mod
             return network(**options)
     except (RuntimeError, NotImplementedError):  # one that reads its weights, say
         return network(**options)
+
+
+def _stand_in(network: Callable[..., nn.Module], **options: Any) -> nn.Module:
+    """Build anything with weights in place of a network that cannot be built."""
+    return nn.Conv2d(options["in_channels"], options["out_channels"], 1)
 
 
 def _trainer(job: Job, evaluator: Evaluator, tracking: Tracking, record: Record) -> Trainer:

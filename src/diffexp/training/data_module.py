@@ -6,12 +6,14 @@ from diffexp.data.dataset import DataSet, SplitName
 from diffexp.data.loader import EvalLoader, TrainLoader
 from diffexp.data.order import TrainOrder, in_turn
 from diffexp.errors import ConfigError
+from diffexp.notice import chosen
 
 
 class DataModule(LightningDataModule):
     """The loaders of a data set.
 
-    batch_size, eval_batch_size: images of all ranks together; each rank takes its equal share.
+    batch_size, eval_batch_size: images of all ranks together, of which each takes its equal share. A batch is
+    at most all training images, which is said.
     flip: mirror each training image in half of the epochs. workers: processes that decode the images of a
     streaming folder; what lies in memory needs none. seed: of order and flips.
     Use it with Trainer(use_distributed_sampler=False). Raises ConfigError.
@@ -57,8 +59,14 @@ class DataModule(LightningDataModule):
     def train_dataloader(self) -> TrainLoader:
         """Return the batches of this rank, from where the trainer is. Raises ConfigError."""
         images = self.data.split("train")
-        order = TrainOrder(len(images), self.batch_size, self.seed, *self._rank())
+        order = TrainOrder(len(images), self.batch(len(images)), self.seed, *self._rank())
         return TrainLoader(images, order, self.flip, self.workers, self._processed)
+
+    def batch(self, count: int) -> int:
+        """Return the size of a batch of `count` training images."""
+        if self.batch_size > count:
+            chosen(f"batches of {count} images, for there are no more (loader.batch_size={self.batch_size})")
+        return min(self.batch_size, count)
 
     def val_dataloader(self) -> EvalLoader:
         """Return the validation split in order."""

@@ -8,6 +8,7 @@ _NOISE = (
     r".*LeafSpec.* is deprecated",
     r"Found \d+ module\(s\) in eval mode",  # the averaged weights, and they should be
     r".*does not have many workers",  # what lies in memory needs none
+    r"The number of training batches \(\d+\) is smaller than the logging interval",  # of few images
     r"`isinstance\(treespec",
 )
 

@@ -1,6 +1,5 @@
 """Save a run: every so many steps, at a signal, and at its end."""
 
-import shlex
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
@@ -12,6 +11,7 @@ from lightning.pytorch.plugins.io import CheckpointIO
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
+from diffexp.config.suggest import goes_on
 from diffexp.errors import ConfigError, Interrupted
 from diffexp.model.checkpoint import LAST, read_checkpoint, remove, write
 from diffexp.training.divergence import Recent
@@ -112,8 +112,7 @@ class Checkpoint(Callback):
         if whole and self._asked(trainer):
             self._write(trainer, pl_module, last=True)
             what = f"stopped by {self._signals.heard or 'a signal'} at step {trainer.global_step}, saved"
-            run = shlex.quote(str(self.path.parent.parent))
-            raise Interrupted(what, str(self.path), f"python run.py resume={run} goes on")
+            raise Interrupted(what, str(self.path), f"{goes_on(self.path.parent.parent)} goes on")
 
     def asked(self) -> bool:
         """Return whether a signal has asked this process to stop."""

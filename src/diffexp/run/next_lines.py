@@ -1,0 +1,64 @@
+"""What to type next, after a training or an evaluation: lines that work when pasted."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from diffexp.config.argv import command
+from diffexp.redact import redact_typed
+from diffexp.run.console import near
+
+if TYPE_CHECKING:  # which needs torch
+    from diffexp.model.model import Model
+    from diffexp.run.job import Job
+
+_OF_ONE_RUN = ("name", "dir", "resume", "dry_run", "init", "schedule")
+"""Groups and keys that another training has otherwise."""
+
+
+def suggestions(job: "Job", model: "Model") -> list[str]:
+    """Return command lines: for a training to sample, evaluate, train longer, and ask something else of it;
+    for an evaluation to sample and evaluate.
+    """
+    trained = "ckpt" not in job.config["task"]
+    ckpt = near(job.folder) if trained else job.config["task"]["ckpt"]
+    if ckpt is None:  # a closed form, which has none
+        return []
+    sampling = [f"task.ckpt={ckpt}", *_plugins(job)]
+    lines = [
+        ["task=sample", *sampling, "task.n=16", *_asked(model)],
+        ["task=evaluate", *sampling, *_steps(job)],
+    ]
+    if trained:
+        longer = f"trainer.max_steps={4 * job.config['trainer']['max_steps']}"
+        lines += [[f"resume={ckpt}", *_plugins(job), longer], _other(job)]
+    return [shlex.join([*command(), *line]) for line in lines]
+
+
+def _plugins(job: "Job") -> list[str]:
+    return [f"plugins=[{','.join(job.plugins)}]"] if job.plugins else []
+
+
+def _asked(model: "Model") -> list[str]:
+    asks, words = model.conditioning.asks, list[str]()
+    if "label" in asks and model.class_names:
+        words.append(f"task.classes=[{min(3, len(model.class_names) - 1)}]")
+    if "text" in asks:
+        words.append("task.text=[a caption]")
+    return [*words, "guidance.scale=2"] if model.guidable else words
+
+
+def _steps(job: "Job") -> list[str]:
+    """Return other steps and noise for the sampler of this job, or where it has no such, for DDIM."""
+    own = job.config["sampler"]
+    known = {"steps", "eta"} <= set(own) and own.get("spacing") in ("leading", "trailing", "linspace")
+    return [*([] if known else ["sampler=ddim"]), "sampler.steps=10", "sampler.eta=1"]
+
+
+def _other(job: "Job") -> list[str]:
+    """Return the line of this training with another schedule."""
+    typed: Sequence[str] = redact_typed(job.typed)
+    choices: Mapping[str, str] = job.choices or {}
+    schedule = "cosine" if choices.get("schedule") == "linear" else "linear"
+    kept = [text for text in typed if text.split("=")[0].split(".")[0] not in _OF_ONE_RUN]
+    return [*kept, f"schedule={schedule}", f"name={job.config['name']}_{schedule}"]

@@ -1,0 +1,66 @@
+"""A command line that works, beside the problems of one that does not.
+
+Each problem says what to type instead, one by one. Where the parts are those of another recipe, what a person
+wants is a line that works: it is tried, by the same checks, before it is shown.
+"""
+
+import contextlib
+import io
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from diffexp.config.argv import command, config_dir
+from diffexp.errors import ConfigError, DiffexpError
+from diffexp.tasks.run import run_job
+
+RECIPES = {"folder": "experiment=folder", "npz": "experiment=npz"}
+"""The recipe that fits a data set, by its option of `data`."""
+FIXES = {  # what takes a problem away, by the beginning of the key at which it is
+    "network": "network=unet_auto",
+    "conditioning": "conditioning=auto",
+    "metrics": "metrics=auto",
+    "evaluator.scales": "evaluator.scales=[1]",
+    "guidance": "guidance.scale=1",
+}
+Compose = Callable[[Sequence[str]], tuple[DictConfig, Mapping[str, str]]]
+"""Called with what is typed; returns the configuration, and which option it has of each group."""
+
+
+def mended(
+    error: ConfigError, typed: Sequence[str], choices: Mapping[str, str], folder: Path, compose: Compose
+) -> ConfigError:
+    """Return the error with a command line that passes all checks, where one of a few changes leads to it."""
+    for line in _candidates(error, typed, choices):
+        if _passes(line, folder, compose):
+            own = config_dir(sys.argv[1:])
+            shown = shlex.join([*command(), *(["-cd", str(own)] if own else []), *line])
+            better = ConfigError(f"{error}\nthis would work: {shown}")
+            better.parts = error.parts
+            return better
+    return error
+
+
+def _candidates(error: ConfigError, typed: Sequence[str], choices: Mapping[str, str]) -> Iterator[list[str]]:
+    recipe = RECIPES.get(choices.get("data", ""))
+    if recipe is not None and recipe not in typed:
+        yield [recipe, *(t for t in typed if t.split("=")[0] not in ("data", "experiment"))]
+    problems = error.parts or [error]
+    fixes = {key: fix for key, fix in FIXES.items() if any(p.where.startswith(key) for p in problems)}
+    if fixes:
+        yield [*(t for t in typed if not t.startswith(tuple(fixes))), *fixes.values()]
+
+
+def _passes(line: Sequence[str], folder: Path, compose: Compose) -> bool:
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        try:
+            cfg, choices = compose([*line, "dry_run=true"])
+            run_job(cfg, folder, line, choices)
+        except (DiffexpError, HydraException, OmegaConfBaseException):
+            return False
+    return True
