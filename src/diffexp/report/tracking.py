@@ -55,6 +55,17 @@ class Tracking:
 
             self.run = WandbRun(opened, self.folder, getattr(self.tracker, "artifacts", False))
 
+    def end_training(self, results: Mapping[str, Any], step: int) -> None:
+        """Show the results of a training, and keep its best and its last checkpoint, which is the latest."""
+        if self.run is None:
+            return
+        summarise(self.run, results)
+        for name in ("best", "last") if self.run.artifacts else ():
+            file = self.folder / "checkpoints" / f"{name}.ckpt"
+            if file.is_file():
+                about = _numbers(results) | {"step": step} if name == "last" else {}
+                safely(self.run.keep, Artifact("model", "model", {file.name: file}, [name], about))
+
     def alert(self, error: BaseException) -> None:
         """Tell whoever is away that the run has diverged, or was stopped."""
         stopped = isinstance(error, Interrupted)
@@ -105,18 +116,11 @@ def _use(run: TrackedRun, source: str) -> None:
 
 def summarise(run: TrackedRun, results: Mapping[str, Any]) -> None:
     """Show the numbers of a run, and how each was made."""
-    numbers = {k: v for k, v in results.items() if isinstance(v, (int, float))}
-    safely(run.summary, numbers, results.get("cards", {}))
+    safely(run.summary, _numbers(results), results.get("cards", {}))
 
 
-def keep_checkpoints(run: TrackedRun, folder: Path, results: Mapping[str, Any], step: int) -> None:
-    """Keep the best and the last checkpoint of a training, the last one as the latest."""
-    numbers = {k: v for k, v in results.items() if isinstance(v, (int, float))}
-    for name in ("best", "last"):
-        file = folder / "checkpoints" / f"{name}.ckpt"
-        if run.artifacts and file.is_file():
-            about = numbers | {"step": step} if name == "last" else {}
-            safely(run.keep, Artifact("model", "model", {file.name: file}, [name], about))
+def _numbers(results: Mapping[str, Any]) -> dict[str, float]:
+    return {key: value for key, value in results.items() if isinstance(value, (int, float))}
 
 
 def track_sweep(folder: Path, config: Mapping[str, Any]) -> None:

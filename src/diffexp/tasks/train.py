@@ -19,7 +19,7 @@ from diffexp.model.trainable import check_sources
 from diffexp.networks.allocator import keep_freed_memory
 from diffexp.notice import say
 from diffexp.progress import counting
-from diffexp.report.tracking import Tracking, keep_checkpoints, summarise
+from diffexp.report.tracking import Tracking
 from diffexp.run.console import summary
 from diffexp.run.disk import check_room, checkpoint_bytes
 from diffexp.run.fit import fit, going_on, tell_rate
@@ -147,6 +147,7 @@ class Train(Task):
                 after_divergence(job, again)
         record.results["train_seconds"] = round(time.perf_counter() - begun, 1)
         self._measure(job, trainer, module, evaluator, record)
+        tracking.end_training(record.results, trainer.global_step)
 
     def _measure(
         self, job: Job, trainer: Trainer, module: DiffusionModule, evaluator: Evaluator, record: Record
@@ -173,10 +174,6 @@ class Train(Task):
         losses = {k: float(v) for k, v in trainer.callback_metrics.items() if k in ("train/loss", "val/loss")}
         cards = {_key(k, s, len(measured)): c for s, r in measured.items() for k, c in r.cards.items()}
         record.results |= losses | values | {"cards": cards, "picture": str(picture)}
-        for logger in trainer.loggers:
-            if isinstance(logger, TrackedLogger):
-                summarise(logger.run, record.results)
-                keep_checkpoints(logger.run, job.folder, record.results, trainer.global_step)
         summary(job.folder, picture, record.results, measured, suggestions(job, module.model))
 
 
