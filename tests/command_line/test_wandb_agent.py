@@ -159,9 +159,11 @@ for name, error in (("diverged", DivergedError("bad", "step 3")), ("stopped", In
 def test_alerts_and_preemption_are_recorded(tmp_path):
     env = {k: v for k, v in os.environ.items() if not k.startswith("WANDB")}
     subprocess.run([sys.executable, "-c", ALERTS, str(tmp_path)], check=True, env=env, capture_output=True)
-    for name, level, text in (("diverged", "ERROR", "bad\n  at: step 3"), ("stopped", "WARN", "saved")):
+    wanted = (("diverged", "ERROR", "bad\n  at: step 3", 1), ("stopped", "WARN", "saved", 75))
+    for name, level, text, code in wanted:
         (file,) = (tmp_path / name).glob("wandb/offline-run-*/*.wandb")
         kinds = [(record.WhichOneof("record_type"), record) for record in records(file)]
         (alert,) = [record.alert for kind, record in kinds if kind == "alert"]
         assert (alert.title, alert.level, alert.text) == (f"digits: {name}", level, text)
         assert ("preempting" in [kind for kind, _ in kinds]) == (name == "stopped")
+        assert [record.exit.exit_code for kind, record in kinds if kind == "exit"] == [code]

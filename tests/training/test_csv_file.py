@@ -47,6 +47,14 @@ def test_it_is_made_anew_from_metrics_jsonl_where_a_run_goes_on(tmp_path):
     assert table(run.path) == [["step", "a", "b"], *rows]
 
 
+def test_a_job_before_it_leaves_no_row(tmp_path):
+    (tmp_path / "metrics.csv").write_text("step,a\n1,1.0\n")
+    run = CsvRun(tmp_path / "metrics.csv")
+    run.cut(-1)  # there is no metrics.jsonl
+    run.log({"b": 1.0}, 1)
+    assert table(run.path) == [["step", "b"], ["1", "1.0"]]
+
+
 def test_a_full_disk_leaves_no_half_of_a_row(tmp_path):
     code = (
         "import pathlib, resource, sys\n"

@@ -77,8 +77,13 @@ class Tracking:
         """End the run, and say how it is looked at."""
         run, self.run = self.run, None
         safely(partial(self.tracker.close, failed=failed))
-        for text, path in run.look() if run is not None else ():
-            say(f"{text} {near(path)}")
+        if run is not None:
+            safely(_look, run)
+
+
+def _look(run: TrackedRun) -> None:
+    for text, path in run.look():
+        say(f"{text} {near(path)}")
 
 
 def track(job: Job, results: Mapping[str, Any], kind: str, task: Task) -> None:

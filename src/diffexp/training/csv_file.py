@@ -39,9 +39,9 @@ class CsvRun(TrackedRun):
         same = bool(self._row) and self._row["step"] == at
         self._row = (self._row if same else {"step": at}) | texts
         if new := [key for key in self._row if key not in self._columns]:
+            before = _rows(self.path) if self._columns else []  # else the table is of a job before
             self._columns += new
-            before = _rows(self.path)[: -1 if same else None]
-            self._all([*before, self._row])
+            self._all([*before[: -1 if same else None], self._row])
         else:
             self._append(_lines([self._row], self._columns), self._at if same else None)
 
@@ -59,14 +59,14 @@ class CsvRun(TrackedRun):
             rows.setdefault(at, {}).update(values | {"step": at})
         self._columns = list(dict.fromkeys(key for row in rows.values() for key in row))
         self._row = {}
-        if rows or self.path.exists():
+        if rows:
             self._all(rows.values())
 
     def look(self) -> Sequence[tuple[str, Path]]:
         return [("table:", self.path)] if self.path.exists() else []
 
     def _all(self, rows: Iterable[Mapping[str, str]]) -> None:
-        *head, last = _lines([None, *rows], self._columns) or [""]
+        *head, last = _lines([None, *rows], self._columns)
         write(self.path, "".join([*head, last]))
         self._at = sum(len(text.encode()) for text in head)
 

@@ -133,9 +133,8 @@ class WandbRun(TrackedRun):
         import wandb
 
         folder = self.folder.resolve() / "wandb" / "artifacts" / secrets.token_hex(4)
-        made = wandb.Artifact(
-            f"{artifact.name}-{self.run.id}", artifact.kind, metadata=dict(artifact.metadata)
-        )
+        name, about = f"{artifact.name}-{self.run.id}", dict(artifact.metadata)
+        made = wandb.Artifact(name, artifact.kind, metadata=about)
         for name, path in artifact.files.items():
             make_folder((folder / name).parent)
             link_or_copy(path, folder / name)
@@ -155,14 +154,14 @@ class WandbRun(TrackedRun):
             try:
                 self.run.use_artifact(name, type="model")
             except Exception as error:  # it was never sent, or is another's: no common type
-                say(
-                    f"W&B does not know the checkpoint as an artifact ({line(error)}): its digest is recorded"
-                )
+                say(f"W&B has no artifact of this checkpoint ({line(error)}): its digest is recorded")
 
     def alert(self, title: str, text: str, stopped: bool = False) -> None:
-        if stopped:
-            self.run.mark_preempting()  # an agent's sweep gives it out again
+        """Alert; one that is stopped ends as preempted, so that an agent's sweep gives it out again."""
         self.run.alert(title[:60], text, level="WARN" if stopped else "ERROR")
+        if stopped:
+            self.run.mark_preempting()
+            self.run.finish(exit_code=Interrupted.code)
 
     def look(self) -> Sequence[tuple[str, Path]]:
         runs = sorted((self.folder / "wandb").glob("offline-run-*"))
@@ -181,8 +180,8 @@ def _data_in(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[_DATA]
+        os.environ.pop(_DATA)
+        os.environ |= {} if before is None else {_DATA: before}
 
 
 @contextmanager
