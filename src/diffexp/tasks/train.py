@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 import torch
 from lightning import Trainer
-from lightning.pytorch.loggers import WandbLogger
 from torch import nn
 
 from diffexp.conditioning import Unconditional
@@ -20,7 +19,7 @@ from diffexp.model.trainable import check_sources
 from diffexp.networks.allocator import keep_freed_memory
 from diffexp.notice import say
 from diffexp.progress import counting
-from diffexp.report.wandb import summarise, tags, tell_sync
+from diffexp.report.tracking import Tracking
 from diffexp.run.console import summary
 from diffexp.run.disk import check_room, checkpoint_bytes
 from diffexp.run.fit import fit, going_on, tell_rate
@@ -32,11 +31,10 @@ from diffexp.training.data_module import DataModule
 from diffexp.training.evaluate_samples import EvaluateSamples, show
 from diffexp.training.launched import launching
 from diffexp.training.log_filters import quiet
-from diffexp.training.logger import Jsonl
+from diffexp.training.logger import Jsonl, TrackedLogger
 from diffexp.training.module import DiffusionModule
 from diffexp.training.saving import AtomicCheckpointIO, Checkpoint
 from diffexp.training.signals import deaf
-from diffexp.training.tracker import Tracker
 
 NO_CONDITION = {"conditioning": Unconditional()}
 
@@ -97,17 +95,17 @@ class Train(Task):
 
     def run(self, job: Job, record: Record) -> None:
         quiet()
-        tracker: Tracker = job.build("logger")
+        tracking = Tracking.of(job, "train")
         try:
-            self._run(job, record, tracker)
+            self._run(job, record, tracking)
         except BaseException as error:
             with deaf():
-                tracker.close(failed=not isinstance(error, Interrupted))
+                tracking.alert(error)
+                tracking.close(failed=not isinstance(error, Interrupted))
             raise
-        tracker.close()
-        tell_sync(job.folder)
+        tracking.close()
 
-    def _run(self, job: Job, record: Record, tracker: Tracker) -> None:
+    def _run(self, job: Job, record: Record, tracking: Tracking) -> None:
         begun = time.perf_counter()
         launching()
         torch.manual_seed(job.config["seed"])  # of the initial weights
@@ -124,7 +122,7 @@ class Train(Task):
                 probe(module.averaged().eval(), evaluator, images.batch(torch.arange(min(2, len(images)))))
         if not torch.cuda.is_available():
             keep_freed_memory()
-        trainer = _trainer(job, evaluator, tracker, record)
+        trainer = _trainer(job, evaluator, tracking, record)
         if trainer.is_global_zero:
             say(headline(module, loader))
             evaluator.prepare(loader.data, trainer.strategy.root_device)
@@ -138,8 +136,9 @@ class Train(Task):
             record.check()
             # raises it again, unless there is a way back
             ckpt = after_divergence(job, error, (trainer.global_rank, trainer.world_size))
-            tracker.close()
-            module, trainer = _module(job, loader), _trainer(job, evaluator, tracker, record)
+            tracking.alert(error)
+            tracking.close()
+            module, trainer = _module(job, loader), _trainer(job, evaluator, tracking, record)
             module.load()
             going_on(job, trainer, module, record, ckpt)
             try:
@@ -148,6 +147,7 @@ class Train(Task):
                 after_divergence(job, again)
         record.results["train_seconds"] = round(time.perf_counter() - begun, 1)
         self._measure(job, trainer, module, evaluator, record)
+        tracking.end_training(record.results, trainer.global_step)
 
     def _measure(
         self, job: Job, trainer: Trainer, module: DiffusionModule, evaluator: Evaluator, record: Record
@@ -174,9 +174,6 @@ class Train(Task):
         losses = {k: float(v) for k, v in trainer.callback_metrics.items() if k in ("train/loss", "val/loss")}
         cards = {_key(k, s, len(measured)): c for s, r in measured.items() for k, c in r.cards.items()}
         record.results |= losses | values | {"cards": cards, "picture": str(picture)}
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                summarise(logger.experiment, record.results)
         summary(job.folder, picture, record.results, measured, suggestions(job, module.model))
 
 
@@ -225,7 +222,7 @@ def _stand_in(network: Callable[..., nn.Module], **options: Any) -> nn.Module:
     return nn.Conv2d(options["in_channels"], options["out_channels"], 1)
 
 
-def _trainer(job: Job, evaluator: Evaluator, tracker: Tracker, record: Record) -> Trainer:
+def _trainer(job: Job, evaluator: Evaluator, tracking: Tracking, record: Record) -> Trainer:
     """Build the trainer. Callbacks act in this order: samples first, a checkpoint after them."""
     others = job.build("callbacks")
     keeper = others.get("checkpoint")
@@ -234,12 +231,12 @@ def _trainer(job: Job, evaluator: Evaluator, tracker: Tracker, record: Record) -
     evaluate = EvaluateSamples(evaluator, job.folder, asked, record.check)
     io = keeper.io if saves else AtomicCheckpointIO()
     io.check = record.check
-    run = tracker.open(job.folder, job.config["name"], "train", tags(job), job.public())
+    run = tracking.open()
     return job.build("trainer")(
         callbacks=[evaluate, *others.values()],
         logger=[
             Jsonl(job.folder / "metrics.jsonl", record.check),
-            *([WandbLogger(experiment=run)] if run else []),
+            *([TrackedLogger(run)] if run is not None else []),
         ],
         plugins=[io],
         precision="16-mixed" if job.config["precision"] == "fp16" else "32-true",
