@@ -1,17 +1,13 @@
 """task=train: fit, then sample and measure the averaged weights."""
 
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial, wraps
 from typing import Any, ClassVar
 
 import torch
 from lightning import Trainer
-from torch import nn
 
-from diffexp.conditioning import Unconditional
-from diffexp.errors import ConfigError, DivergedError, Interrupted, Problems
+from diffexp.errors import ConfigError, DivergedError, Interrupted
 from diffexp.metrics.evaluator import Evaluation, Evaluator
 from diffexp.metrics.probe import probe
 from diffexp.model.begin import begin, weights_to_begin_with
@@ -27,6 +23,7 @@ from diffexp.run.folder import Record, check_links
 from diffexp.run.job import Job, Task, device_of
 from diffexp.run.next_lines import suggestions
 from diffexp.run.resume import after_divergence, finished, start
+from diffexp.tasks.training_parts import build_module, checked_module, headline
 from diffexp.training.data_module import DataModule
 from diffexp.training.evaluate_samples import EvaluateSamples, show
 from diffexp.training.launched import launching
@@ -35,8 +32,6 @@ from diffexp.training.logger import Jsonl, TrackedLogger
 from diffexp.training.module import DiffusionModule
 from diffexp.training.saving import AtomicCheckpointIO, Checkpoint
 from diffexp.training.signals import deaf
-
-NO_CONDITION = {"conditioning": Unconditional()}
 
 
 @dataclass(frozen=True)
@@ -52,7 +47,7 @@ class Train(Task):
         ckpt = start(job)
         loader: DataModule = job.build("loader")
         loader.prepare_data()
-        module = self._parts(job, loader)
+        module = checked_module(job, loader)
         check_room(job.folder, checkpoint_bytes(module.stored(), module.trained))
         check_sources(module.model)
         if ckpt is None and (other := job.config.get("init")):
@@ -65,24 +60,6 @@ class Train(Task):
             term.check()
         if job.config.get("dry_run") and ckpt is not None:
             tell_rate(ckpt, job, module.lr)
-
-    def _parts(self, job: Job, loader: DataModule) -> DiffusionModule:
-        """Return the module, for its shapes. Raises ConfigError with all that does not fit together."""
-        problems, module = Problems(), None
-        with problems:
-            if job.config["on_divergence"] not in ("stop", "rollback"):
-                what = f"on_divergence={job.config['on_divergence']}"
-                raise ConfigError(what, "on_divergence", "give stop or rollback")
-        loader.batch(len(loader.data.split("train")))
-        # without the network, or without the condition, the rest is checked all the same
-        for by, parts in (_without_memory, {}), (_stand_in, {}), (_without_memory, NO_CONDITION):
-            with problems:
-                module = module or _module(job, loader, by, parts)
-        with problems:
-            job.build("evaluator").check(loader.data, None if module is None else module.averaged())
-        problems.all_at_once()
-        assert module is not None
-        return module
 
     def done(self, job: Job) -> dict[str, Any] | None:
         """Return the results of the run in this folder, if it has ended."""
@@ -111,7 +88,7 @@ class Train(Task):
         torch.manual_seed(job.config["seed"])  # of the initial weights
         loader: DataModule = job.build("loader")
         evaluator: Evaluator = job.build("evaluator")
-        module = _module(job, loader)
+        module = build_module(job, loader)
         module.load()
         ckpt = start(job)
         if ckpt is None and (other := job.config.get("init")):
@@ -138,7 +115,7 @@ class Train(Task):
             ckpt = after_divergence(job, error, (trainer.global_rank, trainer.world_size))
             tracking.alert(error)
             tracking.close()
-            module, trainer = _module(job, loader), _trainer(job, evaluator, tracking, record)
+            module, trainer = build_module(job, loader), _trainer(job, evaluator, tracking, record)
             module.load()
             going_on(job, trainer, module, record, ckpt)
             try:
@@ -179,47 +156,6 @@ class Train(Task):
 
 def _key(metric: str, scale: float, scales: int) -> str:
     return f"{metric}@{scale:g}" if scales > 1 else metric
-
-
-def headline(module: DiffusionModule, loader: DataModule) -> str:
-    """Return one line on what is about to be trained."""
-    millions = sum(p.numel() for p in module.denoiser.network.parameters()) / 1e6
-    counts = ", ".join(f"{len(loader.data.split(s)):,} {s}" for s in ("train", "val", "test"))
-    channels, height, width = loader.shape
-    size = f"{height}x{width}x{channels}"
-    maps = ", ".join(getattr(module.denoiser.network, "maps", ()))
-    levels = f", maps of {maps}" if maps else ""
-    return f"{loader.name}: {size} images, {counts}; network of {millions:.2f} M parameters{levels}"
-
-
-def _module(
-    job: Job,
-    loader: DataModule,
-    by: Callable[..., nn.Module] | None = None,
-    parts: Mapping[str, Any] | None = None,
-) -> DiffusionModule:
-    """Build what is trained. by: builds the network, called with its constructor and options; parts: in place
-    of the configured ones.
-    """
-    make = partial(job.build("model"), **(parts or {}))
-    if by is not None:
-        network = make.keywords["network"]
-        make = partial(make, network=wraps(network)(partial(by, network)))
-    return make(shape=loader.shape, classes=loader.classes, config=job.public())
-
-
-def _without_memory(network: Callable[..., nn.Module], **options: Any) -> nn.Module:
-    """Build a network for its checks alone: without memory where it can be, else as it is."""
-    try:
-        with torch.device("meta"):
-            return network(**options)
-    except (RuntimeError, NotImplementedError):  # one that reads its weights, say
-        return network(**options)
-
-
-def _stand_in(network: Callable[..., nn.Module], **options: Any) -> nn.Module:
-    """Build anything with weights in place of a network that cannot be built."""
-    return nn.Conv2d(options["in_channels"], options["out_channels"], 1)
 
 
 def _trainer(job: Job, evaluator: Evaluator, tracking: Tracking, record: Record) -> Trainer:
