@@ -161,6 +161,19 @@ def added(net):
     return [f"{name}." for name, part in net.named_modules() if isinstance(part, Positions)]
 
 
+@KINDS
+def test_what_looks_at_tokens_begins_as_the_identity(options):
+    """In a spatial transformer by its last convolution alone: what is in it has a gradient at once."""
+    net = UNet(8, 1, 2, **SMALL | TEXT | options)
+    parts = [part for part in net.modules() if isinstance(part, Positions | SpatialTransformer)]
+    for part in parts:
+        layers = part if isinstance(part, Positions) else part.parts
+        x = torch.randn(1, layers[0].norm.normalized_shape[0], 4, 4)
+        assert torch.equal(part(x, Context((), torch.randn(1, L, D))), x)
+        assert all(layer.proj.weight.any() == isinstance(part, SpatialTransformer) for layer in layers)
+    assert parts
+
+
 def test_a_network_without_tokens_has_the_weights_that_it_had():
     """The options of text alone change nothing: same names, order and values."""
     states = []
@@ -255,7 +268,7 @@ def test_a_sized_network_takes_tokens_and_a_vector(size):
     x = torch.randn(4, 3, *((size, size) if isinstance(size, int) else size))
     assert net(x, torch.rand(4), batch(net)[2]).shape == (4, 6, *x.shape[2:]) and heads == {4}
     assert {p.heads for p in sized_unet(8, 3, 6, channels=8).modules() if isinstance(p, Attention)} == {1}
-    sized_unet(8, 3, 6, channels=6, groups=2, **TEXT)  # not divisible by 4: two heads
+    sized_unet(24, 3, 6, channels=6, groups=2, **TEXT)  # 18 channels, not divisible by 4: two heads
 
 
 def test_the_unet_of_stable_diffusion_1_has_its_859_520_964_parameters():
