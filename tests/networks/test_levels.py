@@ -45,6 +45,7 @@ def test_the_attention_of_the_papers_by_factors_is_the_same_network(size, by_siz
 
 def test_every_option_names_a_level_of_its_size():
     sizes = {"tiny": 8, "digits": 8, "mnist": 28, "small": 32, "ddpm": 32, "iddpm": 32, "adm64": 64}
+    sizes |= {"text": 8, "text64": 64, "sd1": 64}
     for file in sorted((CONF / "network").glob("unet_*.yaml")):
         node = {"attention": [16]} | yaml.safe_load(file.read_text())
         if "channel_mult" not in node:  # unet_auto, whose levels are those of its images
@@ -52,7 +53,8 @@ def test_every_option_names_a_level_of_its_size():
         size = sizes[file.stem.rpartition("_")[2]]
         levels = plan(size, 8, node["channel_mult"], node["attention"])
         factors = [f"1/{2**i}" for i, level in enumerate(levels) if level.attention]
-        assert [size // int(f[2:]) for f in factors] == sorted(node["attention"], reverse=True)
+        named = [a if isinstance(a, int) else size // int(a[2:]) for a in node["attention"]]
+        assert [size // int(f[2:]) for f in factors] == sorted(named, reverse=True)
         assert plan((size, 2 * size), 8, node["channel_mult"], factors) == levels
 
 
@@ -61,6 +63,23 @@ def test_a_command_line_keeps_a_factor_as_it_is_typed(typed):
     kept = list(composed([f"network.attention={typed}"])[0].network.attention)
     assert kept == [int(a) if a.isdecimal() else a for a in typed.strip("[]").replace("'", "").replace(
         " ", "").split(",") if a]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("context", "wanted"),
+    [
+        (None, [False, True, True]),
+        ([], [False] * 3),
+        ([32], [True, False, False]),
+        (["1/2"], [False, True, False]),
+    ],
+)
+def test_context_names_levels_as_attention_does_and_is_the_same_by_default(context, wanted):
+    levels = plan(32, 8, (1, 1, 1), [16, "1/4"], context)
+    assert [level.context for level in levels] == wanted
+    assert [level.attention for level in levels] == [False, True, True]
+    with pytest.raises(ConfigError, match=r"no maps of size 5[\s\S]*network\.context"):
+        plan(32, 8, (1, 1, 1), [], [5])
 
 
 @pytest.mark.parametrize(

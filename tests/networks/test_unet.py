@@ -26,7 +26,7 @@ VARIANTS = {
     "adm": {"scale_shift": True, "updown": True, "head_channels": 8, "blocks": 2},
 }
 PRESETS = sorted(p.stem for p in (CONF / "network").glob("unet_*.yaml"))
-FIXED = {  # size, colours, outputs, classes
+FIXED = {  # size, colours, outputs, classes, the width of tokens, of a vector
     "unet_tiny": (8, 1, 1, 10),
     "unet_digits": (8, 1, 1, 10),
     "unet_mnist": (28, 1, 1, 10),
@@ -35,6 +35,9 @@ FIXED = {  # size, colours, outputs, classes
     "unet_cifar10_iddpm": (32, 3, 6, None),
     "unet_adm64": (64, 3, 6, 1000),
     "unet_auto": (64, 3, 3, None),
+    "unet_digits_text": (8, 3, 3, None, 64, 64),
+    "unet_text64": (64, 3, 3, None, 768, 768),
+    "unet_sd1": (64, 4, 4, None, 768),
 }
 
 
@@ -63,10 +66,10 @@ def batch(n=4, classes=3, seed=0):
 def test_preset_has_the_parameters_that_it_states(name):
     text = (CONF / "network" / f"{name}.yaml").read_text()
     stated = int(re.search(r"([\d,]+) parameters", text)[1].replace(",", ""))
-    size, colours, outputs, classes = FIXED[name]
+    keys = ("image_size", "in_channels", "out_channels", "num_classes", "token_dim", "vector_dim")
     make = build(OmegaConf.to_container(composed([f"network={name}"])[0].network))
     with torch.device("meta"):
-        net = make(image_size=size, in_channels=colours, out_channels=outputs, num_classes=classes)
+        net = make(**dict(zip(keys, FIXED[name], strict=False)))
     assert sum(p.numel() for p in net.parameters()) == stated
 
 

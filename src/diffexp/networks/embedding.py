@@ -1,7 +1,7 @@
-"""The embedding of the time, and perhaps of the class, that the residual blocks get beside the image.
+"""The embedding of time, class and vector that the residual blocks get beside the image.
 
     gamma(t) = [sin(1000 t w_i), cos(1000 t w_i)],   w_i = 10000^(-i / (n - 1)),   i = 0 .. n - 1
-    emb      = silu(W2 silu(W1 gamma(t)) + table[class])
+    emb      = silu(W2 silu(W1 gamma(t)) + table[class] + W3 vector)
     e_k      = W_k emb, for block k: one matrix for all blocks, cut into pieces
 
 A bfloat16 number near 1000 is a multiple of 4: times would run together, so all of this stays in float32,
@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diffexp.condition import Condition
-from diffexp.errors import ConfigError
 
 
 def sinusoid(t: Tensor, width: int) -> Tensor:
@@ -27,44 +26,36 @@ def sinusoid(t: Tensor, width: int) -> Tensor:
 
 
 class Embedding(nn.Module):
-    """The embedding of (t, class) for all blocks, in the dtype of the weights.
+    """The embedding of (t, class, vector) for all blocks, in the dtype of the weights.
 
     channels: the width of gamma(t), even; width: that of emb; widths: of the e_k;
-    num_classes: the rows of the table but one, for the last is the null label.
+    num_classes: the rows of the table but one, for the last is the null label; vector_dim: the width of a
+    vector, such as a pooled text.
     """
 
-    def __init__(self, channels: int, width: int, widths: list[int], num_classes: int | None = None) -> None:
+    def __init__(
+        self,
+        channels: int,
+        width: int,
+        widths: list[int],
+        num_classes: int | None = None,
+        vector_dim: int | None = None,
+    ) -> None:
         super().__init__()
-        self.channels, self.widths, self.num_classes = channels, widths, num_classes
+        self.channels, self.widths = channels, widths
         self.time1, self.time2 = nn.Linear(channels, width), nn.Linear(width, width)
         self.label = None if num_classes is None else nn.Embedding(num_classes + 1, width)
+        self.vector = None if vector_dim is None else nn.Linear(vector_dim, width)
         self.tell = nn.Linear(width, sum(widths))
 
     def forward(self, t: Tensor, cond: Condition | None) -> Tensor:
         """Return the embedding, (B, sum(widths)). t: (B,) in [0, 1]; cond: its label int64 (B,) in
-        0..num_classes; None without classes.
-
-        Raises ConfigError when cond is given to a network without classes, or not given to one with them.
+        0..num_classes, where there are classes, its vector (B, vector_dim).
         """
-        label = None if cond is None else cond.label
-        if (label is None) != (self.label is None):
-            raise ConfigError(*self._misfit())
         with torch.autocast(t.device.type, enabled=False):
             emb = self.time2(F.silu(self.time1(sinusoid(t, self.channels).to(self.time1.weight.dtype))))
-            if self.label is not None:
-                emb = emb + self.label(label)
+            if cond is not None and self.label is not None:
+                emb = emb + self.label(cond.label)
+            if cond is not None and cond.vector is not None and self.vector is not None:
+                emb = emb + self.vector(cond.vector.to(self.vector.weight.dtype))
             return self.tell(F.silu(emb))
-
-    def _misfit(self) -> tuple[str, str, str]:
-        if self.num_classes is None:
-            return (
-                "this network knows no classes, but was given a label",
-                "UNet(num_classes=None)",
-                "give no label",
-            )
-        do = f"give labels 0..{self.num_classes - 1}, or {self.num_classes}, the null label"
-        return (
-            "this network is class-conditional, but was given no label",
-            f"UNet(num_classes={self.num_classes})",
-            do,
-        )

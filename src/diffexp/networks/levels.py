@@ -1,4 +1,4 @@
-"""The levels of a UNet: how many channels their maps have, and which of them have attention.
+"""The levels of a UNet: how many channels their maps have, and which of them have (cross-)attention.
 
 Level i has maps of size (H / 2^i, W / 2^i) and channels * channel_mult[i] channels. A level is named by its
 downsampling factor, 1/2^i, or where the images are square by the size of its maps: with images of 32, "1/2"
@@ -17,6 +17,7 @@ class MapLevel:
 
     channels: int
     attention: bool
+    context: bool
 
 
 def plan(
@@ -24,18 +25,21 @@ def plan(
     channels: int,
     channel_mult: Sequence[int],
     attention: Sequence[int | str],
+    context: Sequence[int | str] | None = None,
 ) -> list[MapLevel]:
     """Return the levels, the largest maps first. Raises ConfigError where they do not fit.
 
-    image_size: one number, or (H, W); attention: sizes of square maps, or factors such as "1/4".
+    image_size: one number, or (H, W); attention: sizes of square maps, or factors such as "1/4"; context: the
+    same of cross-attention, None for those of `attention`.
     """
     if channels < 4 or channels % 2 or not channel_mult or min(channel_mult) < 1:
         what = f"channels={channels} and channel_mult={list(channel_mult)} make no network"
         raise ConfigError(what, "network.channels", "give an even number from 4, and multiples of it from 1")
     height, width = sides(image_size)
     _check_halving(height, width, len(channel_mult))
-    attended = _attended(height, width, len(channel_mult), attention)
-    return [MapLevel(channels * m, i in attended) for i, m in enumerate(channel_mult)]
+    attended = _named(height, width, len(channel_mult), attention, "attention")
+    told = attended if context is None else _named(height, width, len(channel_mult), context, "context")
+    return [MapLevel(channels * m, i in attended, i in told) for i, m in enumerate(channel_mult)]
 
 
 def sides(image_size: int | Sequence[int]) -> tuple[int, int]:
@@ -53,12 +57,12 @@ def _check_halving(height: int, width: int, levels: int) -> None:
         raise ConfigError(what, "network.channel_mult", do)
 
 
-def _attended(height: int, width: int, levels: int, attention: Sequence[int | str]) -> set[int]:
-    """Return the numbers of the levels that `attention` names."""
+def _named(height: int, width: int, levels: int, names: Sequence[int | str], key: str) -> set[int]:
+    """Return the numbers of the levels that names, of network.KEY, stand for."""
     factors = [f"1/{1 << i}" for i in range(levels)]
     sizes = [height >> i for i in range(levels)] if height == width else []
-    number = {name: i for names in (factors, sizes) for i, name in enumerate(names)}
-    if missing := list(dict.fromkeys(name for name in attention if name not in number)):
+    number = {name: i for known in (factors, sizes) for i, name in enumerate(known)}
+    if missing := list(dict.fromkeys(name for name in names if name not in number)):
         shown = ", ".join(map(str, missing))
         if sizes:
             what = f"no maps of size {shown} to attend in: those of this network are {sizes}"
@@ -66,6 +70,6 @@ def _attended(height: int, width: int, levels: int, attention: Sequence[int | st
         else:
             maps = [f"{factor} ({height >> i}x{width >> i})" for i, factor in enumerate(factors)]
             what = f"no maps of size {shown} to attend in: images of {height}x{width} are not square"
-            do = f"choose from {', '.join(maps)}, as in network.attention=[{factors[-1]}]"
-        raise ConfigError(what, "network.attention", f"{do}; or give [] for the middle only")
-    return {number[name] for name in attention}
+            do = f"choose from {', '.join(maps)}, as in network.{key}=[{factors[-1]}]"
+        raise ConfigError(what, f"network.{key}", f"{do}; or give [] for the middle only")
+    return {number[name] for name in names}

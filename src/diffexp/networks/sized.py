@@ -1,6 +1,7 @@
 """A UNet for images of any size: as many levels as halve it, more channels on smaller maps."""
 
 from collections.abc import Sequence
+from math import gcd
 
 from diffexp.errors import ConfigError
 from diffexp.networks.levels import sides
@@ -20,11 +21,14 @@ def sized_unet(
     blocks: int = 1,
     dropout: float = 0.1,
     groups: int = 4,
+    token_dim: int | None = None,
+    vector_dim: int | None = None,
 ) -> UNet:
     """Return a UNet with at most `levels` levels of 1, 2, 3, ... times `channels` channels.
 
     image_size: one number, or (H, W). There is a level for each time that both sides can be halved, down to
-    maps of 4 pixels; maps of at most 16 have attention. Raises ConfigError for channels that make no network.
+    maps of 4 pixels; maps of at most 16 have attention, of 4 heads where the network takes tokens, and of one
+    where not. Raises ConfigError for channels that make no network.
     """
     if levels < 1:
         raise ConfigError(f"levels={levels}", "network.levels", "give 1 or more")
@@ -39,8 +43,11 @@ def sized_unet(
         tuple(range(1, depth + 1)),
         blocks,
         tuple(f"1/{1 << i}" for i in small),
+        heads=1 if token_dim is None else gcd(4, channels),
         dropout=dropout,
         groups=groups,
+        token_dim=token_dim,
+        vector_dim=vector_dim,
     )
 
 
