@@ -25,7 +25,15 @@ MOVED = {
 } | _ROOM
 _FIRST = {new: old for old, new in _ROOM.items()}
 
-LATER = {"links": "refuse", "download": True, "text": None, "negative": None, "init": None, "time": "t"}
+LATER = {
+    "links": "refuse",
+    "download": True,
+    "text": None,
+    "negative": None,
+    "init": None,
+    "time": "t",
+    "prompts": None,
+}
 """Keys that came later, with the value that leaves everything as it was: jobs done before stay done."""
 
 

@@ -28,6 +28,7 @@ from diffexp.run.folder import Record, check_links
 from diffexp.run.job import Job, Task, device_of
 from diffexp.run.next_lines import suggestions
 from diffexp.run.resume import after_divergence, finished, start
+from diffexp.tasks.headline import headline
 from diffexp.training.data_module import DataModule
 from diffexp.training.evaluate_samples import EvaluateSamples, show
 from diffexp.training.launched import launching
@@ -184,17 +185,6 @@ def _key(metric: str, scale: float, scales: int) -> str:
     return f"{metric}@{scale:g}" if scales > 1 else metric
 
 
-def headline(module: DiffusionModule, loader: DataModule) -> str:
-    """Return one line on what is about to be trained."""
-    millions = sum(p.numel() for p in module.denoiser.network.parameters()) / 1e6
-    counts = ", ".join(f"{len(loader.data.split(s)):,} {s}" for s in ("train", "val", "test"))
-    channels, height, width = loader.shape
-    size = f"{height}x{width}x{channels}"
-    maps = ", ".join(getattr(module.denoiser.network, "maps", ()))
-    levels = f", maps of {maps}" if maps else ""
-    return f"{loader.name}: {size} images, {counts}; network of {millions:.2f} M parameters{levels}"
-
-
 def _module(
     job: Job,
     loader: DataModule,
@@ -208,7 +198,7 @@ def _module(
     if by is not None:
         network = make.keywords["network"]
         make = partial(make, network=wraps(network)(partial(by, network)))
-    return make(shape=loader.shape, classes=loader.classes, config=job.public())
+    return make(shape=loader.shape, classes=loader.classes, config=job.public(), texts=loader.texts)
 
 
 def _without_memory(network: Callable[..., nn.Module], **options: Any) -> nn.Module:
