@@ -45,6 +45,11 @@ class Condition:
     def __getitem__(self, rows: Rows) -> "Condition":
         return self._each(lambda value: value[rows])
 
+    @property
+    def device(self) -> torch.device | None:
+        """The device of its tensors, None for a condition without any."""
+        return next((value.device for value in self._tensors().values()), None)
+
     def to(self, device: torch.device | str) -> "Condition":
         """Return the same on a device."""
         return self._each(lambda value: value.to(device))

@@ -4,6 +4,7 @@ In training a condition is dropped with some probability, that is, replaced by t
 network learns the conditional and the unconditional model (Ho & Salimans 2022).
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -29,6 +30,24 @@ class Conditioning(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+
+    def learn(self, texts: Sequence[str] | None) -> None:
+        """Find out, once, before `setup` of a model that is to be trained, what is to be known of the
+        captions of the training images, such as their words; None: they have none. Raises ConfigError.
+        """
+
+    def learned(self) -> dict[str, Any]:
+        """Return what `learn` has found out, as plain values: a checkpoint holds it."""
+        return {}
+
+    def remember(self, learned: Mapping[str, Any]) -> None:
+        """Take what `learned` has returned, out of a checkpoint, in place of `learn`. Raises DataError."""
+
+    def adapted(self, weights: Mapping[str, Tensor], learned: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Return the weights of the conditioning of another run, by their names in this module, as they are
+        to be here, for a run that begins with them; learned: of that run.
+        """
+        return dict(weights)
 
     def setup(self, classes: int | None) -> None:
         """Be told, once, of how many classes the images are, None for none. Raises ConfigError for images
@@ -61,11 +80,16 @@ class Conditioning(nn.Module):
         """
         return None
 
-    def keep(self, n: int, generator: torch.Generator) -> Tensor | None:
+    def keep(self, n: int, generator: torch.Generator) -> Tensor | Mapping[str, Tensor] | None:
         """Return which of n images keep their condition in training, bool (n,) on the device of the
-        generator, or None for all. n: the images of all ranks; only the generator may decide.
+        generator, or None for all; or such a tensor for each field of the condition that is not always kept.
+        n: the images of all ranks; only the generator may decide.
         """
         return None
+
+    def remarks(self, asked: Asked) -> list[str]:
+        """Return lines to say of what is asked for: unknown words, captions that are cut."""
+        return []
 
     @property
     def guidable(self) -> bool:

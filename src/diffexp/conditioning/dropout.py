@@ -1,6 +1,10 @@
 """Dropping conditions in training, on any number of ranks."""
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import torch
+from torch import Tensor
 
 from diffexp.condition import Asked, Condition
 from diffexp.conditioning.conditioning import Conditioning
@@ -19,8 +23,18 @@ def dropped(
     cond, keep = conditioning.encode(asked), conditioning.keep(n * rank[1], generator)
     if cond is None or keep is None:
         return cond
+    null = conditioning.null(asked)
+    if null is None:
+        return cond
+    if not isinstance(keep, Mapping):
+        return cond.where(_mine(keep, n, rank), null)
+    mixed = {name: cond.where(_mine(each, n, rank), null) for name, each in keep.items()}
+    return replace(cond, **{name: getattr(part, name) for name, part in mixed.items()})
+
+
+def _mine(keep: Tensor, n: int, rank: tuple[int, int]) -> Tensor:
+    """Return the part of this rank. Raises ConfigError for what is not of all ranks."""
     if keep.shape != (n * rank[1],):
         what = f"keep({n * rank[1]}, ...) returns a shape of {tuple(keep.shape)}"
         raise ConfigError(what, "conditioning", f"let it return bool ({n * rank[1]},), or None")
-    null = conditioning.null(asked)
-    return cond if null is None else cond.where(keep[rank[0] * n : (rank[0] + 1) * n], null)
+    return keep[rank[0] * n : (rank[0] + 1) * n]

@@ -26,7 +26,17 @@ from diffexp.config.moved import moved
 from diffexp.errors import ConfigError
 
 INSIDE = "(inside a plug-in)"  # a place in a node of the person's own class: it may hold any shipped part
-_PARTS = ("schedule", "prediction", "sampler", "guidance", "clip", "network", "codec", "conditioning")
+_PARTS = (
+    "schedule",
+    "prediction",
+    "sampler",
+    "guidance",
+    "clip",
+    "network",
+    "codec",
+    "conditioning",
+    "text_encoder",
+)
 
 
 def conf_folder() -> Path:

@@ -21,6 +21,7 @@ KINDS = {  # the type of what stands in a place; of protocols the methods count
     "prediction": "diffexp.diffusion.prediction:Parameterization",
     "variance": "diffexp.diffusion.variance:Variance",
     "conditioning": "diffexp.conditioning:Conditioning",
+    "text_encoder": "diffexp.conditioning.encoders:TextEncoder",
     "codec": "diffexp.codecs:Codec",
     "weighting": "diffexp.diffusion.weighting:Weighting",
     "times": "diffexp.diffusion.times:Times",

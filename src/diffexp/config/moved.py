@@ -28,7 +28,7 @@ _FIRST = {new: old for old, new in _ROOM.items()}
 
 LATER = {
     "links": "refuse", "download": True, "text": None, "negative": None, "init": None, "time": "t",
-    "artifacts": False,
+    "artifacts": False, "prompts": None,
     "context": None, "token_norm": False, "feed_forward": False, "transformer_depth": 0,
 }  # fmt: skip
 """Keys that came later, with the value that leaves everything as it was: jobs done before stay done."""

@@ -44,9 +44,9 @@ def ask(
     if "text" not in wants:
         if text or negative:
             what = "captions are asked for, but the model was trained without them"
-            raise ConfigError(what, "task.text", "leave task.text and task.negative away")
+            raise ConfigError(what, "task.prompts", "leave task.prompts and task.negative away")
         return Asked(n, label)
     if not text:
-        raise ConfigError("this model wants captions", "task.text", "type task.text=['...']")
+        raise ConfigError("this model wants captions", "task.prompts", "type 'task.prompts=[\"...\"]'")
     texts = tuple(text[i % len(text)] for i in range(n))
     return Asked(n, label, texts, None if negative is None else (negative,) * n)

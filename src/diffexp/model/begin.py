@@ -7,12 +7,14 @@ from typing import Any
 
 from torch import Tensor
 
+from diffexp.archive import is_dict, plain
 from diffexp.errors import DataError
 from diffexp.model.find import find, read
 from diffexp.model.model import Model
 from diffexp.model.trainable import Trainable, few
 from diffexp.model.weights import weights_of
 
+_TOLD = "conditioning."
 LEAST = 0.01  # of the numbers of a network: a run that gives it fewer is a mistake
 
 
@@ -41,9 +43,10 @@ class Fit:
         return text
 
 
-def weights_to_begin_with(path: str) -> tuple[Path, dict[str, Tensor]]:
-    """Return the file of a run, and its averaged weights, or the trained ones where it has no average, by
-    their names in the model. Nothing but tensors is made of it. Raises DataError.
+def weights_to_begin_with(path: str) -> tuple[Path, dict[str, Tensor], Mapping[str, Any]]:
+    """Return the file of a run, its averaged weights, or the trained ones where it has no average, by their
+    names in the model, and what its conditioning has learned. Nothing but tensors and plain values is made of
+    it. Raises DataError.
     """
     try:
         found = find(path)
@@ -51,14 +54,28 @@ def weights_to_begin_with(path: str) -> tuple[Path, dict[str, Tensor]]:
     except DataError as error:
         where = "init" if error.where == "task.ckpt" else error.where
         raise DataError(error.what, where, error.do) from error
-    return found, weights_of(checkpoint, 0 if checkpoint.get("ema") else None, found)
+    learned: Any = plain(checkpoint["diffexp"].get("learned") or {}, "learned", found)
+    weights = weights_of(checkpoint, 0 if checkpoint.get("ema") else None, found)
+    return found, weights, learned if is_dict(learned) else {}
 
 
-def begin(model: Model, tune: Trainable, path: Path, weights: Mapping[str, Tensor], copy: bool = True) -> Fit:
+def begin(
+    model: Model,
+    tune: Trainable,
+    path: Path,
+    weights: Mapping[str, Tensor],
+    learned: Mapping[str, Any] | None = None,
+    copy: bool = True,
+) -> Fit:
     """Put the weights that fit into the model. Raises DataError where next to none does.
 
-    copy: False to find out alone.
+    learned: of the conditioning of the other run, whose words may have other numbers; copy: False to find out
+    alone.
     """
+    told = {name[len(_TOLD) :]: w for name, w in weights.items() if name.startswith(_TOLD)}
+    if told:
+        adapted = model.conditioning.adapted(told, learned or {})
+        weights = {**weights, **{f"{_TOLD}{name}": w for name, w in adapted.items()}}
     own = tune.state(model)
     same = [n for n, value in own.items() if n in weights and weights[n].shape == value.shape]
     taken, whole = (sum(own[name].numel() for name in names) for names in (same, own))

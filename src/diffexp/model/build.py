@@ -1,7 +1,7 @@
 """A model from its parts: the codec says the shape of what the network sees, the conditioning what else."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -31,13 +31,20 @@ def build_model(
     codec: Codec,
     precision: Precision = "fp32",
     weights: str = "as given",
+    texts: Sequence[str] | None = None,
+    learned: Mapping[str, Any] | None = None,
 ) -> Model:
     """Return the model of images of that shape, (C, H, W), whose classes have these names.
 
     network: called with image_size (an int, or (H, W) where they differ), in_channels, out_channels, and what
-    the conditioning gives it: what is None only if it has such a parameter. Nothing is loaded yet: see
-    Model.load. Raises ConfigError.
+    the conditioning gives it: what is None only if it has such a parameter. texts: the captions of the
+    training images, of which the conditioning learns words; learned: what it has learned, of a checkpoint.
+    Nothing is loaded yet: see Model.load. Raises ConfigError.
     """
+    if learned is None:
+        conditioning.learn(texts)
+    else:
+        conditioning.remember(learned)
     conditioning.setup(None if class_names is None else len(class_names))
     channels, height, width = codec.latent(shape)
     options = {

@@ -45,7 +45,8 @@ MOST_NUMBERS = 1 << 28  # of an image, whose size no weights vouch for
 class Description:
     """A checkpoint says this of itself. config: of the training run, plain values; shape: (C, H, W) of the
     images; classes: their names, or None; step: of the optimizer; decays: of the averages; base: digests of
-    the weights that come from other files, by the part that has them.
+    the weights that come from other files, by the part that has them; learned: what the conditioning knows of
+    the captions.
     """
 
     config: dict[str, Any]
@@ -54,6 +55,7 @@ class Description:
     step: int
     decays: tuple[float, ...]
     base: Mapping[str, str]
+    learned: Mapping[str, Any]
 
 
 def describe(checkpoint: Mapping[str, Any], path: Path) -> Description:
@@ -81,11 +83,14 @@ def describe(checkpoint: Mapping[str, Any], path: Path) -> Description:
         faults.append("trained")
     if not (base is None or (is_dict(base) and all(isinstance(v, str) for v in base.values()))):
         faults.append("base")
+    learned = told.get("learned")
+    if not (learned is None or is_dict(learned)):
+        faults.append("learned")
     if faults:
         do = "use another checkpoint, or the version of diffexp that wrote it"
         raise DataError(f"the checkpoint is damaged in {', '.join(faults)}", str(path), do)
     names = classes and tuple(classes)
-    return Description(config, tuple(shape), names, step, tuple(decays), base or {})
+    return Description(config, tuple(shape), names, step, tuple(decays), base or {}, learned or {})
 
 
 def _in(node: Any, key: str) -> Any:

@@ -77,7 +77,12 @@ def _built(
     ours = all(str(node["_target_"]).startswith("diffexp.") for node in nodes.values())
     with no_larger_than(weights, path) if ours else nullcontext():  # another may build more than it keeps
         model = build_model(
-            told.shape, told.classes, precision=precision, weights=name_of(told.decays, average), **parts
+            told.shape,
+            told.classes,
+            precision=precision,
+            weights=name_of(told.decays, average),
+            learned=told.learned,
+            **parts,
         )
     Full().load(model, weights, path)
     model.check()

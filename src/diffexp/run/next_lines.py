@@ -44,7 +44,7 @@ def _asked(model: "Model") -> list[str]:
     if "label" in asks and model.class_names:
         words.append(f"task.classes=[{min(3, len(model.class_names) - 1)}]")
     if "text" in asks:
-        words.append("task.text=[a caption]")
+        words.append("task.prompts=[a caption]")
     return [*words, "guidance.scale=2"] if model.guidable else words
 
 

@@ -30,8 +30,8 @@ from diffexp.run.job import Job, device_of
 SAMPLING = ("sampler", "guidance", "clip", "metrics", "data")
 TRAINED = (
     "network", "schedule", "snr", "prediction", "variance", "objective", "weighting", "times", "terms",
-    "conditioning", "codec", "optimizer", "lr", "ema", "loader", "model", "experiment", "callbacks",
-    "compile", "init",
+    "conditioning", "text_encoder", "codec", "optimizer", "lr", "ema", "loader", "model", "experiment",
+    "callbacks", "compile", "init",
 )  # fmt: skip
 
 

@@ -19,7 +19,8 @@ MAY_CHANGE = (  # keys that change no result of the steps that are left
     "plugins", "experiment", "on_divergence", "data.download",
 )  # fmt: skip
 COPIED = (  # copies of top-level nodes, which are judged where they were typed
-    "model.", "loader.data.", "snr.schedule", "objective.weighting", "objective.times", "objective.terms",
+    "model.", "loader.data.", "conditioning.encoder.", "snr.schedule", "objective.weighting",
+    "objective.times", "objective.terms",
 )  # fmt: skip
 
 

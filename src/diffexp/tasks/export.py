@@ -40,6 +40,7 @@ class Export(Task):
         description = {
             "format": FORMAT,
             "base": base_of(restored.model),
+            "learned": restored.model.conditioning.learned(),
             "shape": list(restored.model.shape),
             "classes": restored.class_names and list(restored.class_names),
             "step": restored.step,

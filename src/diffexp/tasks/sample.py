@@ -24,22 +24,25 @@ from diffexp.run.folder import Record
 from diffexp.run.job import Job, Task, device_of
 from diffexp.run.ready import ready
 from diffexp.samplers import check, generate, nfe
+from diffexp.tasks.prompts import prompts
 from diffexp.training.tracker import Artifact
 
 
 @dataclass(frozen=True)
 class Sample(Task):
-    """ckpt: a checkpoint or a run folder; n: images; classes: their numbers, in turn, None for all; text:
-    captions, in turn; negative: what guidance goes away from.
+    """ckpt: a checkpoint or a run folder; n: images; classes: their numbers, in turn, None for all; prompts:
+    captions, in turn, or a file.txt with one a line; negative: what guidance goes away from. text: as prompts
+    were called.
 
-    files: each as <number>_seed<seed>.png, its class in metadata.jsonl; npz: all in samples.npz, `images`
-    uint8 (N, H, W, C), `labels`.
+    files: each as <number>_seed<seed>.png, its class and its prompt in metadata.jsonl; npz: all in
+    samples.npz, `images` uint8 (N, H, W, C), `labels`.
     ema: the averaged weights.
     """
 
     ckpt: str | None = None
     n: int = 64
     classes: tuple[int, ...] | None = None
+    prompts: tuple[str, ...] | str | None = None
     text: tuple[str, ...] | None = None
     negative: str | None = None
     files: bool = True
@@ -49,6 +52,8 @@ class Sample(Task):
     def __post_init__(self) -> None:
         if self.n < 1:
             raise ConfigError(f"n={self.n}", "task.n", "give 1 or more")
+        if self.prompts and self.text:
+            raise ConfigError("task.prompts and task.text are the same", "task.text", "leave task.text away")
 
     def check(self, job: Job) -> None:
         device_of(job)
@@ -58,7 +63,7 @@ class Sample(Task):
         restored, nodes = ready(job, self.ckpt, self.ema, measure)
         parts = {key: build(nodes[key], key, job.allowed) for key in ("sampler", "guidance", "clip")}
         check(restored.model, parts["sampler"], parts["guidance"])
-        asked = ask(restored.model, self.n, self.classes, self.text, self.negative)
+        asked = ask(restored.model, self.n, self.classes, prompts(self.prompts) or self.text, self.negative)
         return restored, parts, asked
 
     def network_calls(self, job: Job) -> int:
@@ -67,7 +72,8 @@ class Sample(Task):
 
     def run(self, job: Job, record: Record) -> None:
         restored, parts, asked = self._ready(job, measure=True)
-        labels = asked.label
+        for line in restored.model.conditioning.remarks(asked):
+            say(line)
         device, seed = device_of(job), job.config["seed"]
         restored.model.to(device)
         with counting("sampling") as progress:
@@ -85,11 +91,11 @@ class Sample(Task):
             )
         folder = job.folder / "samples"
         make_folder(folder)
-        picture = self._grid(images, labels, restored, folder / "grid.png")
+        picture = _grid(images[:400], asked, restored.class_names, folder / "grid.png")
         if self.files:
             _files(images, seed, folder, asked, restored.class_names)
         if self.npz:
-            _array(images, labels, folder / "samples.npz")
+            _array(images, asked.label, folder / "samples.npz")
         record.results |= {"picture": str(picture), "n": self.n, "sampler": repr(parts["sampler"])}
         say(f"{self.n} images of step {restored.step} by {parts['sampler']}: {picture}")
 
@@ -99,15 +105,22 @@ class Sample(Task):
         about = {key: results[key] for key in ("n", "sampler")} | {"seed": job.config["seed"]}
         return Artifact("samples", "dataset", files, (), about)
 
-    def _grid(self, images: Tensor, labels: Tensor | None, restored: Restored, path: Path) -> Path:
-        names, shown = restored.class_names, images[:400]
-        if labels is None:
-            save(grid(shown), path)
-            return path
-        order = torch.argsort(labels[:400], stable=True)
-        words = [names[i] if names else str(i) for i in labels[order].tolist()]
-        save(grid(shown[order], words), path)
+
+def _grid(images: Tensor, asked: Asked, names: tuple[str, ...] | None, path: Path) -> Path:
+    """Draw the images, those of one prompt or else of one class side by side, beside its words."""
+    n, words = len(images), list[str]()
+    if asked.text is not None:
+        words = list(asked.text[:n])
+        first = {word: i for i, word in reversed([*enumerate(words)])}
+        order = sorted(range(n), key=lambda i: first[words[i]])
+    elif asked.label is not None:
+        words = [names[i] if names else str(i) for i in asked.label[:n].tolist()]
+        order = torch.argsort(asked.label[:n], stable=True).tolist()
+    else:
+        save(grid(images), path)
         return path
+    save(grid(images[order], [words[i] for i in order]), path)
+    return path
 
 
 def _array(images: Tensor, labels: Tensor | None, path: Path) -> None:

@@ -59,7 +59,7 @@ def build_module(
     if by is not None:
         network = make.keywords["network"]
         make = partial(make, network=wraps(network)(partial(by, network)))
-    return make(shape=loader.shape, classes=loader.classes, config=job.public())
+    return make(shape=loader.shape, classes=loader.classes, config=job.public(), texts=loader.texts)
 
 
 def _without_memory(network: Callable[..., nn.Module], **options: Any) -> nn.Module:

@@ -52,6 +52,11 @@ class DataModule(LightningDataModule):
         """The names of the classes, or None."""
         return self.data.classes
 
+    @property
+    def texts(self) -> list[str] | None:
+        """The captions of the training images, or None."""
+        return self.data.split("train").texts
+
     def prepare_data(self) -> None:
         """Check the files, and download public ones, on one rank of each machine before the others."""
         self.data.check()

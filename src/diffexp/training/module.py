@@ -46,7 +46,7 @@ class DiffusionModule(LightningModule):
     network, optimizer: called with what they still need. clip_norm: of the gradient, None for no clipping.
     precision: of the network alone. bpd_terms: of the bound, for each validation image; 0 for none of
     val/bpd.
-    config: plain values, stored in the checkpoint.
+    config: plain values, stored in the checkpoint. texts: the captions of the training images, if any.
     """
 
     def __init__(
@@ -69,13 +69,13 @@ class DiffusionModule(LightningModule):
         clip_norm: float | None = 1.0,
         bpd_terms: int = 0,
         config: Mapping[str, Any] | None = None,
+        texts: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         objective.check(variance, codec.pixels)
         weights = ema.name(None)
-        self.model = build_model(
-            shape, classes, network, schedule, prediction, variance, conditioning, codec, precision, weights
-        )
+        parts = (network, schedule, prediction, variance, conditioning, codec, precision, weights)
+        self.model = build_model(shape, classes, *parts, texts=texts)
         self.tune = Full()
         self.trained, self.base = self.tune.parameters(self.model), dict[str, str]()
         self.ema = Averages(self.model, ema, self.tune)
@@ -106,10 +106,10 @@ class DiffusionModule(LightningModule):
 
     def begin_with(self, path: str) -> Fit:
         """Begin with the weights of another run, in the averages as well. Raises DataError."""
-        file, weights = weights_to_begin_with(path)
+        other = weights_to_begin_with(path)
         for average in self._averages():
-            begin(average, self.tune, file, weights)
-        return begin(self.model, self.tune, file, weights)
+            begin(average, self.tune, *other)
+        return begin(self.model, self.tune, *other)
 
     def load(self) -> None:
         """Read the weights that come from files of their own, once, before anything is encoded."""

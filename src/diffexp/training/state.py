@@ -32,6 +32,7 @@ def put_state(
         "shape": list(model.shape),
         "classes": None if model.class_names is None else list(model.class_names),
         "base": dict(base),
+        "learned": model.conditioning.learned(),
     }
 
 
@@ -46,6 +47,10 @@ def take_state(
 ) -> None:
     """Put what a checkpoint holds into its places. Raises DataError where it does not fit, naming it."""
     check_base(model, base, checkpoint["diffexp"].get("base") or {}, path)
+    if (checkpoint["diffexp"].get("learned") or {}) != model.conditioning.learned():
+        what = "the captions of the training images have other words than when the run was begun"
+        do = f"put them back, or begin another run with its weights: init={path}"
+        raise DataError(what, str(path), do)
     tune.load(model, checkpoint["trained"], path)
     if len(checkpoint["ema"]) != len(averages):
         what = f"the checkpoint has {len(checkpoint['ema'])} averages, and the run {len(averages)}"
