@@ -46,7 +46,7 @@ def option(file: Path) -> Option:
 
 
 def groups(conf: Path = CONF) -> Iterator[tuple[str, str, list[Path]]]:
-    """Yield each group of conf/, as config.yaml has them, and then those that belong to an option: its name, what
+    """Yield each group of conf/, as config.yaml has them, and then those of an option: its name, what
     it is, the files of its options.
     """
     listed = (conf / "config.yaml").read_text().partition("defaults:\n")[2].partition("\n\n")[0]
