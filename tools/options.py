@@ -46,9 +46,14 @@ def option(file: Path) -> Option:
 
 
 def groups(conf: Path = CONF) -> Iterator[tuple[str, str, list[Path]]]:
-    """Yield each group of conf/, as config.yaml has them: its name, what it is, the files of its options."""
+    """Yield each group of conf/, as config.yaml has them, and then those of an option: its name, what
+    it is, the files of its options.
+    """
     listed = (conf / "config.yaml").read_text().partition("defaults:\n")[2].partition("\n\n")[0]
-    for name, about in re.findall(r"^  - (?:override )?([\w/]+): \w+ # (.*)$", listed, re.MULTILINE):
+    of_options = "".join(file.read_text() for file in sorted(conf.glob("*/*.yaml")))
+    named = dict(re.findall(r"^  - (?:override )?([\w/]+): \w+ # (.*)$", listed, re.MULTILINE))
+    named |= dict(re.findall(r"^  - /(\w+)@_global_\.\1: \w+ # (.*)$", of_options, re.MULTILINE))
+    for name, about in named.items():
         yield name, about, sorted((conf / name).glob("*.yaml"))
 
 

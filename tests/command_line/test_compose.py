@@ -24,6 +24,7 @@ NEEDS = {
     "task=interpolate": ["task.ckpt=run"],
     "task=measure": ["task.images=here"],
 }
+NEEDS |= {option: ["conditioning=text"] for option in OPTIONS if option.startswith("text_encoder=")}
 
 
 def option_of(group, name):

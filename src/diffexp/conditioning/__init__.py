@@ -2,8 +2,9 @@
 
 from diffexp.conditioning.auto import ClassIfAny
 from diffexp.conditioning.class_label import ClassLabel
+from diffexp.conditioning.class_text import ClassText
 from diffexp.conditioning.conditioning import Conditioning, Unconditional
 from diffexp.conditioning.dropout import dropped
 from diffexp.conditioning.text import Text
 
-__all__ = ["ClassIfAny", "ClassLabel", "Conditioning", "Text", "Unconditional", "dropped"]
+__all__ = ["ClassIfAny", "ClassLabel", "ClassText", "Conditioning", "Text", "Unconditional", "dropped"]

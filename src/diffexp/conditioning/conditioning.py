@@ -31,17 +31,17 @@ class Conditioning(nn.Module):
     def __init__(self) -> None:
         super().__init__()
 
-    def learn(self, texts: Sequence[str] | None) -> None:
+    def fit(self, texts: Sequence[str] | None) -> None:
         """Find out, once, before `setup` of a model that is to be trained, what is to be known of the
         captions of the training images, such as their words; None: they have none. Raises ConfigError.
         """
 
     def learned(self) -> dict[str, Any]:
-        """Return what `learn` has found out, as plain values: a checkpoint holds it."""
+        """Return what `fit` has found out, as plain values: a checkpoint holds it."""
         return {}
 
     def remember(self, learned: Mapping[str, Any]) -> None:
-        """Take what `learned` has returned, out of a checkpoint, in place of `learn`. Raises DataError."""
+        """Take what `learned` has returned, out of a checkpoint, in place of `fit`. Raises DataError."""
 
     def adapted(self, weights: Mapping[str, Tensor], learned: Mapping[str, Any]) -> dict[str, Tensor]:
         """Return the weights of the conditioning of another run, by their names in this module, as they are

@@ -35,8 +35,8 @@ class Text(Conditioning):
         check_share(dropout, "dropout")
         self.encoder, self.dropout, self.use, self.kind_of_null = encoder, dropout, use, null
 
-    def learn(self, texts: Sequence[str] | None) -> None:
-        self.encoder.learn(texts)
+    def fit(self, texts: Sequence[str] | None) -> None:
+        self.encoder.fit(texts)
 
     def learned(self) -> dict[str, Any]:
         return self.encoder.learned()

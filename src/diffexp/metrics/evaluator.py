@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffexp.condition import Asked
 from diffexp.data.dataset import DataSet
 from diffexp.diffusion.clip import Clip
 from diffexp.diffusion.guidance import Guidance
@@ -52,7 +53,8 @@ class Evaluator:
 
     seed: of the noise. batch_size: images at a time, which changes no image. pictures: images to show, for
     which no more are generated than metrics.n if that is enough. When training evaluates: every `every`
-    epochs (0: never) and at the end, there at each of the guidance `scales`, or the configured one.
+    epochs (0: never) and at the end, there at each of the guidance `scales`, or the configured one. negative:
+    what guidance goes away from, a caption, for a model that is told captions.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Evaluator:
         pictures: int = 80,
         every: int = 10,
         scales: tuple[float, ...] = (),
+        negative: str | None = None,
     ) -> None:
         for key, value, least in (
             ("batch_size", batch_size, 1),
@@ -76,7 +79,7 @@ class Evaluator:
                 raise ConfigError(f"{key}={value}", f"evaluator.{key}", f"give {least} or more")
         self.sampler, self.guidance, self.clip, self.metrics = sampler, guidance, clip, metrics
         self.seed, self.batch_size, self.pictures = seed, batch_size, pictures
-        self.every, self.scales = every, scales
+        self.every, self.scales, self.negative = every, scales, negative
         self.data: DataSet | None = None  # whose captions are asked for
 
     def check(self, data: DataSet, model: Model | None) -> None:
@@ -92,6 +95,9 @@ class Evaluator:
                 self._check_scales(model)
             if "text" in model.conditioning.asks and data.split("val").texts is None:
                 problems.kept.append(_no_captions())
+            if self.negative and "text" not in model.conditioning.asks:
+                what = "a negative is asked for, but the model is told no captions"
+                problems.kept.append(ConfigError(what, "evaluator.negative", "leave it away"))
         with problems:
             self.metrics.check(data)
         problems.all_at_once()
@@ -123,7 +129,7 @@ class Evaluator:
         """
         guidance = self.guidance if scale is None else replace(self.guidance, scale=scale)
         n = max(self.metrics.n, self.pictures)
-        wanted, mine = ask(model, n, text=self._captions(model, n)), torch.arange(rank[0], n, rank[1])
+        wanted, mine = self._wanted(model, n), torch.arange(rank[0], n, rank[1])
         self.metrics.reset()
         start, kept, evaluations = time.perf_counter(), [], 0
         for index in mine.split(self.batch_size):
@@ -148,29 +154,38 @@ class Evaluator:
         shown_labels = wanted[mine[: len(shown)]].label
         return Evaluation(values, cards, shown, shown_labels, calls, time.perf_counter() - start, told)
 
-    def _captions(self, model: Model, n: int) -> list[str] | None:
-        """Those of the validation images, for a model that is told captions."""
-        if "text" not in model.conditioning.asks:
-            return None
-        texts = list[str]()
+    def _wanted(self, model: Model, n: int) -> Asked:
+        """Ask for n images: classes in turn, or the captions of the validation images, with their classes for
+        a model that is told both.
+        """
+        asks = model.conditioning.asks
+        if "text" not in asks:
+            return ask(model, n)
+        texts, labels = list[str](), list[int]()
         for batch in () if self.data is None else self.data.batches("val", 256):
             texts += batch.text or ()
+            labels += [] if batch.label is None else batch.label.tolist()
             if len(texts) >= n:
                 break
         if not texts:
             raise _no_captions()
-        return texts
+        return ask(model, n, labels if "label" in asks else None, texts, self.negative)
 
     def _protocol(self, model: Model, guidance: Guidance, calls: float) -> dict[str, Any]:
-        return {
-            "sampler": repr(self.sampler),
-            "guidance": repr(guidance),
-            "clip": repr(model.clip(self.clip)),
-            "nfe": calls,
-            "sample_seed": self.seed,
-            "weights": model.weights,
-            "precision": model.precision,
-        }
+        told = {"captions": "of the val split"} if "text" in model.conditioning.asks else {}
+        return (
+            told
+            | ({"negative": self.negative} if self.negative else {})
+            | {
+                "sampler": repr(self.sampler),
+                "guidance": repr(guidance),
+                "clip": repr(model.clip(self.clip)),
+                "nfe": calls,
+                "sample_seed": self.seed,
+                "weights": model.weights,
+                "precision": model.precision,
+            }
+        )
 
 
 def _no_captions() -> ConfigError:

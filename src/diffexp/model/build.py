@@ -42,7 +42,7 @@ def build_model(
     Nothing is loaded yet: see Model.load. Raises ConfigError.
     """
     if learned is None:
-        conditioning.learn(texts)
+        conditioning.fit(texts)
     else:
         conditioning.remember(learned)
     conditioning.setup(None if class_names is None else len(class_names))

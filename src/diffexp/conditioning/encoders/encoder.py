@@ -17,7 +17,7 @@ class Encoded(NamedTuple):
 
 
 class TextEncoder(nn.Module):
-    """Encode captions. The order of calls: the constructor, which is cheap; `learn` before a training, or
+    """Encode captions. The order of calls: the constructor, which is cheap; `fit` before a training, or
     `remember` of what it has found out; `setup`, which makes the weights that are trained; `load`.
 
     A caption comes out the same in any batch. The empty caption is one as well: it is what guidance goes away
@@ -32,13 +32,13 @@ class TextEncoder(nn.Module):
     piece = "pieces"
     """What `room` counts, for messages."""
 
-    def learn(self, texts: Sequence[str] | None) -> None:
+    def fit(self, texts: Sequence[str] | None) -> None:
         """Find out, once, what is to be known of the captions of the training images; None: they have none.
         Raises ConfigError.
         """
 
     def learned(self) -> dict[str, Any]:
-        """Return what `learn` has found out as plain values, which the checkpoint holds."""
+        """Return what `fit` has found out as plain values, which the checkpoint holds."""
         return {}
 
     def remember(self, learned: Mapping[str, Any]) -> None:

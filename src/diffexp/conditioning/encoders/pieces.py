@@ -9,7 +9,7 @@ _JOINED = "\u200c\u200d\u00ad\ufe0e\ufe0f"
 
 
 class _Table(dict[int, str | None]):
-    """What becomes of a letter: it stays, becomes a blank, stands alone, or goes; found out once."""
+    """A letter stays, becomes a blank, stands alone, or goes: found out when it is first seen."""
 
     def __missing__(self, number: int) -> str | None:
         letter = chr(number)

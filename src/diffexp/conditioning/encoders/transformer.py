@@ -57,7 +57,7 @@ class Trained(TextEncoder):
         """Return the pieces of a caption by their numbers, from 1."""
         raise NotImplementedError
 
-    def learn(self, texts: Sequence[str] | None) -> None:
+    def fit(self, texts: Sequence[str] | None) -> None:
         if not texts:
             do = "take data with captions (data.text), or conditioning=class"
             raise ConfigError("the training images have no captions", "conditioning=text", do)
@@ -74,7 +74,7 @@ class Trained(TextEncoder):
 
     def setup(self) -> None:
         if not self.room:
-            self.learn(None)
+            self.fit(None)
         self.table = nn.Embedding(self.rows() + 1, self.dim)
         self.places = nn.Parameter(0.3 * torch.randn(self.room + 1, self.dim))
         self.blocks = nn.ModuleList(Block(self.dim, self.heads) for _ in range(self.layers))

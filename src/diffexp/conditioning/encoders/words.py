@@ -41,14 +41,14 @@ class Words(Trained):
         self.most, self.least = most, least
         self.numbers = dict[str, int]()
 
-    def learn(self, texts: Sequence[str] | None) -> None:
+    def fit(self, texts: Sequence[str] | None) -> None:
         counts = Counter(word for text in texts or () for word in words_of(text) if len(word) <= LONGEST)
         frequent = sorted((-n, word) for word, n in counts.items() if n >= self.least)[: self.most]
         if texts and not frequent:
             what = f"no word of the training captions is there {self.least} times"
             raise ConfigError(what, "text_encoder.least", "give less, or take text_encoder=bytes")
         self._know(sorted(word for _, word in frequent))
-        super().learn(texts)
+        super().fit(texts)
 
     def _know(self, words: Sequence[str]) -> None:
         self.numbers = {word: i for i, word in enumerate(words, 1)}
