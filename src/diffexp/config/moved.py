@@ -21,6 +21,7 @@ _ROOM = {f"diffexp.experiment.{name}": f"diffexp.tasks.{name}" for name in _TASK
 }
 MOVED = {
     "diffexp.data.DataModule": "diffexp.training.DataModule",
+    "diffexp.training.tracker.Wandb": "diffexp.training.Wandb",
     "diffexp.metrics.pretrained.Clip": "diffexp.metrics.CLIPEmbedding",
 } | _ROOM
 _FIRST = {new: old for old, new in _ROOM.items()}
@@ -30,19 +31,14 @@ _CAPTION = {
     "dropout": 0.0, "prefix": "", "suffix": "",
 }  # fmt: skip
 LATER = {
-    "links": "refuse",
-    "download": True,
-    "text": None,
-    "negative": None,
-    "init": None,
-    "time": "t",
-    "caption": _CAPTION,
-}
+    "links": "refuse", "download": True, "text": None, "negative": None, "init": None, "time": "t",
+    "artifacts": False, "caption": _CAPTION,
+}  # fmt: skip
 """Keys that came later, with the value that leaves everything as it was: jobs done before stay done."""
 _NONE = object()
 
 
-def is_later(key: str, value: Any) -> bool | None:
+def is_neutral(key: str, value: Any) -> bool | None:
     """Return whether a key, with dots, that a job did not have leaves everything as it was; None for a key
     that came with the first version.
     """
