@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
@@ -16,7 +17,7 @@ from diffexp.data import metadata
 from diffexp.data.captions import AS_WRITTEN, Captions, Texts
 from diffexp.data.dataset import DataSet, Images, Splits, held_out
 from diffexp.data.groups import grouped
-from diffexp.data.images import SUFFIXES, Mode, is_grey, load_image, sides
+from diffexp.data.images import SUFFIXES, Mode, is_grey, load_image, sides, sides_of
 from diffexp.data.memory import InMemory
 from diffexp.data.regular import Links, check_link, typed_path, walk
 from diffexp.data.stream import Stream
@@ -177,6 +178,13 @@ class Folder(DataSet):
             return Splits(whole, whole, whole)
         val, test = (max(1, round(share * count)) for share in (self.val, self.test))
         return Splits(*(self._part(numbers[index]) for index in held_out("folder", count, val, test)))
+
+    def original_sides(self) -> Counter[tuple[int, int]]:
+        """Count the (H, W) of the pictures as they are shown, by their headers, without those that cannot be
+        read.
+        """
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            return Counter(sides for sides in pool.map(sides_of, self.files) if sides)
 
     def everything(self) -> Images:
         """Return all images in the order of their names, whatever their split."""
