@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from statistics import mean
+from statistics import fmean
 from typing import Protocol
 
 from diffexp.data.captions import Texts
@@ -45,7 +45,7 @@ class Lengths:
         """Return those of at least one caption."""
         ordered, last = sorted(lengths), len(lengths) - 1
         middle, late = ordered[last // 2], ordered[round(0.95 * last)]
-        return Lengths(ordered[0], middle, mean(ordered), late, ordered[-1])
+        return Lengths(ordered[0], middle, fmean(ordered), late, ordered[-1])
 
 
 @dataclass(frozen=True)
