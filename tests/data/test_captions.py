@@ -16,7 +16,7 @@ TAGS = "one, two,three ,, four, five"
 
 
 def drawn(options, text=TAGS, draws=range(400)):
-    return [options.drawn(text, 3, epoch, epoch % 7) for epoch in draws]
+    return [options.drawn([text], 3, epoch, torch.tensor([epoch % 7]))[0] for epoch in draws]
 
 
 def folder(root, rows):

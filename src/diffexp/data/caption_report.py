@@ -50,7 +50,7 @@ class Lengths:
 
 @dataclass(frozen=True)
 class Cut:
-    """What a text encoder does not read. piece, room: as those of Reader; captions: how many are longer than
+    """The part of captions that a text encoder does not read. piece, room: as those of Reader; captions: how many are longer than
     that; lost: the pieces that are cut off, their share of all; lengths: of all captions, in pieces.
     """
 

@@ -6,6 +6,7 @@ of each image, whole.
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -50,7 +51,7 @@ class Captions:
 
     @property
     def tagged(self) -> bool:
-        """Whether a caption is a list of tags."""
+        """True where a caption is a list of tags."""
         return self.shuffle or self.dropout > 0
 
     def read(self, written: Iterable[str]) -> tuple[str, ...]:
@@ -66,20 +67,27 @@ class Captions:
         """Return a caption as validation sees it."""
         return self.prefix + (", ".join(_tags(text)) if self.tagged else text) + self.suffix
 
-    def drawn(self, text: str, seed: int, epoch: int, index: int) -> str:
-        """Return a caption as training sees it, for the image of that number in its split."""
+    def drawn(self, texts: Sequence[str], seed: int, epoch: int, index: Tensor) -> list[str]:
+        """Return captions as training sees them, for the images of these numbers, int64 (B,), of a split."""
         if not self.tagged:
-            return self.whole(text)
-        tags = _tags(text)
-        kept, others = tags[: self.keep], tags[self.keep :]
-        number = torch.arange(len(others))
-        if self.dropout > 0:
-            draws = keys(seed, "tag", epoch, index, index=number).tolist()
-            others = [tag for tag, draw in zip(others, draws, strict=True) if draw >= self.dropout * 2**63]
-        if self.shuffle:
-            order = keys(seed, "tag order", epoch, index, index=number[: len(others)]).argsort(stable=True)
-            others = [others[i] for i in order.tolist()]
-        return self.prefix + ", ".join([*kept, *others]) + self.suffix
+            return [self.whole(text) for text in texts]
+        several = [_tags(text) for text in texts]
+        numbers = zip(index.tolist(), several, strict=True)
+        place = torch.tensor([(i << 20) + k for i, tags in numbers for k in range(len(tags))]).long()
+        draws = zip(
+            keys(seed, "tag", epoch, index=place).tolist(),
+            keys(seed, "tag order", epoch, index=place).tolist(),
+            strict=True,
+        )
+        return [self._some(tags, list(islice(draws, len(tags)))) for tags in several]
+
+    def _some(self, tags: Sequence[str], draws: Sequence[tuple[int, int]]) -> str:
+        """Return the tags that are left, in their new order. draws: two numbers below 2^63 for each."""
+        kept, least = tags[: self.keep], self.dropout * 2**63
+        others = list(zip(tags, draws, strict=True))[self.keep :]
+        left = [(order, tag) for tag, (draw, order) in others if draw >= least]
+        left = sorted(left) if self.shuffle else left
+        return self.prefix + ", ".join([*kept, *(tag for _, tag in left)]) + self.suffix
 
 
 def _tags(text: str) -> list[str]:
@@ -121,7 +129,7 @@ class Texts:
 
     @property
     def varies(self) -> bool:
-        """Whether training sees another caption than validation."""
+        """True where training sees other captions than validation."""
         return bool(self.others) or self.options.tagged
 
     def select(self, index: Tensor) -> "Texts":
@@ -135,8 +143,8 @@ class Texts:
         if not self.varies:
             return [self.first[i] for i in index.tolist()]
         which = keys(seed, "caption", epoch, index=index).tolist()
-        several = [(i, self[i], draw) for i, draw in zip(index.tolist(), which, strict=True)]
-        return [self.options.drawn(texts[draw % len(texts)], seed, epoch, i) for i, texts, draw in several]
+        some = [(self[i], draw) for i, draw in zip(index.tolist(), which, strict=True)]
+        return self.options.drawn([texts[n % len(texts)] for texts, n in some], seed, epoch, index)
 
     def every(self) -> list[str]:
         """Return every caption that training may draw, each once, whole: of them a vocabulary is made."""

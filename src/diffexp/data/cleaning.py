@@ -21,6 +21,7 @@ _GONE = dict.fromkeys(
         *range(0xD800, 0xE000), 0xFEFF, *range(0xFFF9, 0xFFFC), 0xFFFE, 0xFFFF,
     ]
 )  # fmt: skip
+_CONTROL = _BLANKS | _GONE
 
 
 def ftfy(text: str) -> str:
@@ -49,7 +50,7 @@ def without_control(text: str) -> str:
     """Take away control characters, and marks that change the direction of writing or have no width. Line
     feeds and tabs stay, and the joiners that emoji, Persian and Indian scripts need.
     """
-    return text.translate(_BLANKS | _GONE)
+    return text.translate(_CONTROL)
 
 
 def without_blanks(text: str) -> str:

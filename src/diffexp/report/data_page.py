@@ -35,7 +35,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Survey:
-    """What is known of a data set. about: rows of names and values; sides: the (H, W) of the pictures before
+    """The facts about a data set. about: rows of names and values; sides: the (H, W) of the pictures before
     they were scaled; classes: (name, how many of each split).
     """
 
