@@ -68,6 +68,9 @@ def test_a_run_that_goes_on_and_two_ranks_see_the_same():
     halves = [seen(images, 5, 5, rank, 2) for rank in (0, 1)]
     assert [a + b for a, b in zip(*halves, strict=True)] == whole[5:10]
     assert seen(images, 5, 5, seed=6) != whole[5:10]
+    order = TrainOrder(22, 4, 5)
+    expected = [texts.drawn(5, *order.batch(number)) for number in range(15)]
+    assert whole == expected and {order.batch(number)[0] for number in range(15)} == {0, 1, 2}
 
 
 def test_a_part_of_a_split_keeps_its_captions():
