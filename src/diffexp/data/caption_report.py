@@ -50,8 +50,9 @@ class Lengths:
 
 @dataclass(frozen=True)
 class Cut:
-    """The part of captions that a text encoder does not read. piece, room: as those of Reader; captions: how many are longer than
-    that; lost: the pieces that are cut off, their share of all; lengths: of all captions, in pieces.
+    """The part of captions that a text encoder does not read. piece, room: as those of Reader; captions: how
+    many are longer than that; lost: the share of all pieces that is cut off; lengths: of all captions, in
+    pieces.
     """
 
     piece: str
