@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 import diffexp.data
+from diffexp.config.build import build
 
 FILES = sorted(Path(__file__).parents[2].glob("conf/data/*.yaml"))
 
@@ -29,4 +30,5 @@ def test_the_values_are_those_of_the_signature(file):
         if default is inspect.Parameter.empty:
             assert value in ("???", "${data_root}") or name == "size"
         else:
+            value = build(value)
             assert value == default and type(value) is type(default)

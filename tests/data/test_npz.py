@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from diffexp.data import Npz
+from diffexp.data import Captions, Npz
 from diffexp.data.npz import read_npz
 from diffexp.errors import DataError
 
@@ -186,3 +186,53 @@ def test_an_archive_of_other_arrays_says_which(tmp_path):
         file.writestr("images", "text")
     with pytest.raises(DataError, match="`images` is no array"):
         read_npz(tmp_path / "b.npz")
+
+
+def test_captions_are_those_of_their_images(tmp_path):
+    """One for each image, or several, of which the empty ones are none."""
+    images = write(tmp_path / "a.npz", 40, (4, 4), captions=np.array([f"number {i}" for i in range(40)]))
+    where = {image.tobytes(): i for i, image in enumerate(images)}
+    data = Npz(str(tmp_path / "a.npz"))
+    for split in ("train", "val", "test"):
+        (batch,) = data.batches(split, 40)
+        assert batch.text == [f"number {where[image.numpy().tobytes()]}" for image in batch.image]
+    several = np.array([[f"number {i}", "" if i % 2 else "even"] for i in range(40)])
+    write(tmp_path / "b.npz", 40, (4, 4), texts=several)
+    captions = Npz(str(tmp_path / "b.npz"), caption=Captions(prefix="a ")).split("train").captions
+    assert {len(captions[i]) for i in range(36)} == {1, 2} and captions.first[0].startswith("a number ")
+    assert "a even" in captions.every()
+    assert Npz(str(tmp_path / "b.npz"), text="none").split("train").texts is None
+    plain = write(tmp_path / "c.npz", 40, (4, 4))
+    assert plain.shape == (40, 4, 4)
+    assert Npz(str(tmp_path / "a.npz"), text="none").fingerprint("train") == Npz(
+        str(tmp_path / "c.npz")
+    ).fingerprint("train")
+
+
+@pytest.mark.parametrize(
+    ("captions", "what"),
+    [
+        (np.array([Payload()] * 40, dtype=object), "Object arrays cannot be loaded"),
+        (np.array(["a"] * 40, dtype=object), "Object arrays cannot be loaded"),
+        (np.array([b"a"] * 40), r"\|S1, not text"),
+        (np.arange(40), "int64, not text"),
+        (np.array(["a"] * 39), r"shape \(39,\), for 40 images"),
+        (np.array(["a", "\ud800"] * 20), "surrogates not allowed"),
+    ],
+)
+def test_what_are_no_captions(tmp_path, capsys, captions, what):
+    write(tmp_path / "a.npz", 40, (4, 4), captions=captions)
+    with pytest.raises(DataError, match=what) as error:
+        Npz(str(tmp_path / "a.npz")).check()
+    assert error.value.where == str(tmp_path / "a.npz")
+    Npz(str(tmp_path / "a.npz"), text="none").check()
+    assert capsys.readouterr().out == ""  # nothing was unpickled
+
+
+def test_captions_that_are_not_there(tmp_path):
+    write(tmp_path / "a.npz", 40, (4, 4), captions=np.array(["a"] * 40))
+    with pytest.raises(DataError, match="there is no `prompts` in it, but images, captions"):
+        Npz(str(tmp_path / "a.npz"), text="prompts").check()
+    write(tmp_path / "b.npz", 40, (4, 4))
+    with pytest.raises(DataError, match="only one of the two files has captions"):
+        Npz(str(tmp_path / "a.npz"), str(tmp_path / "b.npz")).check()

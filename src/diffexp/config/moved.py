@@ -26,12 +26,28 @@ MOVED = {
 } | _ROOM
 _FIRST = {new: old for old, new in _ROOM.items()}
 
+_CAPTION = {
+    "_target_": "diffexp.data.Captions", "lines": False, "clean": [], "shuffle": False, "keep": 0,
+    "dropout": 0.0, "prefix": "", "suffix": "",
+}  # fmt: skip
 LATER = {
     "links": "refuse", "download": True, "text": None, "negative": None, "init": None, "time": "t",
-    "artifacts": False, "prompts": None,
+    "artifacts": False, "prompts": None, "caption": _CAPTION,
     "context": None, "token_norm": False, "feed_forward": False, "transformer_depth": 0,
 }  # fmt: skip
 """Keys that came later, with the value that leaves everything as it was: jobs done before stay done."""
+_NONE = object()
+
+
+def is_neutral(key: str, value: Any) -> bool | None:
+    """Return whether a key, with dots, that a job did not have leaves everything as it was; None for a key
+    that came with the first version.
+    """
+    *_, outer, name = ("", *key.split("."))
+    neutral = LATER.get(name, _NONE)
+    if isinstance(inner := LATER.get(outer), Mapping):
+        neutral = inner.get(name, _NONE)
+    return None if neutral is _NONE else neutral == value
 
 
 def moved(name: Any) -> Any:

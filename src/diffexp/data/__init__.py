@@ -1,6 +1,7 @@
 """Data sets, and their batches in order."""
 
 from diffexp.data.batch import Batch
+from diffexp.data.captions import Captions, Texts
 from diffexp.data.cifar10 import CIFAR10
 from diffexp.data.dataset import DataSet, Images, SplitName, Splits
 from diffexp.data.digits import Digits
@@ -15,6 +16,7 @@ __all__ = [
     "CIFAR10",
     "MNIST",
     "Batch",
+    "Captions",
     "DataSet",
     "Digits",
     "DigitsText",
@@ -26,4 +28,5 @@ __all__ = [
     "SplitName",
     "Splits",
     "Stream",
+    "Texts",
 ]

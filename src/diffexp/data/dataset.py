@@ -5,6 +5,7 @@ data set alone, by permutations that are functions of its name.
 """
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Literal, NamedTuple
@@ -97,6 +98,12 @@ class DataSet(ABC):
         if labels is None or self.classes is None:
             return {}
         return dict(zip(self.classes, labels.bincount(minlength=len(self.classes)).tolist(), strict=True))
+
+    def original_sides(self) -> Counter[tuple[int, int]]:
+        """Count the (H, W) of the pictures before they were scaled: of all files of a folder; else that of
+        the training images, which were not.
+        """
+        return Counter({self.shape[1:]: len(self.split("train"))})
 
     def fingerprint(self, split: SplitName) -> str:
         """Return a sha256 that changes when an image, a label or the transform does: a key for caches."""

@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
@@ -13,9 +14,10 @@ import torch
 from torch import Tensor
 
 from diffexp.data import metadata
-from diffexp.data.batch import texts_of
+from diffexp.data.captions import AS_WRITTEN, Captions, Texts
 from diffexp.data.dataset import DataSet, Images, Splits, held_out
-from diffexp.data.images import SUFFIXES, Mode, is_grey, load_image, sides
+from diffexp.data.groups import grouped
+from diffexp.data.images import SUFFIXES, Mode, is_grey, load_image, sides, sides_of
 from diffexp.data.memory import InMemory
 from diffexp.data.regular import Links, check_link, typed_path, walk
 from diffexp.data.stream import Stream
@@ -23,7 +25,6 @@ from diffexp.errors import ConfigError, DataError
 from diffexp.notice import chosen
 
 IN_MEMORY = 2 << 30  # bytes of decoded images that stream=auto keeps in memory
-NO_CLASSES = "no classes, for there are not two folders of images (data.label=none)"
 _log = logging.getLogger(__name__)
 
 
@@ -43,6 +44,7 @@ class Folder(DataSet):
     max_pixels: larger pictures count as broken, for a small file may unpack to gigabytes.
     links: "refuse" stops at a file that is a link out of the folder, and leaves out links to folders;
     "follow" reads both, as a folder made of links needs it. Links to files inside are always read.
+    caption: what is done to the captions, where one image may have several (captions.py).
     Raises ConfigError, and DataError when read.
     """
 
@@ -59,6 +61,7 @@ class Folder(DataSet):
         broken: Literal["error", "skip"] = "error",
         max_pixels: int = 80_000_000,
         links: Links = "refuse",
+        caption: Captions = AS_WRITTEN,
     ) -> None:
         if not (0 < val < 1 and 0 < test < 1 and val + test < 1):
             raise ConfigError(
@@ -72,7 +75,7 @@ class Folder(DataSet):
         # one number where one is enough: it is in the keys of caches
         self._size = f"{self.height}x{self.width}" if self.height != self.width else f"{self.height}"
         self.name = f"{self.path.resolve().name}-{self._size}"
-        self.max_pixels = max_pixels
+        self.max_pixels, self.caption = max_pixels, caption
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -131,10 +134,19 @@ class Folder(DataSet):
         return list(self._rows)
 
     @cached_property
+    def captions(self) -> Texts | None:
+        """The captions of all files, if they have some. Raises DataError for one without, ConfigError where
+        ftfy is to clean them and not installed.
+        """
+        several = self._written() if self.text != "none" else None
+        return None if several is None else Texts.of(several, self.caption)
+
+    @property
     def texts(self) -> list[str] | None:
-        """The captions of all files, if they have some. Raises DataError for one without."""
-        if self.text == "none":
-            return None
+        """The first caption of each file, if they have some. Raises as `captions`."""
+        return None if self.captions is None else self.captions.first
+
+    def _written(self) -> list[list[str]] | None:
         if self.text != "auto":
             return metadata.captions(self._rows, self.text, self.files, self.path, self.links)
         try:
@@ -145,37 +157,7 @@ class Folder(DataSet):
 
     @cached_property
     def _groups(self) -> list[str]:
-        return self._groups_if_any() if self.label == "auto" else self._grouped(self.label)
-
-    def _grouped(self, label: str) -> list[str]:
-        if label not in ("folder", "none"):
-            return metadata.column(self._rows, label, self.files, self.path, "data.label")
-        parts = [file.relative_to(self.path).parts for file in self.files]
-        groups = [p[0] if len(p) > 1 else "" for p in parts]
-        if label == "none" or len(set(groups)) < 2:
-            return []
-        if strange := [name for name in groups if any("\ud800" <= letter <= "\udfff" for letter in name)]:
-            what = "the name of this folder, which would be a class, is no UTF-8"
-            raise DataError(what, str(self.path / strange[0]), "rename it, or type data.label=none")
-        if "" in groups:
-            stray = self.files[groups.index("")]
-            raise DataError(
-                "images lie beside the class folders", str(stray), "move them, or type data.label=none"
-            )
-        return groups
-
-    def _groups_if_any(self) -> list[str]:
-        """Return the class of each image where all have one, else nothing; say why."""
-        named = any("label" in row for row in (self._rows or {}).values())
-        label = "label" if named else "folder"
-        try:
-            groups = self._grouped(label)
-        except DataError as error:
-            chosen(f"no classes (data.label=none): {error.what}, as {error.where} shows")
-            return []
-        source = "the column label of the metadata" if named else "the names of the folders"
-        chosen(f"{len(set(groups))} classes, {source} (data.label={label})" if groups else NO_CLASSES)
-        return groups
+        return grouped(self.label, self._rows, self.files, self.path)
 
     @cached_property
     def _number(self) -> dict[str, int]:
@@ -197,6 +179,13 @@ class Folder(DataSet):
         val, test = (max(1, round(share * count)) for share in (self.val, self.test))
         return Splits(*(self._part(numbers[index]) for index in held_out("folder", count, val, test)))
 
+    def original_sides(self) -> Counter[tuple[int, int]]:
+        """Count the (H, W) of the pictures as they are shown, by their headers, without those that cannot be
+        read.
+        """
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            return Counter(sides for sides in pool.map(sides_of, self.files) if sides)
+
     def everything(self) -> Images:
         """Return all images in the order of their names, whatever their split."""
         return self._part(torch.arange(len(self.files)))
@@ -206,17 +195,18 @@ class Folder(DataSet):
         labels = (
             torch.tensor([self._number[self._groups[i]] for i in index.tolist()]) if self._groups else None
         )
+        captions = None if self.captions is None else self.captions.select(index)
         if self.stream is True or (self.stream == "auto" and self._bytes > IN_MEMORY):
             transform = f"{self._size} {self.colours} bicubic centre"
             skip = self.broken == "skip"
-            return Stream(files, labels, self._load, transform, skip, texts_of(self.texts, index))
-        return self._decoded(files, labels, texts_of(self.texts, index))
+            return Stream(files, labels, self._load, transform, skip, captions)
+        return self._decoded(files, labels, captions)
 
     @property
     def _bytes(self) -> int:
         return len(self.files) * math.prod(self.shape)
 
-    def _decoded(self, files: list[Path], labels: Tensor | None, texts: list[str] | None) -> InMemory:
+    def _decoded(self, files: list[Path], labels: Tensor | None, texts: Texts | None) -> InMemory:
         images = torch.empty(len(files), *self.shape, dtype=torch.uint8)
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes without the interpreter's lock
             good = list(pool.map(partial(self._decode, images, files), range(len(files))))

@@ -79,6 +79,15 @@ def shown_sides(image: Image.Image) -> tuple[int, int]:
     return (width, height) if turned else (height, width)
 
 
+def sides_of(path: Path) -> tuple[int, int] | None:
+    """Return (H, W) of the picture of a file as it is shown, by its header; None where it cannot be read."""
+    try:
+        with picture(path) as image:
+            return shown_sides(image)
+    except DataError:
+        return None
+
+
 def is_grey(path: Path) -> bool | None:
     """Return whether the image of a file has no colours, by its header; None where it cannot be read."""
     try:

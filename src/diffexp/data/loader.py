@@ -71,12 +71,20 @@ class TrainLoader:
         numbers = range(start, start + len(self))
         batches = fetch(self.images, (self.order.batch(number)[1] for number in numbers), self.workers)
         for number, batch in zip(numbers, batches, strict=True):
-            yield self._flipped(batch, number // len(self)) if self.flip else batch
+            epoch = number // len(self)
+            shown = self._flipped(batch, epoch) if self.flip else batch
+            yield self._captioned(shown, epoch)
 
     def _flipped(self, batch: Batch, epoch: int) -> Batch:
         mirrored = flips(self.order.seed, epoch, batch.index)
         image = torch.where(mirrored[:, None, None, None], batch.image.flip(-1), batch.image)
         return batch._replace(image=image)
+
+    def _captioned(self, batch: Batch, epoch: int) -> Batch:
+        captions = self.images.captions
+        if captions is None or not captions.varies:
+            return batch
+        return batch._replace(text=captions.drawn(self.order.seed, epoch, batch.index))
 
     def state_dict(self) -> dict[str, int]:
         """Tell Lightning that this loader can go on in mid-epoch; the position is in its own state."""

@@ -7,22 +7,30 @@ import torch
 from torch import Tensor
 
 from diffexp.data.batch import Batch, texts_of
+from diffexp.data.captions import Texts, texts_or_none
 
 
 class InMemory:
-    """A split. images: uint8 (N, C, H, W); labels: int64 (N,) or None; texts: N captions, or None."""
+    """A split. images: uint8 (N, C, H, W); labels: int64 (N,) or None; texts: a caption for each, their
+    `Texts`, or None.
+    """
 
     streams = False
 
     def __init__(
-        self, images: Tensor, labels: Tensor | None = None, texts: Sequence[str] | None = None
+        self, images: Tensor, labels: Tensor | None = None, texts: Sequence[str] | Texts | None = None
     ) -> None:
         self.images = images.contiguous()
-        self.texts = None if texts is None else list(texts)
+        self.captions = texts_or_none(texts)
         self.labels = None if labels is None else labels.to(torch.int64)
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def texts(self) -> list[str] | None:
+        """The first caption of each image, or None."""
+        return None if self.captions is None else self.captions.first
 
     def batch(self, index: Tensor) -> Batch:
         """Return the images of these numbers, int64 (B,), in this order."""
@@ -31,7 +39,8 @@ class InMemory:
 
     def select(self, index: Tensor) -> "InMemory":
         labels = None if self.labels is None else self.labels[index]
-        return InMemory(self.images[index], labels, texts_of(self.texts, index))
+        captions = None if self.captions is None else self.captions.select(index)
+        return InMemory(self.images[index], labels, captions)
 
     def fingerprint(self) -> str:
         """Return the sha256 of shape, pixels, labels and captions."""
@@ -39,5 +48,6 @@ class InMemory:
         digest.update(self.images.numpy().reshape(-1).data)
         if self.labels is not None:
             digest.update(self.labels.numpy().data)
-        digest.update("".join(f"\n{text}" for text in self.texts or ()).encode(errors="surrogatepass"))
+        if self.captions is not None:
+            self.captions.update(digest)
         return digest.hexdigest()

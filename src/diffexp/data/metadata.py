@@ -1,6 +1,6 @@
 """The labels and captions of the images of a folder: metadata.jsonl or metadata.csv, a row for each image
 with its `file_name`, as the image folders of Hugging Face have it; or a .txt with its caption beside each
-image.
+image. In metadata.jsonl the caption may be a list of several.
 """
 
 import csv
@@ -18,8 +18,9 @@ FILES = ("metadata.jsonl", "metadata.csv")
 CAPTION = "text"  # the name that Hugging Face gives it
 FILE_BYTES = 1 << 30
 LINE_LETTERS = CAPTION_BYTES = 1 << 20
-Rows = dict[Path, dict[str, str]]
-"""The row of each image, by its path."""
+Words = dict[str, str | list[str]]
+Rows = dict[Path, Words]
+"""The row of each image, by its path: its values as text, and lists of texts as they are."""
 
 
 def source(folder: Path) -> Path | None:
@@ -60,14 +61,19 @@ def _named(name: str, folder: Path) -> Path | None:
     return folder / path.relative_to(root)
 
 
-def _words(row: dict[str, Any], where: str) -> dict[str, str]:
-    """Return the values as text. Raises DataError for what is none."""
+def _words(row: dict[str, Any], where: str) -> Words:
+    """Return the values as text, lists of texts as they are. Raises DataError for what is none."""
     try:
-        words = {k: str(v) for k, v in row.items() if v is not None}
-        "".join([*words, *words.values()]).encode()
+        words: Words = {k: v if _texts(v) else str(v) for k, v in row.items() if v is not None}
+        for part in (words.keys(), *(v if isinstance(v, list) else [v] for v in words.values())):
+            "".join(part).encode()
     except (ValueError, RecursionError) as error:  # numbers of 5,000 digits, half a pair of surrogates
         raise DataError(f"this line holds what is no text: {error}", where, "mend it") from error
     return words
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(part, str) for part in value)
 
 
 def _jsonl(file: Path, content: str) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -102,8 +108,10 @@ def _lines(file: Path, content: str) -> Iterator[str]:
         yield line
 
 
-def column(rows: Rows | None, name: str, files: Sequence[Path], folder: Path, key: str) -> list[str]:
-    """Return the values of a column for the files. Raises DataError; key: where the name was typed."""
+def column(rows: Rows | None, name: str, files: Sequence[Path], folder: Path, key: str) -> list[list[str]]:
+    """Return the values of a column for the files, one or several for each. key: where the name
+    was typed. Raises DataError.
+    """
     have = sorted({k for row in (rows or {}).values() for k in row})
     some = ", ".join(k[:50] for k in have[:20])
     if name not in have:
@@ -116,19 +124,34 @@ def column(rows: Rows | None, name: str, files: Sequence[Path], folder: Path, ke
     for file in files:
         if not rows.get(file, {}).get(name):
             raise DataError(f"the line of this image has no {name}", str(file), f"add it, or type {key}=none")
-    return [rows[file][name] for file in files]
+    return [_several(rows[file][name]) for file in files]
+
+
+def _several(value: str | list[str]) -> list[str]:
+    return value if isinstance(value, list) else [value]
+
+
+def labels(rows: Rows | None, name: str, files: Sequence[Path], folder: Path) -> list[str]:
+    """Return the class of each file, of the column `name`. Raises DataError as `column` does."""
+    column(rows, name, files, folder, "data.label")
+    return [str((rows or {})[file][name]) for file in files]
 
 
 def captions(
     rows: Rows | None, name: str, files: Sequence[Path], folder: Path, links: Links
-) -> list[str] | None:
-    """Return the caption of each file: of the column `name`, or of the .txt beside it; None where there are
-    none.
+) -> list[list[str]] | None:
+    """Return the captions of each file, one or several: of the column `name`, or of the .txt beside it; None
+    where there are none.
 
     Raises DataError for an image without, where others have one, or a column of another name is not there.
     """
     if name != CAPTION or any(name in row for row in (rows or {}).values()):
-        return column(rows, name, files, folder, "data.text")
+        several = column(rows, name, files, folder, "data.text")
+        for file, texts in zip(files, several, strict=True):
+            if not any(texts):
+                what = f"the line of this image has no {name}"
+                raise DataError(what, str(file), "add it, or type data.text=none")
+        return several
     beside = [file.with_suffix(".txt") for file in files]
     there = [path.is_file() for path in beside]
     if not any(there):
@@ -139,4 +162,4 @@ def captions(
         raise DataError(what, str(file), "write one, or type data.text=none")
     for path in beside:
         check_link(path, folder, links)
-    return [text(path, CAPTION_BYTES).strip(" \t\n") for path in beside]
+    return [[text(path, CAPTION_BYTES).strip(" \t\n")] for path in beside]

@@ -1,4 +1,5 @@
-"""Images in numpy's .npz files: arrays `images`, uint8 (N, H, W, C) or (N, H, W), and optionally `labels`.
+"""Images in numpy's .npz files: arrays `images`, uint8 (N, H, W, C) or (N, H, W), and optionally `labels` and
+`captions`.
 
 Or `arr_0` and `arr_1`, as guided-diffusion, DiT and their evaluation suite write samples.
 """
@@ -11,6 +12,7 @@ from typing import IO, Any
 import numpy as np
 import torch
 
+from diffexp.data.captions import AS_WRITTEN, Captions, Texts
 from diffexp.data.dataset import DataSet, Splits, held_out
 from diffexp.data.memory import InMemory
 from diffexp.data.regular import typed_path
@@ -22,14 +24,17 @@ LAYOUT = (
     "give a .npz with `images`, uint8 (N, H, W, C) or (N, H, W), and optionally `labels`, integers (N,); "
     "or with these as `arr_0` and `arr_1`"
 )
+CAPTIONS = ("captions", "texts")
 CLASSES = 1000  # that a data set may have without names for them, or an image for each
 Array = np.ndarray[Any, Any]
 
 
-def read_npz(path: Path) -> InMemory:
+def read_npz(path: Path, text: str | None = "none", caption: Captions = AS_WRITTEN) -> InMemory:
     """Read one file as a split. Never unpickles. Raises DataError naming the file and the expected layout.
 
-    Images are (N, H, W, C) where the last axis is 1 or 3; where only the second one is, (N, C, H, W).
+    Images are (N, H, W, C) where the last axis is 1 or 3; where only the second one is, (N, C, H, W). text:
+    the array of the captions, unicode (N,), or (N, K) for up to K of each image; None for one of CAPTIONS if
+    it is there, "none" for no captions. Raises ConfigError where ftfy is to clean them and not installed.
     """
     if not path.is_file():
         raise DataError("there is no such file", str(path), LAYOUT)
@@ -37,6 +42,9 @@ def read_npz(path: Path) -> InMemory:
         with path.open("rb") as file:
             fault, names, images, labels = _arrays(file, path.stat().st_size)
         fault = fault or _fault(names, images, labels)
+        several = None if fault or text == "none" else _captions(path, text, len(images))
+    except DataError:
+        raise
     except Exception as error:  # BadZipFile, ValueError for pickled objects, KeyError, MemoryError, ...
         raise DataError(f"this file cannot be read: {error}", str(path), LAYOUT) from error
     if fault:
@@ -48,7 +56,31 @@ def read_npz(path: Path) -> InMemory:
         pixels = pixels.permute(0, 3, 1, 2)
     else:
         warn(f"{path}: {tuple(pixels.shape)} is read as (N, C, H, W)")
-    return InMemory(pixels, None if labels is None else torch.from_numpy(labels.astype(np.int64)))
+    texts = None if several is None else Texts.of(several, caption)
+    return InMemory(pixels, None if labels is None else torch.from_numpy(labels.astype(np.int64)), texts)
+
+
+def _captions(path: Path, text: str | None, count: int) -> list[list[str]] | None:
+    """Return the captions of each image, None where there are none. Raises DataError, ValueError."""
+    with np.load(path, allow_pickle=False) as archive:
+        there = [name for name in CAPTIONS if name in archive.files] if text is None else [text]
+        if not there:
+            return None
+        (name, *_), do = there, "save them by np.array(list_of_str), or type data.text=none"
+        if name not in archive.files:
+            what = f"there is no `{name[:100]}` in it, but {', '.join(n[:100] for n in archive.files[:10])}"
+            raise DataError(what, str(path), "type the name of an array of captions, or data.text=none")
+        try:
+            array = archive[name]
+        except ValueError as error:  # pickled objects
+            raise DataError(f"`{name}` cannot be read: {error}", str(path), do) from error
+    if not isinstance(array, np.ndarray) or array.dtype.kind != "U" or array.ndim not in (1, 2):
+        raise DataError(f"`{name}` is {getattr(array, 'dtype', 'no array')}, not text", str(path), do)
+    if len(array) != count or array.size == 0:
+        raise DataError(f"`{name}` has shape {array.shape}, for {count} images", str(path), do)
+    rows = array.reshape(count, -1).tolist()
+    "".join(part for row in rows for part in row).encode()  # half a pair of surrogates is no text
+    return rows
 
 
 def _arrays(file: IO[bytes], size: int) -> tuple[str, tuple[str, str], Any, Any]:
@@ -102,16 +134,23 @@ class Npz(DataSet):
     Splits, by a fixed permutation: with test_path all of `path` is train, all of `test_path` is test, and a
     fifth of that val; without it `path` is 90 % train, 5 % val, 5 % test (of fewer than 3, all are in each).
     classes: the names of the labels 0, 1, ...; by default their numbers, of which there may be a thousand, or
-    as many as images. Raises DataError when read.
+    as many as images. text: the array of the captions, by default `captions` or `texts` where there is one;
+    "none" for no captions. caption: what is done to them. Raises DataError when read.
     """
 
     def __init__(
-        self, path: str, test_path: str | None = None, classes: tuple[str, ...] | None = None
+        self,
+        path: str,
+        test_path: str | None = None,
+        classes: tuple[str, ...] | None = None,
+        text: str | None = None,
+        caption: Captions = AS_WRITTEN,
     ) -> None:
         self.path = typed_path(path, "data.path")
         self.test_path = None if test_path is None else typed_path(test_path, "data.test_path")
         self.name = self.path.stem
         self._names = None if classes is None else tuple(classes)
+        self.text, self.caption = text, caption
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -137,11 +176,16 @@ class Npz(DataSet):
 
     @cached_property
     def _files(self) -> list[InMemory]:
-        files = [read_npz(path) for path in (self.path, self.test_path) if path is not None]
+        paths = [path for path in (self.path, self.test_path) if path is not None]
+        files = [read_npz(path, self.text, self.caption) for path in paths]
         if len(files) == 2 and files[0].images.shape[1:] != files[1].images.shape[1:]:
             raise DataError("training and test images differ in size", str(self.test_path))
         if len(files) == 2 and (files[0].labels is None) != (files[1].labels is None):
             raise DataError("only one of the two files has labels", str(self.test_path), LAYOUT)
+        if len(files) == 2 and (files[0].captions is None) != (files[1].captions is None):
+            raise DataError(
+                "only one of the two files has captions", str(self.test_path), "type data.text=none"
+            )
         self._labels(files)
         return files
 

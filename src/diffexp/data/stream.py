@@ -2,13 +2,14 @@
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from diffexp.data.batch import Batch, texts_of
+from diffexp.data.captions import Texts, texts_or_none
 from diffexp.errors import DataError
 
 _log = logging.getLogger(__name__)
@@ -16,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 class Stream:
     """A split that is decoded as it is asked for. files: one path for each image; labels: int64 (N,) or None;
-    load: path -> uint8 (C, H, W); texts: a caption for each, or None.
+    load: path -> uint8 (C, H, W); texts: a caption for each, their `Texts`, or None.
 
     transform: what `load` does, in words, for the fingerprint. With `skip` a broken image gives its place to
     the next good one of the split: a function of the files alone, so batches keep their size and order.
@@ -31,13 +32,18 @@ class Stream:
         load: Callable[[Path], Tensor],
         transform: str,
         skip: bool = False,
-        texts: list[str] | None = None,
+        texts: Sequence[str] | Texts | None = None,
     ) -> None:
         self.files, self.labels, self.load, self.transform, self.skip = files, labels, load, transform, skip
-        self.texts = texts
+        self.captions = texts_or_none(texts)
 
     def __len__(self) -> int:
         return len(self.files)
+
+    @property
+    def texts(self) -> list[str] | None:
+        """The first caption of each image, or None."""
+        return None if self.captions is None else self.captions.first
 
     def batch(self, index: Tensor) -> Batch:
         """Return the images of these numbers, int64 (B,). Raises DataError naming a broken file."""
@@ -70,5 +76,6 @@ class Stream:
             digest.update(f"\n{file}\0{size_and_time}".encode(errors="surrogateescape"))
         if self.labels is not None:
             digest.update(self.labels.numpy().data)
-        digest.update("".join(f"\n{text}" for text in self.texts or ()).encode(errors="surrogatepass"))
+        if self.captions is not None:
+            self.captions.update(digest)
         return digest.hexdigest()

@@ -35,15 +35,21 @@ def page(title: str, about: Mapping[str, Any], numbers: Table, figure: str, rows
     """Return a page that needs no other file. about: what was measured on what; numbers: the results; rows:
     the numbers of the figure, which stand beside it.
     """
+    beside = f"<div class=beside>{figure}<div class=rows tabindex=0>{table(*rows)}</div></div>"
+    return document(title, about, [table(*numbers), beside])
+
+
+def document(title: str, about: Mapping[str, Any], parts: Sequence[str], style: str = "") -> str:
+    """Return a page of parts in HTML below each other, and of rows (name, value); style: more CSS."""
     items = "".join(f"<dt>{markup(k)}</dt><dd>{markup(str(v))}</dd>" for k, v in about.items())
     return "\n".join(
         [
             "<!doctype html><html lang=en><meta charset=utf-8>",
             "<meta name=viewport content='width=device-width,initial-scale=1'><link rel=icon href='data:,'>",
-            f"<title>{markup(title)}</title><style>{_STYLE}</style>",
+            f"<title>{markup(title)}</title><style>{_STYLE}{style}</style>",
             f"<h1>{markup(title)}</h1><dl>{items}</dl>",
-            table(*numbers),
-            f"<div class=beside>{figure}<div class=rows tabindex=0>{table(*rows)}</div></div></html>",
+            *parts,
+            "</html>",
         ]
     )
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from diffexp.config.moved import LATER, moved
+from diffexp.config.moved import is_neutral, moved
 from diffexp.config.untrusted import read_yaml
 from diffexp.errors import ConfigError, DataError
 from diffexp.model.checkpoint import latest, read_checkpoint
@@ -87,8 +87,8 @@ def _counts(key: str, value: Any, typed: tuple[str, ...]) -> bool:
     """Return whether a key that the run did not have makes another run: one of a later version has the
     default that keeps what was done before it.
     """
-    name = key.rpartition(".")[2]
-    return LATER[name] != value if name in LATER else f"{key}.".startswith(typed)
+    neutral = is_neutral(key, value)
+    return f"{key}.".startswith(typed) if neutral is None else not neutral
 
 
 def _may_change(key: str, longer: bool) -> bool:
