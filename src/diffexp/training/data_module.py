@@ -54,8 +54,9 @@ class DataModule(LightningDataModule):
 
     @property
     def texts(self) -> list[str] | None:
-        """The captions of the training images, or None."""
-        return self.data.split("train").texts
+        """The captions of the training images, all of each, or None."""
+        captions = self.data.split("train").captions
+        return None if captions is None else captions.every()
 
     def prepare_data(self) -> None:
         """Check the files, and download public ones, on one rank of each machine before the others."""
