@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from commands import composed
+from omegaconf import OmegaConf
 from torch import nn
 
 from diffexp.condition import Condition
@@ -11,6 +13,7 @@ from diffexp.errors import ConfigError
 from diffexp.networks import UNet, sized_unet
 from diffexp.networks.blocks import Attention, Context, attend
 from diffexp.networks.transformer import FeedForward, Positions, SequenceAttention, SpatialTransformer
+from diffexp.sweep.cell import identity
 
 L, D, P = 6, 12, 5
 SMALL = {"channels": 16, "channel_mult": (1, 2), "blocks": 1, "attention": (4,), "heads": 4, "groups": 2}
@@ -122,6 +125,21 @@ def test_the_order_of_tokens_changes_nothing_where_their_mask_goes_along(options
     )
 
 
+def test_tokens_of_half_precision_are_those_of_float32_rounded():
+    net = made(feed_forward=True, token_norm=True)
+    x, t, cond = batch(net)
+    half = replace(cond, tokens=cond.tokens.half(), vector=cond.vector.half())
+    rounded = replace(cond, tokens=half.tokens.float(), vector=half.vector.float())
+    assert torch.equal(net(x, t, half), net(x, t, rounded))
+
+
+def test_no_tokens_at_all_are_as_good_as_none_that_count():
+    net = made()
+    x, t, cond = batch(net)
+    none = replace(cond, tokens=cond.tokens[:, :0], mask=cond.mask[:, :0])
+    near(net(x, t, none), net(x, t, replace(cond, mask=torch.zeros(4, L) > 0)))
+
+
 @pytest.mark.parametrize("positions", [16, 12_000], ids=["written out", "torch's kernel"])
 def test_of_a_row_without_tokens_the_projection_sees_zero(positions):
     torch.manual_seed(0)
@@ -182,6 +200,15 @@ def test_a_network_without_tokens_has_the_weights_that_it_had():
         states.append(UNet(8, 1, 2, 3, **SMALL, **options).state_dict())
     assert list(states[0]) == list(states[1])
     assert all(torch.equal(states[1][name], value) for name, value in states[0].items())
+
+
+def test_the_keys_of_text_leave_jobs_that_were_done_without_them_done():
+    network = OmegaConf.to_container(composed([])[0].network)
+    new = {"context", "token_norm", "feed_forward", "transformer_depth"}
+    before = {key: value for key, value in network.items() if key not in new}
+    assert len(before) + len(new) == len(network)
+    assert identity({"network": network}) == identity({"network": before})
+    assert identity({"network": network | {"feed_forward": True}}) != identity({"network": before})
 
 
 @pytest.mark.parametrize(

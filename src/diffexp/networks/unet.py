@@ -113,7 +113,8 @@ class UNet(nn.Module):
     def _tokens(self, cond: Condition | None) -> tuple[Tensor | None, Tensor | None]:
         if cond is None or cond.tokens is None:
             return None, None
-        tokens = cond.tokens if self.token_norm is None else self.token_norm(cond.tokens)
+        tokens = cond.tokens.to(self.conv_in.weight.dtype)  # those of a cache may be of half precision
+        tokens = tokens if self.token_norm is None else self.token_norm(tokens)
         if cond.mask is None:
             return tokens, None
         # hidden twice, so that a row of which nothing counts is 0, and padding may be anything
