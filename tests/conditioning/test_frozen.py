@@ -1,4 +1,4 @@
-"""Frozen encoders of transformers against direct calls, with small random weights; the cache of what they make."""
+"""Frozen encoders of transformers against direct calls, with small random weights, and their cache."""
 
 import json
 
