@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from diffexp.errors import ConfigError, ResourceError
-from diffexp.pictures import GAP, LEAST, LINE, MARGIN, PAPER, grid, save
+from diffexp.pictures import GAP, HEAD, LEAST, LINE, MARGIN, PAPER, captioned, grid, save
 
 
 def plain(n, value=90, size=8, channels=1):
@@ -138,3 +138,30 @@ def test_save_that_fails_leaves_nothing(tmp_path):
 def test_what_cannot_be_drawn_is_refused(images, options, message):
     with pytest.raises(ConfigError, match=message):
         grid(images, **options)
+
+
+ODD = [
+    "<b>x</b> & ../../etc/passwd",
+    "x" * 100_000,
+    "a\x00\x1b[31m\u202eb",
+    "\udc80",
+    "赤い",
+    "كلب",
+    "😀",
+    "",
+]
+
+
+def test_heads_of_any_text_are_drawn_within_a_width():
+    images = plain(len(ODD))
+    page, alone = grid(images, ODD), grid(images, [str(i) for i in range(len(ODD))])
+    assert page.height == alone.height and alone.width < page.width < alone.width + HEAD
+    four = captioned(images, ODD)
+    assert captioned(images, ODD, "a title").size == (four.width, four.height + LINE)
+
+
+def test_a_long_head_is_wrapped_and_cut():
+    page = np.asarray(grid(plain(1, 255), ["word " * 60]))[..., 0]
+    rows = (page[:, MARGIN : MARGIN + HEAD // 2] < 200).any(1).astype(int)
+    assert (np.diff(rows) == 1).sum() == 3  # of four lines the last is "...", at the right
+    assert page.shape[0] == 80 + 2 * MARGIN

@@ -17,6 +17,7 @@ ORDER = (  # a room or file of the package imports those of the lines above its 
     {"errors", "randomness", "condition", "untyped"},
     {"escape", "files", "notice"},
     {"archive", "locks", "pictures", "progress"},
+    {"hub"},
     {"config", "conditioning", "codecs", "networks"},
     {"diffusion"},
     {"model"},
@@ -35,15 +36,19 @@ ORDER = (  # a room or file of the package imports those of the lines above its 
 )
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 FILES_ALONE = {
-    "__main__", "archive", "cli", "completion", "condition", "errors", "escape", "files", "listing", "locks",
-    "notice",
+    "__main__", "archive", "cli", "completion", "condition", "errors", "escape", "files", "hub", "listing",
+    "locks", "notice",
     "pictures",
     "progress",
     "randomness",
     "redact",
     "untyped",
 }  # fmt: skip
-BESIDE_TORCH = {"samplers": {"scipy"}, "diffusion": {"scipy"}}  # when it is used
+BESIDE_TORCH = {
+    "samplers": {"scipy"},
+    "diffusion": {"scipy"},
+    "conditioning": {"transformers"},
+}  # when it is used
 NO_SUBJECT = {
     "of", "from", "what", "whether", "where", "when", "how", "which", "to", "as", "after", "before", "in",
     "with", "without", "told", "for", "at", "by", "on", "such", "that", "who",

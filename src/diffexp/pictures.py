@@ -6,21 +6,32 @@ pixels a model made and nothing that a filter invented.
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from diffexp.errors import ConfigError, ResourceError
+from diffexp.errors import ConfigError, ResourceError, printable
 from diffexp.files import create, make_folder, replacing
 
 GAP = 4  # pixels between images
 MARGIN = 14  # pixels around all
 TEXT = 15  # height of the letters of heads and title
 LINE = TEXT + 5  # from one line of the title to the next
+HEAD, HEAD_LINES, HEAD_LETTERS = 300, 4, 400  # pixels, lines and letters of a head, at most
+_FONTS = (
+    "DejaVuSans.ttf",
+    "NotoSans-Regular.ttf",
+    "NotoSansCJK-Regular.ttc",
+    "Arial Unicode.ttf",
+    "arial.ttf",
+)
 LEAST = 240  # pixels a title may take, however narrow the grid below it
 PAPER, INK = (244, 244, 242), (40, 40, 40)  # not white: many photographs have white borders
 
@@ -35,16 +46,18 @@ def grid(
     """Draw images uint8 (N, C, H, W), grey or RGB, side by side; small ones enlarged to about `size` pixels.
 
     labels: one each; a run of equal ones is a row with its label at the left, broken after `columns` (10).
-    Without labels the grid is nearly square. A long title is broken into lines. Raises ConfigError.
+    Without labels the grid is nearly square. Long labels and a long title are broken into lines. Raises
+    ConfigError.
     """
     _check(images, labels, columns, size)
     tiles = _tiles(images, size)
     columns = columns or (math.ceil(math.sqrt(len(tiles))) if labels is None else 10)
     rows = _rows(len(tiles), labels, columns)
-    font = _font()
-    head = math.ceil(max(font.getlength(name) for name, _ in rows))
+    font = _font("".join(name for name, _ in rows) + (title or ""))
+    heads = [_head(name, font) for name, _ in rows]
+    head = math.ceil(max(font.getlength(line) for lines in heads for line in lines or [""]))
     left = MARGIN + (head + 2 * GAP if head else 0)
-    high, wide = tiles.shape[1] + GAP, tiles.shape[2] + GAP
+    high, wide = max(tiles.shape[1], LINE * max(map(len, heads))) + GAP, tiles.shape[2] + GAP
     inner = left - MARGIN + max(len(row) for _, row in rows) * wide - GAP
     lines = _wrapped(title or "", max(inner, LEAST), font)
     inner = max(inner, *(math.ceil(font.getlength(line)) for line in lines), 0)
@@ -53,7 +66,32 @@ def grid(
     draw = ImageDraw.Draw(page)
     for i, line in enumerate(lines):
         draw.text((MARGIN, MARGIN + i * LINE), line, INK, font)
-    _paste(page, draw, tiles, rows, (left, top), font)
+    _paste(
+        page,
+        draw,
+        tiles,
+        [(head, row) for head, (_, row) in zip(heads, rows, strict=True)],
+        (left, top),
+        high,
+        font,
+    )
+    return page
+
+
+def captioned(images: Tensor, captions: Sequence[str], title: str | None = None) -> Image.Image:
+    """Draw images as `grid` does, each beside its caption, in up to four columns, under a title."""
+    size = math.ceil(len(images) / min(4, len(images)))
+    parts = [
+        grid(images[i : i + size], captions[i : i + size], columns=1) for i in range(0, len(images), size)
+    ]
+    font, width = _font(title or ""), sum(part.width for part in parts)
+    lines = _wrapped(title or "", width - 2 * MARGIN, font)
+    top = len(lines) * LINE
+    page = Image.new("RGB", (width, top + max(part.height for part in parts)), PAPER)
+    for i, line in enumerate(lines):
+        ImageDraw.Draw(page).text((MARGIN, MARGIN + i * LINE), line, INK, font)
+    for i, part in enumerate(parts):
+        page.paste(part, (sum(before.width for before in parts[:i]), top))
     return page
 
 
@@ -109,17 +147,29 @@ def _paste(
     page: Image.Image,
     draw: ImageDraw.ImageDraw,
     tiles: np.ndarray,
-    rows: list[tuple[str, list[int]]],
+    rows: list[tuple[list[str], list[int]]],
     corner: tuple[int, int],
+    high: int,
     font: ImageFont.FreeTypeFont,
 ) -> None:
-    """Draw the rows from (left, top) = `corner` on, each head right before its first image."""
-    (left, top), (high, wide) = corner, tiles.shape[1:3]
-    for r, (name, row) in enumerate(rows):
-        y = top + r * (high + GAP)
-        draw.text((left - 2 * GAP, y + high // 2), name, INK, font, anchor="rm")
+    """Draw the rows from (left, top) = `corner` on, `high` apart, each with its head right before its first
+    image.
+    """
+    (left, top), wide = corner, tiles.shape[2]
+    for r, (head, row) in enumerate(rows):
+        y = top + r * high
+        for k, line in enumerate(head):
+            middle = y + tiles.shape[1] // 2 if len(head) == 1 else y + k * LINE + LINE // 2
+            draw.text((left - 2 * GAP, middle), line, INK, font, anchor="rm")
         for c, i in enumerate(row):
             page.paste(Image.fromarray(tiles[i]), (left + c * (wide + GAP), y))
+
+
+def _head(name: str, font: ImageFont.FreeTypeFont) -> list[str]:
+    """Return the lines of a head, of which a long one has but the first."""
+    lines = _wrapped(printable(name[:HEAD_LETTERS]), HEAD, font)
+    cut = len(lines) > HEAD_LINES or len(name) > HEAD_LETTERS
+    return [*lines[: HEAD_LINES - 1], "..."] if cut else lines
 
 
 def _wrapped(text: str, width: int, font: ImageFont.FreeTypeFont) -> list[str]:
@@ -137,7 +187,27 @@ def _wrapped(text: str, width: int, font: ImageFont.FreeTypeFont) -> list[str]:
     return lines
 
 
-def _font() -> ImageFont.FreeTypeFont:
+def _font(text: str) -> ImageFont.FreeTypeFont:
+    """Return the font of Pillow, or for letters that it lacks the first font of the machine that has them."""
     font = ImageFont.load_default(TEXT)
     assert isinstance(font, ImageFont.FreeTypeFont)  # it is, whenever a size is given
-    return font
+    if text.isascii():
+        return font
+    letters = sorted({letter for letter in printable(text) if not letter.isspace()})
+    fonts = [font, *_others()]
+    return max(fonts, key=lambda one: sum(_has(one, letter) for letter in letters))  # the first of equals
+
+
+@lru_cache(maxsize=1)
+def _others() -> tuple[ImageFont.FreeTypeFont, ...]:
+    made = list[ImageFont.FreeTypeFont]()
+    for name in _FONTS:
+        with suppress(OSError):
+            made.append(ImageFont.truetype(name, TEXT))
+    return tuple(made)
+
+
+def _has(font: ImageFont.FreeTypeFont, letter: str) -> bool:
+    """Return whether a font draws a letter otherwise than one that there is not."""
+    drawn: list[Any] = [font.getmask(one) for one in (letter, "\U0010ffff")]
+    return bytes(drawn[0]) != bytes(drawn[1])

@@ -28,6 +28,7 @@ NEEDS = {
     "task=measure": ["task.images=here"],
 }
 NEEDS |= {option: ["conditioning=text"] for option in OPTIONS if option.startswith("text_encoder=")}
+NEEDS["text_encoder=transformers"] = ["conditioning=text", "text_encoder.model=here"]
 
 
 def option_of(group, name):

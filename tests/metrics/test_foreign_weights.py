@@ -10,9 +10,10 @@ from safetensors.torch import load_file, save_file
 from torchvision.models import squeezenet1_1
 
 from diffexp.errors import DataError
+from diffexp.hub import check_folder
 from diffexp.metrics import LPIPS, Inception, SmallClassifier
 from diffexp.metrics.classifier import SHIPPED
-from diffexp.metrics.weights import check_folder, state_dict
+from diffexp.metrics.weights import state_dict
 from diffexp.randomness import generator
 
 ABOUT = {"data": "digits", "shape": [1, 8, 8], "classes": 10}

@@ -5,12 +5,12 @@ from pathlib import Path
 import torch
 
 from diffexp.data.dataset import DataSet
+from diffexp.hub import at, is_file
 from diffexp.metrics import reference as real
 from diffexp.metrics.fid import FID
 from diffexp.metrics.inception import FILE, Inception
 from diffexp.metrics.kid import KID
 from diffexp.metrics.metric_set import MetricSet
-from diffexp.metrics.weights import at, is_file
 from diffexp.notice import chosen
 
 FEW = 10  # real images, below which there is nothing to compare with

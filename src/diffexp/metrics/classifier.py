@@ -19,8 +19,9 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from diffexp.errors import ConfigError, DataError
+from diffexp.hub import at, is_file, reason
 from diffexp.metrics.extractor import Extractor, sha256_of
-from diffexp.metrics.weights import at, check_floats, is_file, reason, text, whole
+from diffexp.metrics.weights import check_floats, text, whole
 
 DIM = 64
 SHIPPED = Path(__file__).parent / "weights"

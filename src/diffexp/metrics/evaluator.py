@@ -18,7 +18,7 @@ from diffexp.metrics.metric import Card
 from diffexp.metrics.metric_set import MetricSet
 from diffexp.model.ask import ask
 from diffexp.model.model import Model
-from diffexp.pictures import grid, save
+from diffexp.pictures import captioned, grid, save
 from diffexp.samplers import GridSampler, Sampler, check, counted, generate, nfe
 
 Progress = Callable[[int, int], None]
@@ -27,7 +27,9 @@ Progress = Callable[[int, int], None]
 
 @dataclass
 class Evaluation:
-    """values by key, the card of each, the first images uint8 (P, C, H, W) with their labels (P,)."""
+    """values by key, the card of each, the first images uint8 (P, C, H, W) with their labels (P,) and
+    texts.
+    """
 
     values: dict[str, float]
     cards: dict[str, Card]
@@ -36,9 +38,16 @@ class Evaluation:
     nfe: float
     seconds: float
     protocol: dict[str, Any] = field(default_factory=dict)
+    texts: tuple[str, ...] | None = None
 
     def draw(self, names: tuple[str, ...] | None, title: str, path: Path) -> Path:
-        """The images as a PNG: one row per class, if there are classes; names: theirs."""
+        """The images as a PNG: each beside its caption, or one row per class, if there are some.
+
+        names: of the classes.
+        """
+        if self.texts is not None:
+            save(captioned(self.images, self.texts, title), path)
+            return path
         images, labels = self.images, None
         if self.labels is not None:
             order = torch.argsort(self.labels, stable=True)
@@ -151,8 +160,8 @@ class Evaluator:
             calls = round(evaluations / len(mine), 1)
         told = self._protocol(model, guidance, calls)
         cards = {key: card | told for key, card in self.metrics.cards.items()}
-        shown_labels = wanted[mine[: len(shown)]].label
-        return Evaluation(values, cards, shown, shown_labels, calls, time.perf_counter() - start, told)
+        first, seconds = wanted[mine[: len(shown)]], time.perf_counter() - start
+        return Evaluation(values, cards, shown, first.label, calls, seconds, told, first.text)
 
     def _wanted(self, model: Model, n: int) -> Asked:
         """Ask for n images: classes in turn, or the captions of the validation images, with their classes for

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from diffexp.errors import ConfigError, DataError
+from diffexp.hub import at, is_file, reason
 from diffexp.metrics.extractor import Extractor, sha256_of
-from diffexp.metrics.weights import at, is_file, reason, state_dict
+from diffexp.metrics.weights import state_dict
 
 OFFICIAL = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 FILE = "weights-inception-2015-12-05-6726825d.pth"

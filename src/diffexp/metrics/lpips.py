@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffexp.errors import ConfigError, DataError
-from diffexp.metrics.weights import at, check_floats, is_file, reason, state_dict
+from diffexp.hub import at, is_file, reason
+from diffexp.metrics.weights import check_floats, state_dict
 
 FILES = {
     "vgg": "vgg16-397923af.pth",

@@ -16,11 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffexp.errors import ConfigError, DataError
+from diffexp.hub import WEIGHTS, check_folder, check_stored, folder_of, is_file, reason, whole
 from diffexp.metrics.extractor import Extractor, sha256_of
-from diffexp.metrics.weights import at, check_folder, check_stored, is_file, reason
-
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-_WANTED = ["*.json", "*.txt", *WEIGHTS]
 
 
 class Pretrained(Extractor):
@@ -46,7 +43,7 @@ class Pretrained(Extractor):
             what = f"{self.name} takes 1 or 3 channels, not {shape[0]}"
             raise ConfigError(what, "metrics", "type metrics=none")
         if self.net is None:
-            self.folder = folder_of(self.model)
+            self.folder = folder_of(self.model, "metrics.extractor.model", "type metrics=inception")
             check_folder(self.folder)
             file = next((self.folder / name for name in WEIGHTS if is_file(self.folder / name)), None)
             if file is None:
@@ -137,50 +134,3 @@ class CLIPEmbedding(Pretrained):
         with torch.no_grad():
             out = self.net.text_model(**tokens.to(self.device))
             return self.net.text_projection(out.pooler_output)
-
-
-def whole(kind: Any, folder: Path) -> Any:
-    """Load a model of transformers with all its weights. Raises ValueError where the folder lacks one, for
-    which transformers would draw random numbers.
-    """
-    from transformers.utils import logging
-
-    before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity(50)  # it prints a table of what is missing
-    logging.disable_progress_bar()
-    try:
-        # the file whose digest is shown: a folder can have others
-        plain = is_file(folder / WEIGHTS[0])
-        net, info = kind.from_pretrained(
-            folder, local_files_only=True, output_loading_info=True, use_safetensors=plain, weights_only=True
-        )
-    finally:
-        logging.set_verbosity(before)
-        if bars:
-            logging.enable_progress_bar()
-    if info["missing_keys"]:
-        raise ValueError(f"no {sorted(info['missing_keys'])[0]} in it")
-    return net
-
-
-def folder_of(model: str) -> Path:
-    """Return the folder of a model, downloaded if it is a name. Raises ConfigError, DataError."""
-    folder = at(model)
-    try:
-        import transformers  # noqa: F401
-        from huggingface_hub import snapshot_download
-    except ImportError as error:
-        do = "pip install 'diffexp[transformers]', or type metrics=inception"
-        raise ConfigError("transformers is not installed", "metrics.extractor", do) from error
-    if folder.is_dir():
-        return folder
-    try:
-        return Path(snapshot_download(model, allow_patterns=_WANTED, local_files_only=True))
-    except Exception:  # not in the cache, or not whole
-        pass
-    try:
-        return Path(snapshot_download(model, allow_patterns=_WANTED))
-    except Exception as error:  # of requests, of the hub, of names: no common type
-        do = "give a folder with config.json and model.safetensors by metrics.extractor.model=PATH"
-        what = f"{model} is no folder, and cannot be downloaded ({reason(error)})"
-        raise DataError(what, model, do) from error

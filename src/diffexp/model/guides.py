@@ -26,7 +26,17 @@ def guide_of(guide: Model, model: Model) -> Denoiser:
     if not same or a.shape != b.shape or not torch.equal(a, b):
         what = "the guide is of other images, classes or another schedule than the model"
         raise ConfigError(what, "guidance.ckpt", "give a run of the same data and schedule")
+    if not _same_conditions(guide, model):
+        what = "the text encoder is trained along, and the guide has another: it would be told strange tokens"
+        raise ConfigError(what, "guidance.ckpt", "use guidance=cfg, or a frozen text encoder in both runs")
     return guide.denoiser
+
+
+def _same_conditions(guide: Model, model: Model) -> bool:
+    """Return whether both make the same condition of the same captions."""
+    a, b = guide.conditioning.state_dict(), model.conditioning.state_dict()
+    known = guide.conditioning.learned() == model.conditioning.learned()
+    return known and a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 def _told(model: Model) -> tuple[Any, ...]:

