@@ -28,9 +28,9 @@ def records(file: Path):
 
 
 def read(folder: Path):
-    """Of the one run in a folder: run, config, history keys, summary, files, exit."""
+    """Of the one run in a folder: run, config, history keys, summary, files, artifacts, exit."""
     (file,) = folder.glob("wandb/offline-run-*/*.wandb")
-    told = {"config": {}, "history": {}, "summary": {}, "files": set(), "exit": None}
+    told = {"config": {}, "history": {}, "summary": {}, "files": set(), "artifacts": [], "exit": None}
 
     for record in records(file):
         kind = record.WhichOneof("record_type")
@@ -47,6 +47,8 @@ def read(folder: Path):
             take(told["summary"], record.summary.update)
         elif kind == "files":
             told["files"] |= {item.path for item in record.files.files}
+        elif kind == "artifact":
+            told["artifacts"].append(record.artifact)
         elif kind == "exit":
             told["exit"] = record.exit.exit_code
     return told

@@ -11,6 +11,7 @@ import io
 import json
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -50,6 +51,17 @@ def replacing(path: Path) -> Iterator[Path]:
         with suppress(OSError):
             part.unlink()
         raise
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give a file a second name, which keeps its content when `source` is replaced; make a copy where the
+    file system has no such names. Raises OSError.
+    """
+    with suppress(OSError):
+        if not source.is_symlink():
+            return os.link(source, target)
+    with open_regular(source) as file, replacing(target) as part, create(part) as copy:
+        shutil.copyfileobj(file, copy)
 
 
 def write(path: Path, content: str | bytes) -> None:

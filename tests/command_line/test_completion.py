@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -71,7 +70,7 @@ def test_what_can_be_typed_next(here, typed, known):
         assert candidates(CONF, typed) == known
 
 
-def test_bash_is_answered_at_once_and_without_torch(here):
+def test_bash_is_answered_without_torch(here):
     (here / "none").mkdir()
     (here / "none" / "torch.py").write_text("raise SystemExit('torch was imported')")
     script = Path(sys.modules["diffexp.completion"].__file__).with_name("diffexp.bash")
@@ -85,12 +84,10 @@ def test_bash_is_answered_at_once_and_without_torch(here):
     code = ASK.format(script=script, python=sys.executable) + "\n".join(lines[:-1])
     code += f"\ncomplete -F _diffexp_python {sys.executable}\n{lines[-1]}\n"
     path = f"{here / 'none'}:{CONF.parent / 'src'}"
-    start = time.perf_counter()
     done = subprocess.run(
         ["bash", "--norc", "-c", code], cwd=here, env=os.environ | {"PYTHONPATH": path},
         capture_output=True, text=True, timeout=60,
     )  # fmt: skip
-    each = (time.perf_counter() - start) / len(lines)
     assert done.stdout.splitlines() == [
         "sampler=|",
         "ddim|ddmine|ddpm|",  # bash replaces what follows the =
@@ -98,7 +95,6 @@ def test_bash_is_answered_at_once_and_without_torch(here):
         "sampler.end=|sampler.eta=|",
         "sampler=|",
     ], done.stderr
-    assert each < 1
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def test_the_name_of_a_folder_that_is_there_is_a_path(name, tmp_path, monkeypatc
         "-m", "--cfg", "sampler=ddim", "sampler.steps=1,2", "sampler.eta=[1", "sampler.steps", "seed=0",
         "x=null", "x=",
         "~network.groups", "+a.b=3", "data.path=${x}", "task.text=['a b','c']", "task.ckpt='a b'",
-        "dir=/tmp/a.b/c-d",
+        "dir=/x/a.b/c-d",
     ],
 )  # fmt: skip
 def test_what_needs_no_quotes_has_none(text):

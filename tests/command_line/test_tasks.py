@@ -1,6 +1,7 @@
 """Train, sample, evaluate: the whole way, on the real digits with a small network."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -206,10 +207,42 @@ def test_likelihood_adds_up(trained, job):
     assert told["bpd"] == pytest.approx(told["L_T"] + told["L_t"] + told["L_0"], rel=1e-6)
     assert told["n"] == 20 and told["bpd_half_width"] > 0 and told["L_T"] < 1e-3
     lines = (out / "likelihood.csv").read_text().splitlines()
-    assert lines[0] == "t,bits_per_dim,standard_error,fixed_small,fixed_large"
+    errors = "fixed_small_error,fixed_large_error"
+    assert lines[0] == f"t,bits_per_dim,standard_error,fixed_small,fixed_large,{errors}"
     assert len(lines) == told["terms"] + 1 and lines[1].startswith("0.001,")
     page = (out / "likelihood.html").read_text()
-    assert "fixed small" in page and "learned" not in page and "bits/dim of a step over t" in page
+    assert "fixed small" in page and "learned" not in page
+    assert "bits/dim of a step, with one standard error over t" in page and page.count("class=band") == 2
+    for key, value in (("data", "digits, test images"), ("images", "20"), ("weights", "averaged"),
+                       ("terms", f"{told['terms']} of 1000"), ("decoder", "erf")):  # fmt: skip
+        assert f"<dt>{key}</dt><dd>{value}</dd>" in page
+    assert "last.ckpt, step 6</dd>" in page and f"<td>{told['bpd']:.4f}</td>" in page
+    rows = [
+        [float(v) for v in re.findall(r"<data value='(.*?)'>", r)] for r in page.split("<tr>") if "<data" in r
+    ]
+    written = [[float(v) for v in line.split(",")] for line in lines[1:]]
+    wanted = [[t, small, a, large, b] for t, _, _, small, large, a, b in written]
+    assert len(rows) == told["terms"] and np.allclose(rows, wanted, rtol=1e-6)
+
+
+def test_likelihood_of_one_image_has_no_interval(trained, job, tmp_path, capsys):
+    """And no standard error: there is nothing to take it from."""
+    for i in range(10):  # of which one is held out
+        (tmp_path / "images" / str(i)).mkdir(parents=True)
+        Image.new("L", (8, 8), 25 * i).save(tmp_path / "images" / str(i) / "a.png")
+    of = ["task=likelihood", f"task.ckpt={trained}", "data=folder", f"data.path={tmp_path / 'images'}"]
+    out = job(*of, "data.size=8", "data.mode=L", "task.steps=10", folder="one")
+    told = results(out)["results"]
+    assert told["n"] == 1 and "bpd_half_width" not in told
+    assert "unknown: one image" in capsys.readouterr().out
+    first = (out / "likelihood.csv").read_text().splitlines()[1].split(",")
+    assert [bool(text) for text in first] == [True, True, False, True, True, False, False]
+    page = (out / "likelihood.html").read_text()
+    assert "nan" not in page and "±" not in page and "standard error" not in page and "band" not in page
+    more = ["task.method=flow", "task.probes=1", "task.tolerance=1e-2", f"task.against={out}"]
+    told = results(job(*of, "data.size=8", "data.mode=L", *more, folder="flow"))["results"]
+    assert told["difference"] == pytest.approx(told["bpd"] - results(out)["results"]["bpd"], abs=1e-6)
+    assert "difference_half_width" not in told
 
 
 def test_difference_of_likelihoods_is_taken_image_by_image(trained, job):

@@ -9,7 +9,7 @@ from commands import QUICK
 from test_sweep import sweep
 from wandb_file import read
 
-from diffexp.report.wandb import by_column
+from diffexp.report.tracking import by_column
 
 GOLDEN = Path(__file__).parent / "workspace.json"
 
@@ -36,7 +36,7 @@ def test_every_job_is_a_run_of_the_group_of_its_sweep(swept):
         told = read(job)
         assert told["run"].run_group == f"little/{folder.name}" and told["run"].job_type == "train"
         assert {"schedule=linear", "prediction=v", "sampler=ddim"} <= set(told["run"].tags)
-        assert told["exit"] == 0
+        assert told["exit"] == 0 and told["artifacts"] == [] and "source" not in told["config"]
         assert told["config"]["sampler"]["steps"] == 3 and told["config"]["choices"]["schedule"] == "linear"
         assert "wandb sync" in (folder / "logs" / f"{job.name}.txt").read_text()
     assert {read(job)["config"]["seed"] for job in jobs} == {3, 4}

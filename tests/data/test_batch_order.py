@@ -100,7 +100,7 @@ def test_the_evaluation_loaders_are_unshuffled_and_whole():
 
 def test_wrong_sizes_are_refused_with_the_remedy():
     with pytest.raises(ConfigError, match="more than the 1437 training images") as error:
-        DataModule(Digits(), 2048).train_dataloader()
+        TrainOrder(1437, 2048)
     assert error.value.do == "type loader.batch_size=1437 or less"
     with pytest.raises(ConfigError, match="shared equally by 3 ranks") as error:
         TrainOrder(100, 64, world=3)
@@ -108,3 +108,9 @@ def test_wrong_sizes_are_refused_with_the_remedy():
     for wrong in ({"batch_size": 0}, {"eval_batch_size": -1}, {"workers": -1}):
         with pytest.raises(ConfigError, match=next(iter(wrong))):
             DataModule(Digits(), **wrong)
+
+
+def test_a_batch_is_at_most_all_images(capsys):
+    assert len(DataModule(Digits(), 2048).train_dataloader()) == 1
+    line = "chosen: batches of 1437 images, for there are no more (loader.batch_size=2048)\n"
+    assert capsys.readouterr().out == line

@@ -165,9 +165,14 @@ def test_an_empty_or_missing_folder_says_what_is_expected(tmp_path):
         assert ".png" in error.value.do and "sub-folder for each class" in error.value.do
 
 
-def test_a_split_emptied_by_skipping_is_an_error(tmp_path):
+def test_a_split_emptied_by_skipping_gets_the_good_images(tmp_path):
     paint(tmp_path, ["a.png", "b.png", "c.png"])
     (tmp_path / "b.png").write_bytes(b"")
+    data = Folder(str(tmp_path), 4, broken="skip")
+    data.check()
+    assert [len(data.split(part)) for part in ("train", "val", "test")] == [2, 2, 2]
+    (tmp_path / "a.png").write_bytes(b"")
+    (tmp_path / "c.png").write_bytes(b"")
     with pytest.raises(DataError, match=r"split of .* is empty"):
         Folder(str(tmp_path), 4, broken="skip").check()
 

@@ -21,6 +21,7 @@ _ROOM = {f"diffexp.experiment.{name}": f"diffexp.tasks.{name}" for name in _TASK
 }
 MOVED = {
     "diffexp.data.DataModule": "diffexp.training.DataModule",
+    "diffexp.training.tracker.Wandb": "diffexp.training.Wandb",
     "diffexp.metrics.pretrained.Clip": "diffexp.metrics.CLIPEmbedding",
 } | _ROOM
 _FIRST = {new: old for old, new in _ROOM.items()}
@@ -28,6 +29,7 @@ _FIRST = {new: old for old, new in _ROOM.items()}
 LATER = {
     "links": "refuse", "download": True, "text": None, "negative": None, "init": None, "time": "t",
     "context": None, "token_norm": False, "feed_forward": False, "transformer_depth": 0,
+    "artifacts": False,
 }  # fmt: skip
 """Keys that came later, with the value that leaves everything as it was: jobs done before stay done."""
 

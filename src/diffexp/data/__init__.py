@@ -4,6 +4,7 @@ from diffexp.data.batch import Batch
 from diffexp.data.cifar10 import CIFAR10
 from diffexp.data.dataset import DataSet, Images, SplitName, Splits
 from diffexp.data.digits import Digits
+from diffexp.data.digits_text import DigitsText
 from diffexp.data.folder import Folder
 from diffexp.data.memory import InMemory
 from diffexp.data.mnist import MNIST, FashionMNIST
@@ -16,6 +17,7 @@ __all__ = [
     "Batch",
     "DataSet",
     "Digits",
+    "DigitsText",
     "FashionMNIST",
     "Folder",
     "Images",

@@ -87,7 +87,10 @@ class Denoiser(nn.Module):
         """F(c_in x, c_noise), (B, C, H, W), and frac: what the objective needs."""
         c_in = like(self.prediction(self.schedule(t)).c_in, x)
         noise = c_noise(self.prediction, t, self.schedule)
-        times = noise.reshape(-1).expand(len(x)).to(x.device, torch.float32)
+        if noise.ndim == 0 and noise.device.type == "cpu":  # a copy from there would have a GPU wait
+            times = torch.full((len(x),), float(noise), device=x.device)
+        else:
+            times = noise.reshape(-1).expand(len(x)).to(x.device, torch.float32)
         x_in = x if isinstance(c_in, float) and c_in == 1.0 else c_in * x
         with torch.autocast(x.device.type, self.autocast, enabled=self.autocast is not None):
             out = self.network(x_in, times, cond)

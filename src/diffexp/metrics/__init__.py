@@ -4,6 +4,7 @@ from diffexp.metrics.accuracy import ClassifierAccuracy
 from diffexp.metrics.auto import WhatCanBeMeasured
 from diffexp.metrics.classifier import SmallClassifier
 from diffexp.metrics.clip_metrics import CMMD, CLIPScore
+from diffexp.metrics.coloured_digits import ColouredDigits
 from diffexp.metrics.evaluator import Evaluation, Evaluator
 from diffexp.metrics.extractor import Extractor, extract
 from diffexp.metrics.fid import FID
@@ -28,6 +29,7 @@ __all__ = [
     "CLIPScore",
     "Card",
     "ClassifierAccuracy",
+    "ColouredDigits",
     "Dinov2",
     "Evaluation",
     "Evaluator",

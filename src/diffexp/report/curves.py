@@ -1,4 +1,4 @@
-"""Curves as SVG, such as a metric over network calls, on logarithmic axes, with error bars."""
+"""Curves as SVG, such as a metric over network calls, on logarithmic axes, with error bars or bands."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ DASHES = ("", "6 3", "2 3", "8 3 2 3")
 
 @dataclass(frozen=True)
 class Line:
-    """points: (x, the values there, one for each seed)."""
+    """points: (x, the values there: one for each seed, or a mean and the ends of its error bar)."""
 
     name: str
     points: Sequence[tuple[float, Sequence[float]]]
@@ -35,7 +35,9 @@ class _Axis:
         return math.log10(value) if self.log else value
 
     def __call__(self, value: float) -> float:
-        return self.start + (self._of(value) - self.low) / (self.high - self.low) * (self.end - self.start)
+        """Return the pixel; what a logarithmic axis does not have is at its low end."""
+        place = self.low if self.log and value <= 0 else self._of(value)
+        return self.start + (place - self.low) / (self.high - self.low) * (self.end - self.start)
 
     def ticks(self) -> Iterator[float]:
         if not self.log:
@@ -54,10 +56,14 @@ class _Axis:
 def curves(
     metric: str, lines: Sequence[Line], over: str = "network calls for one image", marks: bool = True
 ) -> str:
-    """Return a figure with its legend; "" for no lines. over: what x is; marks: a dot at each point."""
+    """Return a figure with its legend; "" for no lines. over: what x is; marks: a dot at each point, with an
+    error bar; without, the errors are a band.
+    """
     values = [v for line in lines for calls, ys in line.points for v in ys if _drawn_at(calls, v)]
     if not values:
         return ""
+    if min(mean for line in lines for _, mean, _, _ in _means(line)) > 1 / LARGEST:
+        values = [v for v in values if v > 1 / LARGEST]  # an error larger than its mean needs no zero
     places = [calls for line in lines for calls, ys in line.points for v in ys if _drawn_at(calls, v)]
     x = _Axis(places, LEFT, WIDTH - RIGHT)
     y = _Axis(values, HEIGHT - BOTTOM, TOP)
@@ -91,15 +97,18 @@ def _stroke(i: int) -> str:
     return f"fill=none stroke='{COLOURS[i % len(COLOURS)]}' stroke-width=2 stroke-dasharray='{dash}'"
 
 
+def _means(line: Line) -> list[tuple[float, float, float, float]]:
+    """Return x, the mean, and the lowest and highest value at each point."""
+    kept = [(x, [v for v in values if _drawn_at(x, v)]) for x, values in line.points]
+    return [(x, sum(vs) / len(vs), min(vs), max(vs)) for x, vs in kept if vs]
+
+
 def _drawn(line: Line, i: int, x: _Axis, y: _Axis, marks: bool) -> str:
-    points = []
-    for calls, values in line.points:
-        kept = [v for v in values if _drawn_at(calls, v)]
-        if kept:
-            points.append((calls, sum(kept) / len(kept), min(kept), max(kept)))
+    points = _means(line)
     path = "L".join(f"{x(calls):.1f} {y(mean):.1f}" for calls, mean, _, _ in points)
-    parts = [f"<path d='M{path}' {_stroke(i)}/>"] if len(points) > 1 else []
-    for calls, mean, low, high in points if marks else ():
+    parts = [] if marks else [_band(points, i, x, y)]
+    parts += [f"<path d='M{path}' {_stroke(i)}/>"] if len(points) > 1 else []
+    for calls, mean, low, high in points if marks or len(points) == 1 else ():
         at = x(calls)
         if high > low:
             parts.append(f"<path d='M{at:.1f} {y(low):.1f}V{y(high):.1f}' {_stroke(i)}/>")
@@ -111,12 +120,10 @@ def _drawn(line: Line, i: int, x: _Axis, y: _Axis, marks: bool) -> str:
     return "".join(parts)
 
 
-def page(title: str, figures: Sequence[str]) -> str:
-    """Return a page of HTML with these figures alone."""
-    style = (
-        ":root{color-scheme:light dark}body{font:14px system-ui;max-width:60rem;margin:auto;padding:0 1rem}"
-        "svg{width:100%}text{fill:currentColor;font-size:12px}.grid{stroke:#8884}"
-        ".legend{display:flex;flex-wrap:wrap;gap:.2rem 1rem;list-style:none;padding:0}.legend svg{width:28px}"
-    )
-    head = f"<!doctype html><meta charset=utf-8><title>{markup(title)}</title><style>{style}</style>"
-    return head + "".join(figures)
+def _band(points: Sequence[tuple[float, float, float, float]], i: int, x: _Axis, y: _Axis) -> str:
+    if not any(high > low for _, _, low, high in points):
+        return ""
+    there = [f"{x(at):.1f} {y(high):.1f}" for at, _, _, high in points]
+    back = [f"{x(at):.1f} {y(low):.1f}" for at, _, low, _ in reversed(points)]
+    colour = COLOURS[i % len(COLOURS)]
+    return f"<path class=band d='M{'L'.join([*there, *back])}Z' fill='{colour}' fill-opacity=.22 />"

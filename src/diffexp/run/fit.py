@@ -17,13 +17,15 @@ from diffexp.run.resume import cut, gone_back, lost_rank
 from diffexp.training.check_restored import CheckRestored
 from diffexp.training.data_module import DataModule
 from diffexp.training.divergence import LowerRate
+from diffexp.training.logger import TrackedLogger
 from diffexp.training.lr import LearningRate
 from diffexp.training.module import DiffusionModule
+from diffexp.training.tracker import safely
 
 
 def going_on(job: Job, trainer: Trainer, module: DiffusionModule, record: Record, ckpt: Path | None) -> None:
     """Prepare `fit`: say from which step the run goes on and what is otherwise than before, cut metrics.jsonl
-    at that step, and keep a learning rate that was halved. Raises DataError.
+    at that step, and what trackers have, and keep a learning rate that was halved. Raises DataError.
     """
     folder = Path(trainer.default_root_dir)
     step, ranks, checkpoint = _position(ckpt) if ckpt is not None else (-1, trainer.world_size, {})
@@ -35,6 +37,9 @@ def going_on(job: Job, trainer: Trainer, module: DiffusionModule, record: Record
             trainer.callbacks.append(LowerRate())  # type: ignore[attr-defined]
     if trainer.is_global_zero:
         cut(folder / "metrics.jsonl", step)  # also of a run killed before it had a checkpoint
+        for logger in trainer.loggers:
+            if isinstance(logger, TrackedLogger):
+                safely(logger.run.cut, step)
         if ckpt is None:
             (folder / "divergence.json").unlink(missing_ok=True)  # of a run that was here before
         else:

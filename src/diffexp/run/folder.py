@@ -26,6 +26,7 @@ from diffexp.training.signals import deaf
 from diffexp.training.tracker import first
 
 ROOM = 4096  # bytes of run.json, so that on a full disk there is room for its end
+TRACKERS = ("wandb", "tensorboard", "trackio")  # the folders that they write into
 PACKAGES = ("diffexp", "torch", "lightning", "hydra-core", "torchmetrics", "torch-fidelity", "numpy")
 
 
@@ -176,7 +177,7 @@ def _yaml(value: Any) -> str:
 
 def check_links(folder: Path) -> None:
     """Raise DataError for a run folder whose parts are links."""
-    refuse_links(*(folder / name for name in ("checkpoints", "samples", "wandb")))
+    refuse_links(*(folder / name for name in ("checkpoints", "samples", *TRACKERS)))
 
 
 def _longer_before(path: Path) -> list[dict[str, Any]]:

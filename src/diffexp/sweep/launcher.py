@@ -179,7 +179,7 @@ def _interruptible() -> Iterator[Any]:
 def _end(sweep: Lines, stopped: bool) -> int:
     """Show the results of the sweep; return the exit code."""
     from diffexp.report.table import failures, markdown
-    from diffexp.report.wandb import track_sweep
+    from diffexp.report.tracking import track_sweep
 
     folder, ended = sweep.folder, rows(sweep.folder)
     say(f"\n{markdown(folder)}")

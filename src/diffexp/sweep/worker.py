@@ -61,6 +61,8 @@ def draw(lines: Steps, waiting: list[Cell], news: list[News]) -> bool:
 def perform(folder: Path, cell: Cell, begun: Sequence[str]) -> News:
     """Run one cell of a sweep in this process; begun: how its command line begins, for its other ranks."""
     since = time.monotonic()
+    for name in ("WANDB_SWEEP_ID", "WANDB_RUN_ID"):  # of the sweep, where an agent of W&B has begun it
+        os.environ.pop(name, None)
     try:
         make_folder(folder / "logs")
         refuse_links(cell.folder.parent, cell.folder)

@@ -4,8 +4,9 @@ The exported folder is read wherever a run folder is: task.ckpt=FOLDER.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from safetensors.torch import save_file
 
@@ -18,6 +19,7 @@ from diffexp.run.console import near, say
 from diffexp.run.folder import Record
 from diffexp.run.job import Job, Task
 from diffexp.run.ready import SAMPLING
+from diffexp.training.tracker import Artifact
 
 
 @dataclass(frozen=True)
@@ -53,3 +55,8 @@ class Export(Task):
         size = (job.folder / MODEL_FILE).stat().st_size
         record.results |= {"file": str(job.folder / MODEL_FILE), "bytes": size, "step": restored.step}
         say(f"{near(job.folder / MODEL_FILE)}, {size / 1e6:.1f} MB, of step {restored.step}, and {CONFIG}")
+
+    def artifact(self, job: Job, results: Mapping[str, Any]) -> Artifact:
+        """Return what a tracker keeps of it."""
+        files = {name: job.folder / name for name in (MODEL_FILE, CONFIG)}
+        return Artifact("model", "model", files, ["export"], {"step": results["step"], "ema": self.ema})

@@ -3,16 +3,13 @@ by the probability flow.
 """
 
 import csv
-import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
 from diffexp.condition import Condition
@@ -21,15 +18,14 @@ from diffexp.data import DataSet
 from diffexp.diffusion import Clipped, bound, probability_flow
 from diffexp.diffusion.likelihood import Bits, bits_per_dim
 from diffexp.errors import ConfigError, DataError
-from diffexp.files import write
 from diffexp.model.restore import Restored
 from diffexp.progress import counting
 from diffexp.randomness import Noise, key
-from diffexp.report.curves import Line, curves, page
 from diffexp.run.console import near, say
 from diffexp.run.folder import Record
 from diffexp.run.job import Job, Task, device_of
 from diffexp.run.ready import ready
+from diffexp.tasks.likelihood_results import interval, tell_bound, tell_flow, words, written
 
 IMAGES = "likelihood_images.csv"
 CDF = {"erf": torch.special.ndtr, "tanh": bound.tanh_cdf}
@@ -94,17 +90,31 @@ class Likelihood(Task):
         record.results |= {"split": self.split, "method": self.method}
         if self.method == "flow":
             values = self._flow(job, restored, data)
-            _tell_flow(job, record, values, self)
+            tell_flow(record, values, self.split, self.probes)
         else:
             bits = self._bound(job, restored, clip, data)
             values = bits.total
-            _tell_bound(job, record, restored, bits)
+            about = {"clipping": clip, "decoder": self.decoder, "seed": job.config["seed"]}
+            tell_bound(
+                job, record, bits, restored.model.denoiser.schedule.T, self._about(restored, data) | about
+            )
         shown = torch.cat([index for _, _, index in self._batches(job, restored, data)]).tolist()
         each = dict(zip(shown, values.tolist(), strict=True))
-        _written(job.folder / IMAGES, [{"index": i, "bits_per_dim": value} for i, value in each.items()])
+        written(job.folder / IMAGES, [{"index": i, "bits_per_dim": value} for i, value in each.items()])
         if self.against is not None:
             record.results |= _difference(each, Path(self.against))
         say(f"everything: {near(job.folder)}/")
+
+    def _about(self, restored: Restored, data: DataSet) -> dict[str, Any]:
+        """Return what is measured, and on what."""
+        choices = restored.config.get("choices")
+        parts = ("network", "schedule", "prediction", "variance")
+        named = [f"{k}={choices[k]}" for k in parts if k in choices] if isinstance(choices, Mapping) else []
+        trained = self.ckpt is not None
+        which = f"{near(restored.path)}, step {restored.step}" if trained else "none: a closed form"
+        weights = {"weights": "averaged" if self.ema else "as trained"} if trained else {}
+        model = {"model": " ".join(named) or type(restored.model.denoiser.network).__name__}
+        return model | {"checkpoint": which} | weights | {"data": f"{data.name}, {self.split} images"}
 
     def _batches(
         self, job: Job, restored: Restored, data: DataSet
@@ -157,52 +167,6 @@ class Likelihood(Task):
         return torch.cat(parts)
 
 
-def _interval(values: Tensor) -> tuple[float, float]:
-    """Return the mean over images, and half its 95 % interval."""
-    return float(values.mean()), 1.96 * float(values.std()) / len(values) ** 0.5
-
-
-def _tell_flow(job: Job, record: Record, bits: Tensor, how: Likelihood) -> None:
-    mean, half = _interval(bits)
-    record.results |= {"bpd": mean, "bpd_half_width": half, "n": len(bits), "probes": how.probes}
-    trace = f"{how.probes} probes" if how.probes else "the exact trace"
-    say(f"{mean:.4f} bits/dim of {len(bits)} {how.split} images by the flow ({trace}), "
-        f"95 % interval {mean - half:.4f} to {mean + half:.4f}")  # fmt: skip
-
-
-def _tell_bound(job: Job, record: Record, restored: Restored, bits: Bits) -> None:
-    mean, half = _interval(bits.total)
-    share = bits.share[1:, None]
-    values = {
-        "bpd": mean,
-        "bpd_half_width": half,
-        "L_T": float(bits.prior.mean()),
-        "L_t": float((share * bits.terms[1:]).sum(0).mean()),
-        "L_0": float(bits.terms[0].mean()),
-    }
-    path = job.folder / "likelihood.csv"
-    rows = list(_rows(bits, restored.model.denoiser.schedule.T))
-    _written(path, rows)
-    learned = not (torch.equal(bits.terms, bits.small) or torch.equal(bits.terms, bits.large))
-    names = {"bits_per_dim": "learned variance"} if learned else {}
-    names |= {"fixed_small": "fixed small", "fixed_large": "fixed large"}
-    lines = [Line(name, [(r["t"], [r[column]]) for r in rows]) for column, name in names.items()]
-    picture = path.with_suffix(".html")
-    write(picture, page("where the bits go", [curves("bits/dim of a step", lines, "t", marks=False)]))
-    record.results |= values | {"n": len(bits.total), "terms": len(bits.share), "csv": str(path)}
-    record.results["curves"] = str(picture)
-    n, split = len(bits.total), record.results["split"]
-    table = Table(title=f"bits/dim of {n} {split} images, {len(bits.share)} terms", title_justify="left")
-    for column in ("total", "95 % interval", "L_T", "sum of L_t", "L_0"):
-        table.add_column(column)
-    interval = f"{mean - half:.4f} to {mean + half:.4f}"
-    table.add_row(
-        f"{mean:.4f}", interval, f"{values['L_T']:.2e}", f"{values['L_t']:.4f}", f"{values['L_0']:.4f}"
-    )
-    Console().print(table)
-    say(f"each term: {near(path)}, {near(picture)}")
-
-
 def _images(folder: Path) -> dict[int, float]:
     """Read the bits per dimension of each image, by its number. Raises DataError."""
     path = folder.expanduser() / IMAGES
@@ -218,31 +182,11 @@ def _difference(mine: dict[int, float], folder: Path) -> dict[str, Any]:
     """Return how many bits more or fewer each image needs than in another run. Raises DataError."""
     other = _images(folder)
     both = torch.tensor([mine[i] - other[i] for i in mine if i in other], dtype=torch.float64)
-    if len(both) < 2:
+    if not len(both):
         do = "give a run of the same split and n"
         raise DataError("no images are in both", str(folder / IMAGES), do)
-    mean, half = _interval(both)
+    mean, half = interval(both)
     say(f"{mean:+.4f} bits/dim against {near(folder)}, of the same {len(both)} images, "
-        f"95 % interval {mean - half:+.4f} to {mean + half:+.4f}")  # fmt: skip
-    return {"difference": mean, "difference_half_width": half, "against": str(folder)}
-
-
-def _rows(bits: Bits, T: int) -> Iterator[dict[str, float]]:
-    """Yield for each term t its mean over images, its standard error, and the mean with fixed variances."""
-    t, n = bits.step.double().mean(1) / T, bits.terms.shape[1]
-    for k in range(len(t)):
-        yield {
-            "t": float(t[k]),
-            "bits_per_dim": float(bits.terms[k].mean()),
-            "standard_error": float(bits.terms[k].std()) / n**0.5,
-            "fixed_small": float(bits.small[k].mean()),
-            "fixed_large": float(bits.large[k].mean()),
-        }
-
-
-def _written(path: Path, rows: list[dict[str, float]]) -> None:
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(rows[0]))
-    writer.writeheader()
-    writer.writerows({name: f"{value:.8g}" for name, value in row.items()} for row in rows)
-    write(path, text.getvalue())
+        f"95 % interval {words(mean, half, '+')}")  # fmt: skip
+    width = {} if half is None else {"difference_half_width": half}
+    return {"difference": mean, **width, "against": str(folder)}

@@ -80,11 +80,15 @@ def run_resolved(
         if record.first and getattr(task, "trains", False):
             point_to(folder)
         task.run(job, record)
-        if getattr(task, "tracked", True):
-            from diffexp.report.wandb import track
+        if getattr(task, "tracked", True) or (hasattr(task, "artifact") and _keeps_files(job)):
+            from diffexp.report.tracking import track
 
-            track(job, record.results, job.config["task"]["_target_"].rpartition(".")[2].lower())
+            track(job, record.results, job.config["task"]["_target_"].rpartition(".")[2].lower(), task)
     return record.results
+
+
+def _keeps_files(job: Job) -> bool:
+    return bool((job.config.get("logger") or {}).get("artifacts"))
 
 
 def _needed(job: Job) -> dict[str, Any]:

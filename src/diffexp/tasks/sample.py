@@ -1,6 +1,7 @@
 """task=sample: images from a checkpoint, as one grid, single files, or an array."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from diffexp.run.folder import Record
 from diffexp.run.job import Job, Task, device_of
 from diffexp.run.ready import ready
 from diffexp.samplers import check, generate, nfe
+from diffexp.training.tracker import Artifact
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,12 @@ class Sample(Task):
             _array(images, labels, folder / "samples.npz")
         record.results |= {"picture": str(picture), "n": self.n, "sampler": repr(parts["sampler"])}
         say(f"{self.n} images of step {restored.step} by {parts['sampler']}: {picture}")
+
+    def artifact(self, job: Job, results: Mapping[str, Any]) -> Artifact:
+        """Return what a tracker keeps of it."""
+        files = {path.name: path for path in sorted((job.folder / "samples").iterdir()) if path.is_file()}
+        about = {key: results[key] for key in ("n", "sampler")} | {"seed": job.config["seed"]}
+        return Artifact("samples", "dataset", files, (), about)
 
     def _grid(self, images: Tensor, labels: Tensor | None, restored: Restored, path: Path) -> Path:
         names, shown = restored.class_names, images[:400]

@@ -1,18 +1,13 @@
 """task=train: fit, then sample and measure the averaged weights."""
 
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial, wraps
 from typing import Any, ClassVar
 
 import torch
 from lightning import Trainer
-from lightning.pytorch.loggers import WandbLogger
-from torch import nn
 
-from diffexp.conditioning import Unconditional
-from diffexp.errors import ConfigError, DivergedError, Interrupted, Problems
+from diffexp.errors import ConfigError, DivergedError, Interrupted
 from diffexp.metrics.evaluator import Evaluation, Evaluator
 from diffexp.metrics.probe import probe
 from diffexp.model.begin import begin, weights_to_begin_with
@@ -20,7 +15,7 @@ from diffexp.model.trainable import check_sources
 from diffexp.networks.allocator import keep_freed_memory
 from diffexp.notice import say
 from diffexp.progress import counting
-from diffexp.report.wandb import summarise, tags, tell_sync
+from diffexp.report.tracking import Tracking
 from diffexp.run.console import summary
 from diffexp.run.disk import check_room, checkpoint_bytes
 from diffexp.run.fit import fit, going_on, tell_rate
@@ -28,17 +23,15 @@ from diffexp.run.folder import Record, check_links
 from diffexp.run.job import Job, Task, device_of
 from diffexp.run.next_lines import suggestions
 from diffexp.run.resume import after_divergence, finished, start
+from diffexp.tasks.training_parts import build_module, checked_module, headline
 from diffexp.training.data_module import DataModule
 from diffexp.training.evaluate_samples import EvaluateSamples, show
 from diffexp.training.launched import launching
 from diffexp.training.log_filters import quiet
-from diffexp.training.logger import Jsonl
+from diffexp.training.logger import Jsonl, TrackedLogger
 from diffexp.training.module import DiffusionModule
 from diffexp.training.saving import AtomicCheckpointIO, Checkpoint
 from diffexp.training.signals import deaf
-from diffexp.training.tracker import Tracker
-
-NO_CONDITION = {"conditioning": Unconditional()}
 
 
 @dataclass(frozen=True)
@@ -54,7 +47,7 @@ class Train(Task):
         ckpt = start(job)
         loader: DataModule = job.build("loader")
         loader.prepare_data()
-        module = self._parts(job, loader)
+        module = checked_module(job, loader)
         check_room(job.folder, checkpoint_bytes(module.stored(), module.trained))
         check_sources(module.model)
         if ckpt is None and (other := job.config.get("init")):
@@ -68,24 +61,6 @@ class Train(Task):
         if job.config.get("dry_run") and ckpt is not None:
             tell_rate(ckpt, job, module.lr)
 
-    def _parts(self, job: Job, loader: DataModule) -> DiffusionModule:
-        """Return the module, for its shapes. Raises ConfigError with all that does not fit together."""
-        problems, module = Problems(), None
-        with problems:
-            if job.config["on_divergence"] not in ("stop", "rollback"):
-                what = f"on_divergence={job.config['on_divergence']}"
-                raise ConfigError(what, "on_divergence", "give stop or rollback")
-        loader.batch(len(loader.data.split("train")))
-        # without the network, or without the condition, the rest is checked all the same
-        for by, parts in (_without_memory, {}), (_stand_in, {}), (_without_memory, NO_CONDITION):
-            with problems:
-                module = module or _module(job, loader, by, parts)
-        with problems:
-            job.build("evaluator").check(loader.data, None if module is None else module.averaged())
-        problems.all_at_once()
-        assert module is not None
-        return module
-
     def done(self, job: Job) -> dict[str, Any] | None:
         """Return the results of the run in this folder, if it has ended."""
         return finished(job)
@@ -97,23 +72,23 @@ class Train(Task):
 
     def run(self, job: Job, record: Record) -> None:
         quiet()
-        tracker: Tracker = job.build("logger")
+        tracking = Tracking.of(job, "train")
         try:
-            self._run(job, record, tracker)
+            self._run(job, record, tracking)
         except BaseException as error:
             with deaf():
-                tracker.close(failed=not isinstance(error, Interrupted))
+                tracking.alert(error)
+                tracking.close(failed=not isinstance(error, Interrupted))
             raise
-        tracker.close()
-        tell_sync(job.folder)
+        tracking.close()
 
-    def _run(self, job: Job, record: Record, tracker: Tracker) -> None:
+    def _run(self, job: Job, record: Record, tracking: Tracking) -> None:
         begun = time.perf_counter()
         launching()
         torch.manual_seed(job.config["seed"])  # of the initial weights
         loader: DataModule = job.build("loader")
         evaluator: Evaluator = job.build("evaluator")
-        module = _module(job, loader)
+        module = build_module(job, loader)
         module.load()
         ckpt = start(job)
         if ckpt is None and (other := job.config.get("init")):
@@ -124,7 +99,7 @@ class Train(Task):
                 probe(module.averaged().eval(), evaluator, images.batch(torch.arange(min(2, len(images)))))
         if not torch.cuda.is_available():
             keep_freed_memory()
-        trainer = _trainer(job, evaluator, tracker, record)
+        trainer = _trainer(job, evaluator, tracking, record)
         if trainer.is_global_zero:
             say(headline(module, loader))
             evaluator.prepare(loader.data, trainer.strategy.root_device)
@@ -138,8 +113,9 @@ class Train(Task):
             record.check()
             # raises it again, unless there is a way back
             ckpt = after_divergence(job, error, (trainer.global_rank, trainer.world_size))
-            tracker.close()
-            module, trainer = _module(job, loader), _trainer(job, evaluator, tracker, record)
+            tracking.alert(error)
+            tracking.close()
+            module, trainer = build_module(job, loader), _trainer(job, evaluator, tracking, record)
             module.load()
             going_on(job, trainer, module, record, ckpt)
             try:
@@ -148,6 +124,7 @@ class Train(Task):
                 after_divergence(job, again)
         record.results["train_seconds"] = round(time.perf_counter() - begun, 1)
         self._measure(job, trainer, module, evaluator, record)
+        tracking.end_training(record.results, trainer.global_step)
 
     def _measure(
         self, job: Job, trainer: Trainer, module: DiffusionModule, evaluator: Evaluator, record: Record
@@ -174,9 +151,6 @@ class Train(Task):
         losses = {k: float(v) for k, v in trainer.callback_metrics.items() if k in ("train/loss", "val/loss")}
         cards = {_key(k, s, len(measured)): c for s, r in measured.items() for k, c in r.cards.items()}
         record.results |= losses | values | {"cards": cards, "picture": str(picture)}
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                summarise(logger.experiment, record.results)
         summary(job.folder, picture, record.results, measured, suggestions(job, module.model))
 
 
@@ -184,48 +158,7 @@ def _key(metric: str, scale: float, scales: int) -> str:
     return f"{metric}@{scale:g}" if scales > 1 else metric
 
 
-def headline(module: DiffusionModule, loader: DataModule) -> str:
-    """Return one line on what is about to be trained."""
-    millions = sum(p.numel() for p in module.denoiser.network.parameters()) / 1e6
-    counts = ", ".join(f"{len(loader.data.split(s)):,} {s}" for s in ("train", "val", "test"))
-    channels, height, width = loader.shape
-    size = f"{height}x{width}x{channels}"
-    maps = ", ".join(getattr(module.denoiser.network, "maps", ()))
-    levels = f", maps of {maps}" if maps else ""
-    return f"{loader.name}: {size} images, {counts}; network of {millions:.2f} M parameters{levels}"
-
-
-def _module(
-    job: Job,
-    loader: DataModule,
-    by: Callable[..., nn.Module] | None = None,
-    parts: Mapping[str, Any] | None = None,
-) -> DiffusionModule:
-    """Build what is trained. by: builds the network, called with its constructor and options; parts: in place
-    of the configured ones.
-    """
-    make = partial(job.build("model"), **(parts or {}))
-    if by is not None:
-        network = make.keywords["network"]
-        make = partial(make, network=wraps(network)(partial(by, network)))
-    return make(shape=loader.shape, classes=loader.classes, config=job.public())
-
-
-def _without_memory(network: Callable[..., nn.Module], **options: Any) -> nn.Module:
-    """Build a network for its checks alone: without memory where it can be, else as it is."""
-    try:
-        with torch.device("meta"):
-            return network(**options)
-    except (RuntimeError, NotImplementedError):  # one that reads its weights, say
-        return network(**options)
-
-
-def _stand_in(network: Callable[..., nn.Module], **options: Any) -> nn.Module:
-    """Build anything with weights in place of a network that cannot be built."""
-    return nn.Conv2d(options["in_channels"], options["out_channels"], 1)
-
-
-def _trainer(job: Job, evaluator: Evaluator, tracker: Tracker, record: Record) -> Trainer:
+def _trainer(job: Job, evaluator: Evaluator, tracking: Tracking, record: Record) -> Trainer:
     """Build the trainer. Callbacks act in this order: samples first, a checkpoint after them."""
     others = job.build("callbacks")
     keeper = others.get("checkpoint")
@@ -234,12 +167,12 @@ def _trainer(job: Job, evaluator: Evaluator, tracker: Tracker, record: Record) -
     evaluate = EvaluateSamples(evaluator, job.folder, asked, record.check)
     io = keeper.io if saves else AtomicCheckpointIO()
     io.check = record.check
-    run = tracker.open(job.folder, job.config["name"], "train", tags(job), job.public())
+    run = tracking.open()
     return job.build("trainer")(
         callbacks=[evaluate, *others.values()],
         logger=[
             Jsonl(job.folder / "metrics.jsonl", record.check),
-            *([WandbLogger(experiment=run)] if run else []),
+            *([TrackedLogger(run)] if run is not None else []),
         ],
         plugins=[io],
         precision="16-mixed" if job.config["precision"] == "fp16" else "32-true",

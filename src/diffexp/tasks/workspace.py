@@ -18,7 +18,7 @@ from diffexp.run.console import near, say
 from diffexp.run.folder import Record
 from diffexp.run.job import Job, Task
 from diffexp.run.plan import read_plan
-from diffexp.training.tracker import Wandb
+from diffexp.training.wandb import Wandb
 
 LOG = ("fid", "loss", "error")  # metrics on a logarithmic axis
 QUARTERS, BINS = range(1, 5), range(1, 7)

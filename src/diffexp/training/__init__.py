@@ -8,8 +8,9 @@ from typing import Any
 
 _FILES = {
     "EMA": "ema", "AtomicCheckpointIO": "saving", "Averages": "ema", "Best": "best", "Checkpoint": "saving",
-    "DataModule": "data_module", "DiffusionModule": "module", "Jsonl": "logger", "LearningRate": "lr",
-    "NoTracker": "tracker", "TrainingProgress": "progress", "Wandb": "tracker",
+    "Csv": "csv_file", "DataModule": "data_module", "DiffusionModule": "module", "Jsonl": "logger",
+    "LearningRate": "lr", "NoTracker": "tracker", "TensorBoard": "tensorboard", "Trackio": "trackio",
+    "TrainingProgress": "progress", "Wandb": "wandb",
 }  # fmt: skip
 __all__ = [*_FILES]
 

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import WandbLogger
 
 from diffexp.metrics.evaluator import Evaluation, Evaluator
+from diffexp.training.logger import TrackedLogger
 from diffexp.training.module import DiffusionModule
 from diffexp.training.tolerance import Tolerance
+from diffexp.training.tracker import safely
 
 
 class Stopped(Exception):
@@ -65,12 +66,12 @@ class EvaluateSamples(Callback):
 
 
 def show(trainer: Trainer, module: DiffusionModule, result: Evaluation, folder: Path) -> Path:
-    """Draw the grid, give it to W&B, and return where it lies."""
+    """Draw the grid, give it to the tracker, and return where it lies."""
     step = trainer.global_step
     values = ", ".join(f"{k} {v:.4g}" for k, v in result.values.items())
     title = f"step {step}, {result.nfe:g} calls{', ' + values if values else ''}"
     path = result.draw(module.model.class_names, title, folder / "samples" / f"step_{step:08d}.png")
     for logger in trainer.loggers:
-        if isinstance(logger, WandbLogger):
-            logger.log_image(key="val/samples", images=[str(path)], step=step)
+        if isinstance(logger, TrackedLogger):
+            safely(logger.run.image, "val/samples", path, step)
     return path

@@ -1,4 +1,4 @@
-"""metrics.jsonl: the values of a run, where they can be read without anything."""
+"""metrics.jsonl: the values of a run, where they can be read without anything; and the trackers beside it."""
 
 import json
 import math
@@ -13,6 +13,7 @@ from lightning.pytorch.loggers import Logger
 
 from diffexp.errors import ResourceError
 from diffexp.files import descriptor_to_append
+from diffexp.training.tracker import TrackedRun, safely
 
 
 class Jsonl(Logger):
@@ -64,3 +65,32 @@ class Jsonl(Logger):
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """Write nothing: they are in config.yaml."""
+
+
+class TrackedLogger(Logger):
+    """A tracked run, `run`, among the loggers of Lightning."""
+
+    def __init__(self, run: TrackedRun) -> None:
+        super().__init__()
+        self.run = run
+
+    @property
+    def name(self) -> str:
+        return type(self.run).__name__
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    @property
+    def experiment(self) -> Any:
+        """The run as its library has it; None where there is none."""
+        return getattr(self.run, "run", None)
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        safely(self.run.log, metrics, step)
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Write nothing: the tracker has had the configuration when it was opened."""

@@ -1,21 +1,24 @@
-"""Weights & Biases beside metrics.jsonl, if wanted. It needs no Lightning, for not every run trains."""
+"""Trackers beside metrics.jsonl, chosen by logger=NAME: what each is asked for. They need no Lightning, for
+not every run trains.
+"""
 
 import os
 import re
 import secrets
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
-from diffexp.errors import Interrupted, printable
+from diffexp.errors import ConfigError, Interrupted, printable
 from diffexp.files import make_folder, write
-from diffexp.notice import say
-from diffexp.redact import redact_typed
+from diffexp.notice import say, warn
+from diffexp.training.place import Moved
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_said = set[str]()
 
 
 def first() -> bool:
@@ -25,8 +28,9 @@ def first() -> bool:
 
 
 class Tracker(Protocol):
-    """A tracker is opened when a run begins and closed when it ends, also by an error. `open` gives W&B's
-    run, or None where there is to be none, or none could be had: what tracks a run never ends it.
+    """A tracker is opened when a run begins and closed when it ends, also by an error. `open` gives a
+    TrackedRun, or a run of W&B, or None where there is to be none, or none could be had: what tracks a run
+    never ends it.
     """
 
     def open(
@@ -34,6 +38,76 @@ class Tracker(Protocol):
     ) -> Any: ...
 
     def close(self, failed: bool = False) -> None: ...
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """Files to be kept by a tracker: their places by their names in it, of a model its weights first.
+
+    kind: model or dataset.
+    """
+
+    name: str
+    kind: str
+    files: Mapping[str, Path]
+    aliases: Sequence[str] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+class TrackedRun:
+    """A run as a tracker has it. Each method does nothing where a tracker has no such thing; whoever calls
+    one does so by `safely`.
+    """
+
+    artifacts = False
+    """Whether it keeps files."""
+
+    def log(self, values: Mapping[str, float], step: int | None = None) -> None:
+        """Log values, at a step of the optimizer."""
+
+    def image(self, key: str, path: Path, step: int | None = None) -> None:
+        """Show a picture."""
+
+    def summary(self, values: Mapping[str, float], cards: Mapping[str, Any]) -> None:
+        """Show the numbers that the run ends with; cards: how each was made."""
+
+    def table(self, key: str, head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Show a table."""
+
+    def page(self, key: str, html: str) -> None:
+        """Show a page."""
+
+    def keep(self, artifact: Artifact) -> None:
+        """Keep files."""
+
+    def use(self, checkpoint: Path) -> None:
+        """Say which checkpoint the run has begun with."""
+
+    def alert(self, title: str, text: str, stopped: bool = False) -> None:
+        """Tell whoever is away; stopped: the run may go on later."""
+
+    def cut(self, step: int) -> None:
+        """Forget what comes after a step, before anything is logged: it comes again."""
+
+    def look(self) -> Sequence[tuple[str, Path]]:
+        """Return how it is looked at, and where, once it is closed."""
+        return ()
+
+    def close(self, failed: bool) -> None:
+        """End the run."""
+
+
+def safely(do: Callable[..., Any], *args: Any) -> None:
+    """Call what tracks a run; what fails is said, once, and costs itself alone."""
+    try:
+        do(*args)
+    except (Interrupted, Moved):
+        raise
+    except Exception as error:  # of files, of services: no common type
+        text = f"the tracker failed ({line(error)}): metrics.jsonl has the values"
+        if text not in _said:
+            warn(text)
+        _said.add(text)
 
 
 @dataclass(frozen=True)
@@ -49,88 +123,66 @@ class NoTracker:
         return None
 
 
-@dataclass(frozen=True)
-class Wandb:
-    """Weights & Biases, in the run folder. mode: offline writes there only, online sends as well.
+class OneRun:
+    """A tracker that has one TrackedRun at a time, which `begin` begins. words: its name."""
 
-    project, entity: theirs. group: of runs that belong together; None for the name of the run.
-    """
+    words = ""
 
-    mode: Literal["offline", "online"] = "offline"
-    project: str = "diffexp"
-    entity: str | None = None
-    group: str | None = None
+    def __init__(self) -> None:
+        self._run: TrackedRun | None = None
 
-    def open(self, folder: Path, name: str, kind: str, tags: Sequence[str], config: Mapping[str, Any]) -> Any:
-        """Return the run; None in all processes but the first, and where W&B fails, which it says. Offline
-        when there is no key or no network, and it says so. Never asks.
-        """
+    def open(
+        self, folder: Path, name: str, kind: str, tags: Sequence[str], config: Mapping[str, Any]
+    ) -> TrackedRun | None:
+        """Return the run; None in all processes but the first, and where it fails, which it says."""
         if not first():
             return None
         try:
-            with _without_secrets():
-                return self._opened(folder, name, kind, tags, config)
+            self._run = self.begin(folder, name, kind, tags, config)
         except Interrupted:
             raise
-        except Exception as error:  # a full disk, a link, a service that does not start: no common type
-            say(f"without W&B, which failed ({_line(error)}): metrics.jsonl has the values")
-            _stop()
-            return None
+        except Exception as error:  # a full disk, a link: no common type
+            say(f"without {self.words}, which failed ({line(error)}): metrics.jsonl has the values")
+        return self._run
 
-    def _opened(
+    @abstractmethod
+    def begin(
         self, folder: Path, name: str, kind: str, tags: Sequence[str], config: Mapping[str, Any]
-    ) -> Any:
-        import wandb
-
-        settings: dict[str, Any] = {
-            "dir": str(folder.resolve()),  # W&B's service may have been begun in another folder
-            "id": _id(folder),
-            "resume": "allow",
-            "name": f"{name}/{folder.name}",
-            "project": self.project,
-            "entity": self.entity,
-            "group": self.group or name,
-            "job_type": kind,
-            "tags": list(tags),
-            "config": dict(config),
-            # the address of a git remote may hold a token as its user, which W&B records: it gets no address
-            "settings": wandb.Settings(silent=True, console="off", init_timeout=8, git_remote=""),
-        }
-        if self.mode == "online":
-            os.environ.setdefault("WANDB_HTTP_TIMEOUT", "5")  # seconds, to hear whether the key is good
-            try:
-                if not wandb.login(prompt=False):
-                    raise ConnectionError("no API key: see wandb login")
-                return wandb.init(mode="online", **settings)
-            except Exception as error:
-                say(f"W&B is out of reach ({_line(error)}): offline, to be sent by wandb sync")
-                wandb.teardown()
-        return wandb.init(mode="offline", **settings)
+    ) -> TrackedRun:
+        """Begin a run."""
+        ...
 
     def close(self, failed: bool = False) -> None:
-        """End the run, also after an error: the next one would be added to it. Say what fails."""
-        if (wandb := sys.modules.get("wandb")) is None:
-            return
-        try:
-            wandb.finish(exit_code=int(failed))
-        except Interrupted:
-            raise
-        except Exception as error:
-            say(f"W&B's run was not ended ({_line(error)})")
-            _stop()
+        run, self._run = self._run, None
+        if run is not None:
+            safely(run.close, failed)
 
 
-def _id(folder: Path) -> str:
-    """Return the same for a run that goes on in its folder; a new one, and say so, where that is damaged."""
-    file = folder / "wandb" / "id"
+def needs(package: str) -> None:
+    """Raise ConfigError where the package of a tracker is not installed."""
+    if find_spec(package) is None:
+        do = f"pip install 'diffexp[{package}]', or type logger=csv or logger=none"
+        raise ConfigError(f"{package} is not installed", "logger", do)
+
+
+def id_in(file: Path, tracker: str, made: str | None = None) -> str:
+    """Return the same id for a run that goes on in its folder; else `made`, or a new one, and say so where
+    the file is damaged.
+    """
     make_folder(file.parent)
     there = file.is_symlink() or file.exists()
-    if there and _ID.fullmatch(text := _content(file)):
+    if there and _ID.fullmatch(text := _content(file)) and made in (None, text):
         return text
-    write(file, made := secrets.token_hex(4))
+    write(file, made := made or secrets.token_hex(4))
     if there:
-        say(f"{file} holds no id of a run: W&B has this as a new run")
+        say(f"{file} holds no id of a run: {tracker} has this as a new run")
     return made
+
+
+def id_of(folder: Path) -> str | None:
+    """Return the id that W&B has for the run in a folder; None where there is none."""
+    text = _content(folder / "wandb" / "id")
+    return text if _ID.fullmatch(text) else None
 
 
 def _content(file: Path) -> str:
@@ -141,24 +193,23 @@ def _content(file: Path) -> str:
         return opened.read(100).decode("ascii", "replace").strip()
 
 
-@contextmanager
-def _without_secrets() -> Iterator[None]:
-    """Hide secrets in sys.argv while W&B begins a run, which records it."""
-    before, sys.argv = sys.argv, redact_typed(sys.argv)
-    try:
-        yield
-    finally:
-        sys.argv = before
-
-
-def _line(error: Exception) -> str:
+def line(error: Exception) -> str:
+    """Return the first line of what an error says."""
     return printable(str(error) or type(error).__name__).splitlines()[0]
 
 
-def _stop() -> None:
-    """End W&B's service, so that neither the exit nor the next run waits for it."""
-    if (wandb := sys.modules.get("wandb")) is not None:
-        try:
-            wandb.teardown()
-        except Exception as error:
-            say(f"W&B's service was not ended ({_line(error)})")
+def markdown(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Return a table in Markdown; a number has six digits."""
+    cells = [[_cell(value) for value in row] for row in (head, ["---"] * len(head), *rows)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
+
+
+def _cell(value: Any) -> str:
+    text = f"{value:.6g}" if isinstance(value, float) else "" if value is None else str(value)
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def results_table(values: Mapping[str, float], cards: Mapping[str, Any]) -> str:
+    """Return the numbers of a run, and how each was made, as a table in Markdown."""
+    made = {k: "; ".join(f"{n}: {v}" for n, v in cards.get(k, {}).items()) for k in values}
+    return markdown(["metric", "value", "how it was made"], [[k, v, made[k]] for k, v in values.items()])

@@ -1,0 +1,76 @@
+"""What a training is made of, and whether its parts fit together: all that does not is said at once."""
+
+from collections.abc import Callable, Mapping
+from functools import partial, wraps
+from typing import Any
+
+import torch
+from torch import nn
+
+from diffexp.conditioning import Unconditional
+from diffexp.errors import ConfigError, Problems
+from diffexp.run.job import Job
+from diffexp.training.data_module import DataModule
+from diffexp.training.module import DiffusionModule
+
+_NO_CONDITION = {"conditioning": Unconditional()}
+
+
+def checked_module(job: Job, loader: DataModule) -> DiffusionModule:
+    """Return the module, for its shapes. Raises ConfigError with all that does not fit together."""
+    problems, module = Problems(), None
+    with problems:
+        if job.config["on_divergence"] not in ("stop", "rollback"):
+            what = f"on_divergence={job.config['on_divergence']}"
+            raise ConfigError(what, "on_divergence", "give stop or rollback")
+    loader.batch(len(loader.data.split("train")))
+    # without the network, or without the condition, the rest is checked all the same
+    for by, parts in (_without_memory, {}), (_stand_in, {}), (_without_memory, _NO_CONDITION):
+        with problems:
+            module = module or build_module(job, loader, by, parts)
+    with problems:
+        job.build("evaluator").check(loader.data, None if module is None else module.averaged())
+    problems.all_at_once()
+    assert module is not None
+    return module
+
+
+def headline(module: DiffusionModule, loader: DataModule) -> str:
+    """Return one line on what is about to be trained."""
+    millions = sum(p.numel() for p in module.denoiser.network.parameters()) / 1e6
+    counts = ", ".join(f"{len(loader.data.split(s)):,} {s}" for s in ("train", "val", "test"))
+    channels, height, width = loader.shape
+    size = f"{height}x{width}x{channels}"
+    maps = ", ".join(getattr(module.denoiser.network, "maps", ()))
+    levels = f", maps of {maps}" if maps else ""
+    return f"{loader.name}: {size} images, {counts}; network of {millions:.2f} M parameters{levels}"
+
+
+def build_module(
+    job: Job,
+    loader: DataModule,
+    by: Callable[..., nn.Module] | None = None,
+    parts: Mapping[str, Any] | None = None,
+) -> DiffusionModule:
+    """Build what is trained. by: builds the network, called with its constructor and options; parts: in place
+    of the configured ones.
+    """
+    make = partial(job.build("model"), **(parts or {}))
+    if by is not None:
+        network = make.keywords["network"]
+        make = partial(make, network=wraps(network)(partial(by, network)))
+    return make(shape=loader.shape, classes=loader.classes, config=job.public())
+
+
+def _without_memory(network: Callable[..., nn.Module], **options: Any) -> nn.Module:
+    """Build a network for its checks alone: without memory where it can be, else as it is."""
+    try:
+        with torch.device("meta"):
+            return network(**options)
+    except (RuntimeError, NotImplementedError):  # one that reads its weights, say
+        return network(**options)
+
+
+def _stand_in(network: Callable[..., nn.Module], **options: Any) -> nn.Module:
+    """Build anything with weights in place of a network that cannot be built."""
+    return nn.Conv2d(options["in_channels"], options["out_channels"], 1)
