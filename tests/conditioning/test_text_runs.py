@@ -50,6 +50,8 @@ def test_a_file_of_prompts_is_that_list(runs):
     (runs.folder / "prompts.txt").write_bytes(b"\xef\xbb\xbfa bright left half\r\n\n a bright top half \n")
     typed, said = runs.sampled("words", "typed", PROMPTS, "task.npz=true")
     read, _ = runs.sampled("words", "read", "task.prompts=prompts.txt", "task.npz=true")
+    _, said_of_one = runs.sampled("words", "one", "task.prompts=prompts.txt", "task.n=1")
+    assert "the first 1 of 2 prompts (task.n=1)" in said_of_one
     old, _ = runs.sampled("words", "old", PROMPTS.replace("prompts", "text"), "task.npz=true")
     assert [row["text"] for row in rows(typed)] == ["a bright left half", "a bright top half"] * 2
     assert "words that" not in said and rows(typed)[0]["file_name"] == "00000_seed0.png"
