@@ -1,10 +1,15 @@
-"""A small network that is told words, a vector and a class, for tests of conditionings."""
+"""A network that is told words, a vector and a class, and a writer of a cache, for tests of captions."""
 
+import hashlib
+from pathlib import Path
+
+import torch
 import torch.nn.functional as F
 from plugins.reader import Reader
 from torch import Tensor, nn
 
 from diffexp.condition import Condition
+from diffexp.conditioning.encoders.cache import Cache
 
 
 class Listener(nn.Module):
@@ -29,3 +34,10 @@ class Listener(nn.Module):
             assert cond.label is not None
             x = x + self.label(cond.label)[:, :, None, None]
         return F.silu(self.last(x)) if self.reader is None else self.last(x) + self.reader(x, t, cond)
+
+
+def fill(folder: Path, kept: int) -> None:
+    """Keep that many rows, one after another: the n-th is n + 1 rows of n."""
+    cache = Cache(folder, 4, torch.float32, 1e9)
+    for n in range(kept):
+        cache.keep({hashlib.sha256(bytes([n])).digest(): torch.full((n + 1, 4), float(n))})

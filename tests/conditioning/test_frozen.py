@@ -4,55 +4,12 @@ import json
 
 import pytest
 import torch
-import transformers
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from captioned import KINDS, model, tokenizer
 
 from diffexp.conditioning.encoders import Pretrained
 from diffexp.errors import ConfigError, DataError
 
 TEXTS = ("a red three on blue", "", "red", "a red three on blue")
-WORDS = ["<pad>", "</s>", "<unk>", "<s>", "a", "red", "blue", "three", "on"]
-KINDS = ("clip", "t5", "bert")
-
-
-def tokenizer(begin):
-    made = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"))
-    made.pre_tokenizer = pre_tokenizers.Whitespace()
-    single = "<s> $A </s>" if begin else "$A </s>"
-    made.post_processor = processors.TemplateProcessing(
-        single=single, pair=None, special_tokens=[("<s>", 3), ("</s>", 1)]
-    )
-    return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=made, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=12
-    )
-
-
-def model(kind):
-    torch.manual_seed(0)
-    size = {"vocab_size": len(WORDS), "pad_token_id": 0}
-    layers = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 2}
-    if kind == "clip":
-        ids = {"eos_token_id": 1, "bos_token_id": 3}
-        return transformers.CLIPTextModel(
-            transformers.CLIPTextConfig(**size, **layers, **ids, max_position_embeddings=12)
-        )
-    if kind == "t5":
-        return transformers.T5EncoderModel(
-            transformers.T5Config(**size, d_model=32, d_kv=16, d_ff=64, num_layers=3, num_heads=2)
-        )
-    return transformers.BertModel(
-        transformers.BertConfig(**size, **layers, max_position_embeddings=12), add_pooling_layer=False
-    )
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    """A folder of each kind."""
-    root = tmp_path_factory.mktemp("encoders")
-    for kind in KINDS:
-        model(kind).save_pretrained(root / kind)
-        tokenizer(kind != "t5").save_pretrained(root / kind)
-    return root
 
 
 def encoder(folder, **options):

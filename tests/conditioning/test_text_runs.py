@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from captioned import QUICK, RECIPES
 
 import diffexp
 from diffexp.condition import Asked
@@ -49,9 +50,11 @@ def test_a_file_of_prompts_is_that_list(runs):
     (runs.folder / "prompts.txt").write_bytes(b"\xef\xbb\xbfa bright left half\r\n\n a bright top half \n")
     typed, said = runs.sampled("words", "typed", PROMPTS, "task.npz=true")
     read, _ = runs.sampled("words", "read", "task.prompts=prompts.txt", "task.npz=true")
+    _, said_of_one = runs.sampled("words", "one", "task.prompts=prompts.txt", "task.n=1")
+    assert "the first 1 of 2 prompts (task.n=1)" in said_of_one
     old, _ = runs.sampled("words", "old", PROMPTS.replace("prompts", "text"), "task.npz=true")
     assert [row["text"] for row in rows(typed)] == ["a bright left half", "a bright top half"] * 2
-    assert "words that" not in said and [r["file_name"] for r in rows(typed)][0] == "00000_seed0.png"
+    assert "words that" not in said and rows(typed)[0]["file_name"] == "00000_seed0.png"
     assert (images(typed) == images(read)).all() and (images(typed) == images(old)).all()
     assert rows(typed) == rows(read) and (typed / "samples" / "grid.png").stat().st_size > 500
 
@@ -145,8 +148,6 @@ def test_a_negative_is_refused_where_no_captions_are_told(runs):
 
 @pytest.mark.parametrize("recipe", ["words", "both"])
 def test_a_run_that_goes_on_equals_the_unbroken_one(runs, recipe):
-    from conftest import QUICK, RECIPES
-
     whole, half = runs.trained(recipe), [*QUICK, *RECIPES[recipe], "lr.steps=4"]
     runs.done(f"{recipe}-half", *half, "trainer.max_steps=2")
     runs.done(f"{recipe}-half", *half)

@@ -181,20 +181,18 @@ class Evaluator:
         return ask(model, n, labels if "label" in asks else None, texts, self.negative)
 
     def _protocol(self, model: Model, guidance: Guidance, calls: float) -> dict[str, Any]:
-        told = {"captions": "of the val split"} if "text" in model.conditioning.asks else {}
-        return (
-            told
-            | ({"negative": self.negative} if self.negative else {})
-            | {
-                "sampler": repr(self.sampler),
-                "guidance": repr(guidance),
-                "clip": repr(model.clip(self.clip)),
-                "nfe": calls,
-                "sample_seed": self.seed,
-                "weights": model.weights,
-                "precision": model.precision,
-            }
-        )
+        told: dict[str, Any] = {
+            "sampler": repr(self.sampler),
+            "guidance": repr(guidance),
+            "clip": repr(model.clip(self.clip)),
+            "nfe": calls,
+            "sample_seed": self.seed,
+            "weights": model.weights,
+            "precision": model.precision,
+        }
+        if "text" in model.conditioning.asks:
+            told |= {"captions": "of the val split"} | ({"negative": self.negative} if self.negative else {})
+        return told
 
 
 def _no_captions() -> ConfigError:

@@ -9,6 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from diffexp.archive import is_dict
 from diffexp.config.build import OURS, build
 from diffexp.config.catalogue import judge
 from diffexp.config.check import check
@@ -69,7 +70,7 @@ def _built(
     path: Path,
 ) -> Restored:
     nodes = judged({key: told.config["model"][key] for key in MODEL}, plugins, MODEL_PLACES)
-    nodes |= settled({"conditioning": nodes["conditioning"]}, (), "", path)
+    nodes["conditioning"] = _at_home(nodes["conditioning"], path)
     check(nodes, (*OURS, *plugins))
     parts = {key: build(node, f"model.{key}", (*OURS, *plugins)) for key, node in nodes.items()}
     check_kinds({MODEL_PLACES.get(key, key): made for key, made in parts.items()})
@@ -91,6 +92,17 @@ def _built(
     model.load()
     check_base(model, base_of(model), told.base, path)
     return Restored(model.eval().requires_grad_(False), told.config, told.step, path)
+
+
+def _at_home(node: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return the node of a conditioning whose text encoder, one of ours, writes to the person's own cache."""
+    encoder = node.get("encoder")
+    if not is_dict(encoder) or not str(encoder.get("_target_")).startswith("diffexp."):
+        return node
+    return {
+        **node,
+        "encoder": settled({"conditioning.encoder": encoder}, (), "", path)["conditioning.encoder"],
+    }
 
 
 def closed(network: Any) -> bool:

@@ -74,6 +74,9 @@ class Sample(Task):
         restored, parts, asked = self._ready(job, measure=True)
         for line in restored.model.conditioning.remarks(asked):
             say(line)
+        given = len(prompts(self.prompts) or ())
+        if given > self.n:
+            say(f"the first {self.n} of {given:,} prompts (task.n={self.n})")
         device, seed = device_of(job), job.config["seed"]
         restored.model.to(device)
         with counting("sampling") as progress:

@@ -25,8 +25,8 @@ _FILES = (
 
 
 class Frozen:
-    """What is in a folder of transformers. dim: the width; room: tokens of a caption; mask: whether its
-    padding counts for nothing. It is shared by copies.
+    """A folder of transformers holds this model. dim: the width; room: tokens of a caption; mask: whether its
+    padding counts for nothing. Copies share it.
     """
 
     def __init__(self, folder: Path, layer: int, norm: bool, length: int | None, mask: bool | None) -> None:

@@ -4,7 +4,8 @@ import unicodedata
 from functools import lru_cache
 
 _CUT = 100_000  # letters of a caption that are looked at
-_ALONE = ("\u2e80\ua4cf", "\uac00\ud7a3", "\uf900\ufaff", "\U00020000\U0003ffff")  # no blanks between words
+_KEPT = 1000  # and of one whose words are remembered
+_ALONE = ("\u2e80\ua4cf", "\uf900\ufaff", "\U00020000\U0003ffff")  # scripts without blanks between words
 _JOINED = "\u200c\u200d\u00ad\ufe0e\ufe0f"
 
 
@@ -17,10 +18,10 @@ class _Table(dict[int, str | None]):
         made: str | None = letter
         if letter in _JOINED:
             made = None
-        elif kind == "S" or any(a <= letter <= b for a, b in (pair for pair in _ALONE)):
-            made = f" {letter} "
-        elif kind not in "LMN":
+        elif kind not in "LMNS":
             made = " "
+        elif kind == "S" or any(first <= letter <= last for first, last in _ALONE):
+            made = f" {letter} "
         self[number] = made
         return made
 
@@ -28,10 +29,16 @@ class _Table(dict[int, str | None]):
 _TABLE = _Table()
 
 
-@lru_cache(maxsize=1 << 16)
 def words_of(text: str) -> tuple[str, ...]:
     """Return the words of a caption, in small letters, without punctuation: "A T-shirt, red" has the words a,
     t, shirt, red. A symbol, an emoji and a letter of a script without blanks are words of their own.
     """
+    return _kept(text) if len(text) < _KEPT else _split(text)
+
+
+def _split(text: str) -> tuple[str, ...]:
     small = unicodedata.normalize("NFKC", text[:_CUT]).casefold()
     return tuple(small.translate(_TABLE).split())
+
+
+_kept = lru_cache(maxsize=1 << 16)(_split)
