@@ -14,7 +14,7 @@ from diffexp.config.compat import BASE
 ROOT = CONF.parent
 MAKE = dict(re.findall(r"^(\w+):.*\n((?:\t.*\n)*)", (ROOT / "Makefile").read_text(), re.MULTILINE))
 PROGRAMS = r"(?:python run\.py|diffexp|make|python (?:benchmarks|tools)/\w+\.py)"
-SUBCOMMANDS = {"runs"}  # of diffexp, beside its options
+SUBCOMMANDS = {"runs", "completion"}  # of diffexp, beside its options
 
 
 def commands(text):
@@ -35,7 +35,7 @@ def check(line):
     elif program == "python" and words[0] != "run.py":
         _check_script(ROOT / words[0], words[1:])
     elif words[:1] != [] and words[0] in SUBCOMMANDS:
-        assert len(words) == 1
+        assert all(word.isalpha() or word in ("--json", "--print") for word in words)
     else:
         _compose(words[1:] if program == "python" else words)
 

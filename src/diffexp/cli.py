@@ -35,10 +35,17 @@ def main(conf: Path | None = None) -> int:
     A sweep (-m) is run by diffexp.sweep.launcher.
     """
     die_with_launcher()
-    conf = conf or conf_folder()
-    full = os.environ.get("HYDRA_FULL_ERROR", "0") == "1"  # what the user wants
+    wanted = os.environ.get("HYDRA_FULL_ERROR", "0")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra is to raise, not to print
     _register()
+    try:
+        return _answer(conf or conf_folder(), full=wanted == "1")
+    finally:
+        os.environ["HYDRA_FULL_ERROR"] = wanted
+
+
+def _answer(conf: Path, full: bool) -> int:
+    """Run the command line; full: errors are raised, with their traceback. Return the exit code."""
     try:
         if sys.argv[1:2] == ["runs"]:
             from diffexp.listing import runs

@@ -62,7 +62,7 @@ def test_every_line_that_a_recipe_suggests_works(recipe, images, job, tmp_path, 
 def test_the_line_that_trains_longer_works(images, tmp_path):
     from forked import forked
 
-    typed = ["experiment=npz", *SMALL, "dir=here and there"]
+    typed = ["experiment=npz", *SMALL, "dir=here and there", "trainer.val_check_interval=1"]
     code, said = forked(typed, tmp_path, tmp_path / "said.txt")
     assert code == 0, said
     (longer,) = [line for line in said_next(said) if line[0].startswith("resume")]

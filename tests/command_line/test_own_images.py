@@ -18,7 +18,7 @@ from diffexp.networks import sized_unet
 WEIGHTS = Path(os.environ.get("DIFFEXP_WEIGHTS", ""), "inception2015_to_mixed6e_fp16.pth")
 SHORT = [
     "trainer.max_steps=2", "sampler.steps=2", "evaluator.pictures=4", "network.channels=8", "logger=none",
-    "data.size=16",
+    "data.size=16", "trainer.val_check_interval=1",
 ]  # fmt: skip
 
 

@@ -52,6 +52,8 @@ def test_every_file_is_among_them():
         "dinov2",
         "clip",
         "clip_score",
+        "auto",
+        "digits_text",
         "inception_all",
         "digits",
         "mnist",
