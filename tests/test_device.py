@@ -50,6 +50,7 @@ def short(tmp_path_factory):
     return json.loads((folder / "results.json").read_text()), page
 
 
+@pytest.mark.slow
 def test_all_of_it_is_measured(short):
     results, _ = short
     parts = {"card", "training", "overhead", "sampling", "quality"}
@@ -70,6 +71,7 @@ def test_all_of_it_is_measured(short):
     assert 0 <= shown["training"]["final_lr"] < 6e-4 / 100
 
 
+@pytest.mark.slow
 def test_ratios_are_quotients(short):
     results, _ = short
     for part, key in (("training", "img_per_s"), ("sampling", "img_per_s"), ("overhead", "us")):
@@ -88,6 +90,7 @@ def test_ratios_are_quotients(short):
     assert trained["img_per_s"] == pytest.approx(trained["images"] / trained["seconds"], rel=1e-12)
 
 
+@pytest.mark.slow
 def test_the_page_has_a_row_for_each_measurement(short):
     results, page = short
     rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| ")]

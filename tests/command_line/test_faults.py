@@ -105,6 +105,7 @@ def test_a_divergence_is_gone_back_from_once(bad, tmp_path, capsys):
     assert rates[30] == pytest.approx(before[30]) and rates[60] == pytest.approx(before[60] / 2)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_after_its_way_back_keeps_half_the_rate(bad, tmp_path):
     """Before its first checkpoint of that rate; then once more, when checkpoints have it."""
     typed = ["network._target_=gone_bad.Net", "+network.at=71", "plugins=[gone_bad]", "dir=run"]
@@ -212,7 +213,7 @@ def short(tmp_path_factory):
     return cwd / "run"
 
 
-@pytest.mark.parametrize("asked", [False, True])
+@pytest.mark.parametrize("asked", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_disk_that_fills_under_the_metrics_ends_the_run_with_5(short, tmp_path, asked):
     """Also where it was asked to stop at the same time; the same command goes on when there is room."""
     shutil.copytree(short, tmp_path / "run")

@@ -85,7 +85,7 @@ def unbroken(tmp_path_factory):
     return cwd / "run"
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1"])
+@pytest.mark.parametrize("name", ["SIGTERM", pytest.param("SIGINT", marks=pytest.mark.slow), "SIGUSR1"])
 def test_a_signal_saves_and_the_run_goes_on_to_the_same_end(unbroken, tmp_path, name):
     process = start(*LONG, "dir=run", cwd=tmp_path)
     wait_for(tmp_path / "run" / "metrics.jsonl", process)
@@ -116,6 +116,7 @@ def test_a_run_that_is_killed_again_and_again_comes_to_the_same_end(unbroken, tm
     assert equal(weights(tmp_path / "run"), weights(unbroken)) and told(tmp_path / "run") == told(unbroken)
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_no_lock_with_the_workers_of_its_loader(tmp_path):
     """Here they are stopped, as if they slept in a read, and are there yet when the run goes on."""
     (tmp_path / "images").mkdir()

@@ -323,6 +323,7 @@ def test_every_sweep_file_plans(file, tmp_path):
     assert "error" not in out.stdout
 
 
+@pytest.mark.slow
 def test_two_processes_in_a_job_do_not_start_the_sweep_again(tmp_path):
     """Lightning starts the other rank by the command line of the job, and each job has ranks of its own."""
     quick = [a for a in QUICK if not a.startswith("trainer")]
