@@ -147,9 +147,9 @@ class Texts:
         return self.options.drawn([texts[n % len(texts)] for texts, n in some], seed, epoch, index)
 
     def every(self) -> list[str]:
-        """Return every caption that training may draw, each once, whole: of them a vocabulary is made."""
+        """Return every caption that training may draw, whole: of them a vocabulary is made."""
         others = (self.options.whole(text) for texts in self.others.values() for text in texts)
-        return list(dict.fromkeys([*self.first, *others]))
+        return [*self.first, *others]
 
     def update(self, digest: "hashlib._Hash") -> None:
         """Put what validation sees, and all other captions, into a digest."""

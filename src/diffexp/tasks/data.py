@@ -104,7 +104,7 @@ def _reader(job: Job, captions: Texts) -> Reader | None:
         return None
     try:
         encoder = job.build("text_encoder")
-        encoder.learn(captions.every())
+        encoder.fit(captions.every())
         encoder.lengths([""])
     except DiffexpError as error:
         warn(f"what the text encoder cuts is not known: {error.what}")
