@@ -9,12 +9,14 @@ import shlex
 import sys
 import traceback
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 
 import hydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from diffexp.config.argv import command, command_line
 from diffexp.config.catalogue import conf_folder
@@ -47,6 +49,9 @@ def main(conf: Path | None = None) -> int:
 def _answer(conf: Path, full: bool) -> int:
     """Run the command line; full: errors are raised, with their traceback. Return the exit code."""
     try:
+        if sys.argv[1:] == ["--version"]:
+            print(f"diffexp {metadata.version('diffexp')}")
+            return 0
         if sys.argv[1:2] == ["runs"]:
             from diffexp.listing import runs
 
@@ -90,7 +95,7 @@ def _main(conf: Path, before: list[str], full: bool) -> int:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except DiffexpError as error:  # of a sweep, before its jobs
         return _say(error, full)
-    except (HydraException, OmegaConfBaseException, TypeError, ValueError, LookupError) as error:
+    except (HydraException, OmegaConfBaseException, YAMLError, TypeError, ValueError, LookupError) as error:
         # of composing: what a job raises is shown above
         from diffexp.config.hydra_errors import explain
 

@@ -10,6 +10,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import MarkedYAMLError
 
 from diffexp.config.argv import command
 from diffexp.config.compat import BASE
@@ -21,6 +22,11 @@ from diffexp.errors import ConfigError
 def explain(error: Exception, typed: Sequence[str], conf: Path) -> ConfigError:
     """Return the same error with the remedy: the nearest key or option, and what there is to choose from."""
     text = str(error)
+    if isinstance(error, MarkedYAMLError) and (mark := error.problem_mark) is not None:
+        where = f"{mark.name}:{mark.line + 1}"
+        return ConfigError(
+            f"this file is no YAML: {error.problem}", where, "mend this line, or the one before"
+        )
     if match := re.search(r"Could not override '([^']+)'", text):
         return _unknown_key(match[1], typed, conf)
     if match := re.search(r"Could not find '([^']+)/([^'/]*)'", text):
@@ -32,7 +38,8 @@ def explain(error: Exception, typed: Sequence[str], conf: Path) -> ConfigError:
         do = f"type '{key}=[{value}]' for a list, or -m {key}={value} for one run each"
         return ConfigError(f"{key}={value} is several values", key, do)
     if match := re.search(r"Error parsing override '([^']*)'", text):
-        return ConfigError(f"cannot read {match[1]!r}", "command line", "type key=value, without spaces")
+        do = "type key=value, in quotes where it has blanks: 'data.path=a b'; or --help, runs, completion"
+        return ConfigError(f"cannot read {match[1]!r}", "command line", do)
     what = " ".join(text.split("\n")[0].split()) or type(error).__name__
     if "no viable alternative" in text or "mismatched input" in text or "extraneous input" in text:
         return ConfigError(what, "command line", "quote the value: 'key=\"value\"', 'key=[1,2]'")
@@ -42,6 +49,9 @@ def explain(error: Exception, typed: Sequence[str], conf: Path) -> ConfigError:
 
 
 def _unknown_key(key: str, typed: Sequence[str], conf: Path) -> ConfigError:
+    if key == "data.path":
+        do = "type experiment=folder data.path=... for a folder of images, experiment=npz for an array"
+        return ConfigError("there is no data.path: the data of this recipe has its own place", key, do)
     *parents, last = key.split(".")
     if key.split(".")[0] == "text_encoder":
         do = "type conditioning=text text_encoder=..., in training: a checkpoint has its own"

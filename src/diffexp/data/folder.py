@@ -115,6 +115,9 @@ class Folder(DataSet):
         ]
         if not images:
             what = "there is no image in this folder" if self.path.is_dir() else "there is no such folder"
+            if self.path.is_file():
+                do = "type experiment=npz data.path=... for an .npz, or the folder that the image is in"
+                raise DataError("this is a file, and no folder", str(self.path), do)
             kinds = " ".join(sorted(SUFFIXES))
             do = f"type data.path=FOLDER, with images ({kinds}) in it or in one sub-folder for each class"
             raise DataError(what, str(self.path), do)
@@ -150,14 +153,17 @@ class Folder(DataSet):
         if self.text != "auto":
             return metadata.captions(self._rows, self.text, self.files, self.path, self.links)
         try:
-            return metadata.captions(self._rows, metadata.CAPTION, self.files, self.path, self.links)
+            several = metadata.captions(self._rows, metadata.CAPTION, self.files, self.path, self.links)
         except DataError as error:
             chosen(f"no captions (data.text=none): {error.what}, as {error.where} shows")
             return None
+        if several is not None:
+            chosen("captions of all images are there: conditioning=text tells the network")
+        return several
 
     @cached_property
     def _groups(self) -> list[str]:
-        return grouped(self.label, self._rows, self.files, self.path)
+        return grouped(self.label, self._rows, self.files, self.path, self.links)
 
     @cached_property
     def _number(self) -> dict[str, int]:
@@ -174,6 +180,7 @@ class Folder(DataSet):
         """Return the splits of the files with these numbers, int64 (N,)."""
         count = len(numbers)
         if count < 3:
+            chosen("the same images for training, validation and test, for there are fewer than three")
             whole = self._part(numbers)
             return Splits(whole, whole, whole)
         val, test = (max(1, round(share * count)) for share in (self.val, self.test))
@@ -213,7 +220,10 @@ class Folder(DataSet):
         kept = torch.tensor(good)
         if kept.all():
             return InMemory(images, labels, texts)
-        _log.warning("%d of %d images of %s left out", int((~kept).sum()), len(files), self.path)
+        bad = [str(files[i].relative_to(self.path)) for i in (~kept).nonzero().flatten().tolist()]
+        _log.warning("%d of %d images of %s left out", len(bad), len(files), self.path)
+        more = f" and {len(bad) - 3:,} more" if len(bad) > 3 else ""
+        chosen(f"left out, for they cannot be read (data.broken=skip): {', '.join(bad[:3])}{more}")
         return InMemory(images, labels, texts).select(kept.nonzero().flatten())
 
     def _decode(self, images: Tensor, files: list[Path], i: int) -> bool:

@@ -4,19 +4,26 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from diffexp.data import metadata
+from diffexp.data.regular import Links
 from diffexp.errors import DataError
 from diffexp.notice import chosen
 
 NO_CLASSES = "no classes, for there are not two folders of images (data.label=none)"
 
 
-def grouped(label: str, rows: metadata.Rows | None, files: Sequence[Path], path: Path) -> list[str]:
-    """Return the class of each file of the folder `path`; [] for no classes. label: as that of Folder.
+def grouped(
+    label: str, rows: metadata.Rows | None, files: Sequence[Path], path: Path, links: Links = "refuse"
+) -> list[str]:
+    """Return the class of each file of the folder `path`; [] for no classes. label: as that of Folder, where
+    `text` is also the .txt beside each image.
 
     Raises DataError for a file without.
     """
     if label == "auto":
         return _if_any(rows, files, path)
+    beside = label == metadata.CAPTION and not any(label in row for row in (rows or {}).values())
+    if beside and (written := metadata.captions(rows, label, files, path, links)) is not None:
+        return [texts[0] for texts in written]
     if label not in ("folder", "none"):
         return metadata.labels(rows, label, files, path)
     parts = [file.relative_to(path).parts for file in files]

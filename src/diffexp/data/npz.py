@@ -17,7 +17,7 @@ from diffexp.data.dataset import DataSet, Splits, held_out
 from diffexp.data.memory import InMemory
 from diffexp.data.regular import typed_path
 from diffexp.errors import DataError
-from diffexp.notice import warn
+from diffexp.notice import chosen, warn
 
 NAMES = (("images", "labels"), ("arr_0", "arr_1"))  # the second as numpy names them, and guided-diffusion
 LAYOUT = (
@@ -195,6 +195,7 @@ class Npz(DataSet):
             test = self._files[1]
             return Splits(whole, test.select(held_out("npz", len(test), max(1, len(test) // 5))[1]), test)
         if len(whole) < 3:
+            chosen("the same images for training, validation and test, for there are fewer than three")
             return Splits(whole, whole, whole)
         part = len(whole) // 20 or 1
         return Splits(*(whole.select(index) for index in held_out("npz", len(whole), part, part)))

@@ -80,7 +80,11 @@ class Lines:
             yield cell
 
     def _cell(self, number: int) -> Cell:
-        return cell_of(self.folder, *self.compose(number), typed=self.typed[number])
+        from diffexp.config.hydra_errors import before_imports
+
+        cfg, choices = self.compose(number)
+        before_imports(cfg)
+        return cell_of(self.folder, cfg, choices, typed=self.typed[number])
 
     def _any(self, number: int) -> Cell:
         """Return the cell of any line: a faulty one has no configuration and is known by what was typed."""

@@ -37,7 +37,7 @@ def mended(
 ) -> ConfigError:
     """Return the error with a command line that passes all checks, where one of a few changes leads to it."""
     for line in _candidates(error, typed, choices):
-        if _passes(line, folder, compose):
+        if (line := _passing(line, folder, compose)) is not None:
             own = config_dir(sys.argv[1:])
             shown = shlex.join([*command(), *(["-cd", str(own)] if own else []), *line])
             better = ConfigError(f"{error}\nthis would work: {shown}")
@@ -50,17 +50,37 @@ def _candidates(error: ConfigError, typed: Sequence[str], choices: Mapping[str, 
     recipe = RECIPES.get(choices.get("data", ""))
     if recipe is not None and recipe not in typed:
         yield [recipe, *(t for t in typed if t.split("=")[0] not in ("data", "experiment"))]
+    if _fixes(error):
+        yield _fixed(error, typed)
+
+
+def _fixes(error: ConfigError) -> dict[str, str]:
     problems = error.parts or [error]
-    fixes = {key: fix for key, fix in FIXES.items() if any(p.where.startswith(key) for p in problems)}
-    if fixes:
-        yield [*(t for t in typed if not t.startswith(tuple(fixes))), *fixes.values()]
+    return {key: fix for key, fix in FIXES.items() if any(p.where.startswith(key) for p in problems)}
 
 
-def _passes(line: Sequence[str], folder: Path, compose: Compose) -> bool:
+def _fixed(error: ConfigError, typed: Sequence[str]) -> list[str]:
+    fixes = _fixes(error)
+    return [*(t for t in typed if not t.startswith(tuple(fixes))), *fixes.values()]
+
+
+def _passing(line: Sequence[str], folder: Path, compose: Compose) -> list[str] | None:
+    """Return the line, with more changes where it needs some; None where it does not come to pass."""
+    for _ in range(len(FIXES)):
+        error = _problem(line, folder, compose)
+        if error is None:
+            return list(line)
+        if not isinstance(error, ConfigError) or set(_fixes(error).values()) <= set(line):
+            return None
+        line = _fixed(error, line)
+    return None
+
+
+def _problem(line: Sequence[str], folder: Path, compose: Compose) -> Exception | None:
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         try:
             cfg, choices = compose([*line, "dry_run=true"])
             run_job(cfg, folder, line, choices)
-        except (DiffexpError, HydraException, OmegaConfBaseException):
-            return False
-    return True
+        except (DiffexpError, HydraException, OmegaConfBaseException) as error:
+            return error
+    return None

@@ -43,7 +43,10 @@ def headline(module: DiffusionModule, loader: DataModule) -> str:
     size = f"{height}x{width}x{channels}"
     maps = ", ".join(getattr(module.denoiser.network, "maps", ()))
     levels = f", maps of {maps}" if maps else ""
-    return f"{loader.name}: {size} images, {counts}; network of {millions:.2f} M parameters{levels}"
+    names = loader.classes or ()
+    some = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+    classes = f"; {len(names):,} classes: {some}" if names else ""
+    return f"{loader.name}: {size} images, {counts}{classes}; network of {millions:.2f} M parameters{levels}"
 
 
 def build_module(
