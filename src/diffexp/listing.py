@@ -21,6 +21,7 @@ from rich.table import Table
 
 from diffexp.config.argv import PROGRAMS, command
 from diffexp.config.suggest import goes_on, override, path_of
+from diffexp.config.untrusted import harmless
 from diffexp.errors import DataError, DiffexpError
 from diffexp.escape import line, plain
 from diffexp.files import last_rows, read_json
@@ -184,6 +185,8 @@ def _again(folder: Path, text: str) -> str | None:
     if program is None:
         return None
     typed = words[len(program) :]
+    if not harmless(typed):
+        return None
     there = os.path.abspath(folder.parent.parent) == os.path.abspath("runs")
     here = [] if there else [override("hydra.sweep.dir", folder)]
     return line(shlex.join([*command(), *typed, *here]))

@@ -15,7 +15,7 @@ def quoted(typed: Sequence[str]) -> list[str]:
     """Return what was typed, with quotes around a value that Hydra could not read without, and around a path
     that it would take for a number or for several values.
 
-    What is wrong all the same, and what has quotes or brackets of its own, stays as it is.
+    What is wrong all the same, has quotes or brackets of its own, or may be several values, stays as it is.
     """
     parser = OverridesParser.create()
     return [_quoted(text, parser) for text in typed]
@@ -29,7 +29,7 @@ def _quoted(text: str, parser: OverridesParser) -> str:
     read = _read(text, parser)
     if read == value or _read(with_quotes, parser) != value:
         return text
-    if _is_path(key, value) or (read is _NOTHING and value[0] not in "[{"):
+    if _is_path(key, value) or (read is _NOTHING and value[0] not in "[{" and "," not in value):
         return with_quotes
     return text
 

@@ -1,7 +1,7 @@
 """Reading YAML that may be a stranger's: no tags, no bombs, and of a run's command line only what is data."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -128,6 +128,30 @@ def _fault(text: str, key: str, value: Any, plugins: bool) -> str:
         return ""
     names = [name for _, name in _parts(value)]
     return "" if all(re.fullmatch(r"[\w-]*", name) for name in names) else ": it is no name of an option"
+
+
+def harmless(words: Sequence[str]) -> bool:
+    """Return whether the words of a command line that a file names may be shown to be pasted: -m, -cn NAME,
+    and values and options that say neither where something is written nor which class is built.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    rest, parser = iter(words), OverridesParser.create()
+    for word in rest:
+        if word == "-m" or (word == "-cn" and re.fullmatch(r"\w+", next(rest, ""))):
+            continue
+        if re.fullmatch(r"hydra\.launcher\.jobs=\d+|hydra/launcher=\w+", word):
+            continue
+        try:
+            made = parser.parse_override(word)
+        except (HydraException, ValueError, RecursionError):
+            return False
+        key, value = made.key_or_group, made.value()
+        value = getattr(value, "list", "") if made.is_sweep_override() else value
+        if word[0] in "+~" or {*WRITTEN} & {*key.split(".")} or _fault(word, key, value, plugins=False):
+            return False
+    return True
 
 
 @lru_cache(maxsize=1)

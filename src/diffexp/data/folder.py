@@ -111,7 +111,7 @@ class Folder(DataSet):
         images = [
             file
             for file in (walk(self.path, self.links) if self.path.is_dir() else ())
-            if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
+            if file.suffix.lower() in SUFFIXES and not _is_hidden(file.relative_to(self.path))
         ]
         if not images:
             what = "there is no image in this folder" if self.path.is_dir() else "there is no such folder"
@@ -242,3 +242,7 @@ class Folder(DataSet):
         except DataError:
             return False
         return True
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)

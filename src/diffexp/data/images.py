@@ -23,6 +23,7 @@ from diffexp.errors import ConfigError, DataError
 from diffexp.files import open_regular
 
 Mode = Literal["RGB", "L"]
+MOST_SIDE = 1 << 14  # of an image, in pixels
 # No others, whatever a file is called: of PostScript, say, Pillow lets Ghostscript run the program in it.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
@@ -69,6 +70,10 @@ def sides(size: int | Sequence[int]) -> tuple[int, int]:
         shown = size if isinstance(size, int | str) else list(size)
         do = "type pixels, as in data.size=64, or height and width, as in data.size=[48,64]"
         raise ConfigError(f"data.size={shown} is no size", "data.size", do)
+    if max(both) > MOST_SIDE:
+        raise ConfigError(
+            f"data.size={max(both)} is more than {MOST_SIDE:,} pixels", "data.size", "give less"
+        )
     return both[0], both[1]
 
 

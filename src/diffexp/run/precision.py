@@ -15,9 +15,9 @@ from diffexp.diffusion.denoiser import Precision
 from diffexp.notice import chosen, warn
 
 
-def settled(config: Mapping[str, Any]) -> dict[str, Any]:
+def settled(config: Mapping[str, Any], before: Any = None) -> dict[str, Any]:
     """Return the configuration with the fastest precision in place of precision=auto, and say which; warn of
-    one that this machine computes slowly.
+    one that this machine computes slowly. before: that of the run which is in the folder already.
     """
     on_gpu = config.get("trainer", {}).get("accelerator", "cpu") != "cpu" and torch.cuda.is_available()
     precision = config.get("precision")
@@ -27,8 +27,9 @@ def settled(config: Mapping[str, Any]) -> dict[str, Any]:
         warn(f"this CPU has no instructions for bfloat16 ({measured}): type precision=fp32, or auto")
     if precision != "auto":
         return dict(config)
-    fast = fastest(on_gpu)
-    chosen(f"precision={fast}, the fastest on this {'GPU' if on_gpu else 'CPU'}")
+    fast = before if before in ("fp32", "bf16", "fp16") else fastest(on_gpu)
+    why = "as before" if fast == before else f"the fastest on this {'GPU' if on_gpu else 'CPU'}"
+    chosen(f"precision={fast}, {why}")
     model = config.get("model")
     inner = {"model": {**model, "precision": fast}} if isinstance(model, Mapping) else {}
     return {**config, "precision": fast, **inner}

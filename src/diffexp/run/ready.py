@@ -16,6 +16,7 @@ from diffexp.config.build import build
 from diffexp.config.check import check
 from diffexp.config.suggest import nearest
 from diffexp.config.untrusted_paths import settled
+from diffexp.data.dataset import DataSet
 from diffexp.diffusion import Guidance
 from diffexp.diffusion.denoiser import Precision
 from diffexp.errors import ConfigError, DataError
@@ -23,9 +24,12 @@ from diffexp.model.build import build_model
 from diffexp.model.checkpoint import digest
 from diffexp.model.find import MODEL, find, written
 from diffexp.model.guides import classifier_of, guide_of
+from diffexp.model.model import Model
 from diffexp.model.restore import Restored, closed, judged, restore
+from diffexp.notice import warn
 from diffexp.run.calibrate import filled, provisional
 from diffexp.run.job import Job, device_of
+from diffexp.training.state import few
 
 SAMPLING = ("sampler", "guidance", "clip", "metrics", "data")
 TRAINED = (
@@ -150,3 +154,19 @@ def _with(node: Any, composed: Any, keys: Sequence[str], path: str, trained: Map
 def precision_of(job: Job) -> Precision | None:
     """Return the precision that was typed, or None for that of the training run."""
     return job.config["precision"] if any(t.startswith("precision=") for t in job.typed) else None
+
+
+def check_images(model: Model, data: DataSet) -> None:
+    """Raise ConfigError for images that are not those of the model: of another shape, or where it is told
+    their classes, of more than it knows. Warn where these have other names.
+    """
+    do = "leave data away, for that of the run, and see that its folder is as it was"
+    if tuple(data.shape) != tuple(model.shape):
+        what = f"the model makes images of {model.shape}, the data has {data.shape}"
+        raise ConfigError(what, "data", do)
+    if "label" not in model.conditioning.asks or data.classes == model.class_names:
+        return
+    known, there = few(model.class_names), few(data.classes)
+    if len(data.classes or ()) != len(model.class_names or ()):
+        raise ConfigError(f"the model knows the classes {known}, and the data has {there}", "data", do)
+    warn(f"the data has the classes {there}, which are taken for {known} of the model, by their numbers")

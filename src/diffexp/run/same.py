@@ -55,6 +55,11 @@ def steps_before(folder: Path) -> Any:
     return steps_of(config or {})
 
 
+def precision_before(folder: Path) -> Any:
+    """Return the precision of the run in a folder, None where no file says it."""
+    return (_of_file(folder) or {}).get("precision")
+
+
 def _of_file(folder: Path) -> Mapping[str, Any] | None:
     try:
         config = read_yaml(folder / "config.yaml")

@@ -14,7 +14,7 @@ from diffexp.pictures import grid, save
 from diffexp.run.console import near, say
 from diffexp.run.folder import Record
 from diffexp.run.job import Job, Task, device_of
-from diffexp.run.ready import ready
+from diffexp.run.ready import check_images, ready
 from diffexp.samplers import DDIM, check, encode
 
 
@@ -35,9 +35,7 @@ class Encode(Task):
         restored, parts, data = self._ready(job)
         data.check()
         check(restored.model, parts["sampler"], parts["guidance"])
-        if tuple(data.shape) != tuple(restored.model.shape):
-            what = f"the model makes images of {restored.model.shape}, the data has {data.shape}"
-            raise ConfigError(what, "data", "leave data away, for that of the run")
+        check_images(restored.model, data)
 
     def _ready(self, job: Job) -> tuple[Restored, dict[str, Any], DataSet]:
         restored, nodes = ready(job, self.ckpt, self.ema)

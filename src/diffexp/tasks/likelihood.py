@@ -24,7 +24,7 @@ from diffexp.randomness import Noise, key
 from diffexp.run.console import near, say
 from diffexp.run.folder import Record
 from diffexp.run.job import Job, Task, device_of
-from diffexp.run.ready import ready
+from diffexp.run.ready import check_images, ready
 from diffexp.tasks.likelihood_results import interval, tell_bound, tell_flow, words, written
 
 IMAGES = "likelihood_images.csv"
@@ -73,9 +73,7 @@ class Likelihood(Task):
             _images(Path(self.against))
         restored, _, data = self._ready(job)
         data.check()
-        if tuple(data.shape) != tuple(restored.model.shape):
-            what = f"the model makes images of {restored.model.shape}, the data has {data.shape}"
-            raise ConfigError(what, "data", "leave data away, for that of the run")
+        check_images(restored.model, data)
         if not restored.model.codec.pixels:
             do = "use a model trained with codec=pixels"
             raise ConfigError("the likelihood is that of 8-bit pixels", "codec", do)

@@ -22,7 +22,8 @@ from diffexp.tasks.run import run_job
 RECIPES = {"folder": "experiment=folder", "npz": "experiment=npz"}
 """The recipe that fits a data set, by its option of `data`."""
 FIXES = {  # what takes a problem away, by the beginning of the key at which it is
-    "network": "network=unet_auto",
+    "network.attention": "network=unet_auto",
+    "network.channel_mult": "network=unet_auto",
     "conditioning": "conditioning=auto",
     "metrics": "metrics=auto",
     "evaluator.scales": "evaluator.scales=[1]",
@@ -47,21 +48,31 @@ def mended(
 
 
 def _candidates(error: ConfigError, typed: Sequence[str], choices: Mapping[str, str]) -> Iterator[list[str]]:
+    keys = [t.split("=")[0] for t in typed]
     recipe = RECIPES.get(choices.get("data", ""))
-    if recipe is not None and recipe not in typed:
+    if recipe is not None and "experiment" not in keys and _fixes(error, typed):
         yield [recipe, *(t for t in typed if t.split("=")[0] not in ("data", "experiment"))]
-    if _fixes(error):
+    if _fixes(error, typed):
         yield _fixed(error, typed)
 
 
-def _fixes(error: ConfigError) -> dict[str, str]:
-    problems = error.parts or [error]
-    return {key: fix for key, fix in FIXES.items() if any(p.where.startswith(key) for p in problems)}
+def _fixes(error: ConfigError, typed: Sequence[str]) -> dict[str, str]:
+    """Return what takes the problems away, by key; nothing for a value of the network that was typed."""
+    places = [p.where for p in error.parts or [error]]
+    own = {t.split("=")[0] for t in typed}
+    return {
+        key: fix
+        for key, fix in FIXES.items()
+        if any(
+            place.startswith(key) and not (place in own and place.startswith("network.")) for place in places
+        )
+    }
 
 
 def _fixed(error: ConfigError, typed: Sequence[str]) -> list[str]:
-    fixes = _fixes(error)
-    return [*(t for t in typed if not t.startswith(tuple(fixes))), *fixes.values()]
+    fixes = _fixes(error, typed)
+    groups = tuple({fix.split("=")[0] for fix in fixes.values()})
+    return [*(t for t in typed if not t.startswith(groups)), *dict.fromkeys(fixes.values())]
 
 
 def _passing(line: Sequence[str], folder: Path, compose: Compose) -> list[str] | None:
@@ -70,7 +81,7 @@ def _passing(line: Sequence[str], folder: Path, compose: Compose) -> list[str] |
         error = _problem(line, folder, compose)
         if error is None:
             return list(line)
-        if not isinstance(error, ConfigError) or set(_fixes(error).values()) <= set(line):
+        if not isinstance(error, ConfigError) or set(_fixes(error, line).values()) <= set(line):
             return None
         line = _fixed(error, line)
     return None

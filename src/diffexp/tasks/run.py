@@ -13,6 +13,7 @@ from diffexp.run.folder import Record
 from diffexp.run.job import Job, Task, kind_of_task
 from diffexp.run.latest import point_to
 from diffexp.run.precision import settled
+from diffexp.run.same import precision_before
 
 TRAINING = ("loader", "model", "trainer", "callbacks")
 """The nodes that only a task that trains builds; they need Lightning, whose import
@@ -60,7 +61,8 @@ def run_resolved(
     passed.
     """
     chosen = {k: v for k, v in choices.items() if v and not k.startswith("hydra/")}
-    job = Job(settled(config), folder, tuple(typed), chosen)
+    before = precision_before(folder) if config.get("precision") == "auto" else None
+    job = Job(settled(config, before), folder, tuple(typed), chosen)
     check(_needed(job), job.allowed)
     task: Task = job.build("task")
     try:

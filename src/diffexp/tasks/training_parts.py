@@ -1,5 +1,6 @@
 """What a training is made of, and whether its parts fit together: all that does not is said at once."""
 
+import itertools
 from collections.abc import Callable, Mapping
 from functools import partial, wraps
 from typing import Any
@@ -23,9 +24,12 @@ def checked_module(job: Job, loader: DataModule) -> DiffusionModule:
         if job.config["on_divergence"] not in ("stop", "rollback"):
             what = f"on_divergence={job.config['on_divergence']}"
             raise ConfigError(what, "on_divergence", "give stop or rollback")
+    with problems:
+        _check_trainer(job.config["trainer"])
     loader.batch(len(loader.data.split("train")))
     # without the network, or without the condition, the rest is checked all the same
-    for by, parts in (_without_memory, {}), (_stand_in, {}), (_without_memory, _NO_CONDITION):
+    ways = itertools.product((_without_memory, _stand_in), ({}, _NO_CONDITION))
+    for by, parts in ways:
         with problems:
             module = module or build_module(job, loader, by, parts)
     with problems:
@@ -33,6 +37,14 @@ def checked_module(job: Job, loader: DataModule) -> DiffusionModule:
     problems.all_at_once()
     assert module is not None
     return module
+
+
+def _check_trainer(trainer: Mapping[str, Any]) -> None:
+    """Raise ConfigError for numbers that Lightning would refuse in words of its own, after the checks."""
+    for key in ("max_steps", "accumulate_grad_batches", "devices", "num_nodes"):
+        value = trainer.get(key)
+        if isinstance(value, int) and value < 1 and not (key == "devices" and value == -1):
+            raise ConfigError(f"{key}={value}", f"trainer.{key}", "give 1 or more")
 
 
 def headline(module: DiffusionModule, loader: DataModule) -> str:

@@ -70,9 +70,12 @@ class DataModule(LightningDataModule):
 
     def batch(self, count: int) -> int:
         """Return the size of a batch of `count` training images."""
-        if self.batch_size > count:
-            chosen(f"batches of {count} images, for there are no more (loader.batch_size={self.batch_size})")
-        return min(self.batch_size, count)
+        if self.batch_size <= count:
+            return self.batch_size
+        ranks = self._rank()[1]
+        most = count - count % ranks or count  # an equal share for each
+        chosen(f"batches of {most} images, for there are no more (loader.batch_size={self.batch_size})")
+        return most
 
     def val_dataloader(self) -> EvalLoader:
         """Return the validation split in order."""

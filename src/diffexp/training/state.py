@@ -51,6 +51,7 @@ def take_state(
         what = "the captions of the training images have other words than when the run was begun"
         do = f"put them back, or begin another run with its weights: init={path}"
         raise DataError(what, str(path), do)
+    _check_images(checkpoint["diffexp"], model, path)
     tune.load(model, checkpoint["trained"], path)
     if len(checkpoint["ema"]) != len(averages):
         what = f"the checkpoint has {len(checkpoint['ema'])} averages, and the run {len(averages)}"
@@ -58,3 +59,25 @@ def take_state(
     for average, state in zip(averages, checkpoint["ema"], strict=True):
         tune.load(average, state, path)
     fill(objective.state_dict(keep_vars=True), checkpoint["objective"], path)
+
+
+def _check_images(description: Mapping[str, Any], model: Model, path: Path) -> None:
+    """Raise DataError for images of another shape, or where the network is told classes, of others."""
+    shape, now = description.get("shape"), list(model.shape)
+    do = f"put them back, or begin another run with its weights: init={path}"
+    if shape != now:
+        raise DataError(
+            f"the images are now {now}, and were {shape} (channels, height, width)", str(path), do
+        )
+    names = None if model.class_names is None else list(model.class_names)
+    before = description.get("classes")
+    if hasattr(model.conditioning, "classes") and names != before:
+        what = f"the classes of the images are now {few(names)}, and were {few(before)}"
+        raise DataError(what, str(path), do)
+
+
+def few(names: Sequence[str] | None) -> str:
+    """Return the first of some names, for a message."""
+    if not names:
+        return "none"
+    return ", ".join(names[:5]) + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")
