@@ -23,7 +23,8 @@ def images(tmp_path, monkeypatch):
     """A working directory with 8 images of each of 2 classes, as an array and as a folder."""
     monkeypatch.chdir(tmp_path)
     pixels = np.random.default_rng(0).integers(0, 255, (16, 8, 8, 3), dtype=np.uint8)
-    np.savez("images.npz", images=pixels, labels=np.arange(16) % 2)
+    captions = np.array([f"a {['red', 'blue'][i % 2]} dot" for i in range(16)])
+    np.savez("images.npz", images=pixels, labels=np.arange(16) % 2, captions=captions)
     for i, image in enumerate(pixels):
         (tmp_path / "my images" / str(i % 2)).mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(f"my images/{i % 2}/{i}.png")

@@ -187,7 +187,7 @@ def test_all_problems_come_with_a_line_that_works(tmp_path):
     )
     assert code == 2
     for problem in (
-        "4 problems", "the data has no classes", "no maps of size 4", "digits64 measures images of 1x8x8",
+        "5 problems", "the data has no classes", "no maps of size 4", "digits64 measures images of 1x8x8",
         "the support vector machine judges some classes",
     ):  # fmt: skip
         assert problem in said

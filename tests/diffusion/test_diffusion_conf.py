@@ -48,6 +48,8 @@ def test_the_values_are_the_defaults_of_the_signature(file):
     text = file.read_text()
     assert text.startswith("# ") and text.splitlines()[0].endswith(".")
     node = yaml.safe_load(text)
+    if "defaults" in node:  # tests/command_line/test_compose.py tries what inherits
+        return
     made = locate(node.pop("_target_"))
     parameters = inspect.signature(made).parameters
     assert list(node) == list(parameters)
