@@ -13,6 +13,7 @@ from forked import forked
 from PIL import Image
 
 from diffexp.data import Folder
+from diffexp.errors import ConfigError
 from diffexp.networks import sized_unet
 
 WEIGHTS = Path(os.environ.get("DIFFEXP_WEIGHTS", ""), "inception2015_to_mixed6e_fp16.pth")
@@ -215,6 +216,55 @@ def test_the_line_that_works_changes_what_does_not(tmp_path):
 def test_a_mistake_that_no_other_part_mends_has_no_such_line(tmp_path):
     code, said = forked(["sampler.steps=abc"], tmp_path, tmp_path / "said.txt")
     assert code == 2 and "this would work" not in said
+
+
+@pytest.mark.parametrize(
+    "wrong", ["network.channels=7", "network.levels=0", "trainer=gpu", "trainer.max_steps=-2"]
+)
+def test_no_line_is_offered_in_place_of_a_value_that_is_wrong(wrong, tmp_path):
+    colour(tmp_path / "photos")
+    typed = ["experiment=folder", "data.path=photos", "logger=none", wrong]
+    code, said = forked(typed, tmp_path, tmp_path / "said.txt")
+    assert code == 2 and "this would work" not in said and "lightning" not in said, said
+
+
+def test_other_classes_are_said_and_not_taken_silently(tmp_path):
+    photos = tmp_path / "photos"
+    for name in ("black", "white"):
+        plain(photos / name, count=8)
+
+    def type_(*typed):
+        return forked(typed, tmp_path, tmp_path / "said.txt")
+
+    again = ["resume=run", "trainer.max_steps=3"]
+    bits = ["task=likelihood", "task.ckpt=run", "task.n=2", "logger=none", "dir=bits"]
+    assert type_("experiment=folder", "data.path=photos", "dir=run", *SHORT)[0] == 0
+    (photos / "black").rename(photos / "zblack")
+    code, said = type_(*again)
+    assert code == 3 and "classes of the images are now white, zblack, and were black, white" in said
+    code, said = type_(*bits)
+    assert code == 0 and "white, zblack, which are taken for black, white of the model" in said
+    plain(photos / "another")
+    code, said = type_(*bits)
+    assert code == 2 and "knows the classes black, white, and the data has another, white, zblack" in said
+    shutil.rmtree(photos / "another")
+    (photos / "zblack").rename(photos / "black")
+    assert type_(*again)[0] == 0
+
+
+def test_hidden_folders_and_huge_sizes_are_left_alone(tmp_path):
+    colour(tmp_path / "a")
+    plain(tmp_path / "a" / ".thumbnails", count=2)
+    assert len(Folder(str(tmp_path / "a"), 8).files) == 6
+    with pytest.raises(ConfigError, match=r"data\.size=1000000 is more than 16,384 pixels"):
+        Folder(str(tmp_path / "a"), 1_000_000)
+
+
+def test_captions_beside_the_images_may_be_classes(tmp_path):
+    colour(tmp_path / "a")
+    for i in range(6):
+        (tmp_path / "a" / f"{i}.txt").write_text(["a cat", "a dog"][i % 2])
+    assert Folder(str(tmp_path / "a"), 8, label="text").classes == ("a cat", "a dog")
 
 
 def test_grey_is_what_all_files_are(tmp_path):

@@ -21,6 +21,12 @@ def test_auto_is_the_fastest_wherever_it_stands(capsys):
     assert config["precision"] == "auto"
 
 
+def test_a_run_that_goes_on_keeps_the_precision_that_was_chosen(capsys):
+    settled = precision.settled({"precision": "auto", "model": {"precision": "auto"}}, before="bf16")
+    assert settled == {"precision": "bf16", "model": {"precision": "bf16"}}
+    assert "chosen: precision=bf16, as before" in capsys.readouterr().out
+
+
 def test_a_typed_precision_stays(capsys):
     config = {"precision": "fp32", "model": {"precision": "fp32"}}
     assert precision.settled(config) == config and capsys.readouterr().out == ""

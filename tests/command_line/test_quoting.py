@@ -51,6 +51,7 @@ def test_the_name_of_a_folder_that_is_there_is_a_path(name, tmp_path, monkeypatc
         "x=null", "x=",
         "~network.groups", "+a.b=3", "data.path=${x}", "task.text=['a b','c']", "task.ckpt='a b'",
         "dir=/x/a.b/c-d",
+        "name=é,ü", "task.ckpt=runs/é,runs/ü",
     ],
 )  # fmt: skip
 def test_what_needs_no_quotes_has_none(text):
