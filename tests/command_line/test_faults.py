@@ -330,6 +330,7 @@ def test_folders_of_any_name(tmp_path):
     assert code == 0 and (tmp_path / "s" / "samples" / "grid.png").exists(), out
 
 
+@pytest.mark.slow
 def test_a_tracker_out_of_reach_costs_seconds(tmp_path, monkeypatch):
     """A key, and a server that does not answer: offline, and it says so."""
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")

@@ -85,7 +85,14 @@ def unbroken(tmp_path_factory):
     return cwd / "run"
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", pytest.param("SIGINT", marks=pytest.mark.slow), "SIGUSR1"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "SIGTERM",
+        pytest.param("SIGINT", marks=pytest.mark.slow),
+        pytest.param("SIGUSR1", marks=pytest.mark.slow),
+    ],
+)
 def test_a_signal_saves_and_the_run_goes_on_to_the_same_end(unbroken, tmp_path, name):
     process = start(*LONG, "dir=run", cwd=tmp_path)
     wait_for(tmp_path / "run" / "metrics.jsonl", process)

@@ -133,6 +133,7 @@ def test_a_line_that_cannot_be_composed_costs_itself(tmp_path):
     assert "1 of 2 jobs failed" in out and not (folder / "multirun.yaml").exists()
 
 
+@pytest.mark.slow
 def test_a_line_that_ends_elsewhere_is_done_once(tmp_path):
     """On the command line."""
     args = [*QUICKER, "sampler.steps=2", "+note='a\u2028b\u0085c'", "seed=0,1"]
@@ -355,6 +356,7 @@ def test_layout_of_the_table(swept, tmp_path, layout, heads):
     assert pivot(tmp_path, "fid_digits64").heads == heads
 
 
+@pytest.mark.slow
 def test_what_a_sweep_file_overrides_counts_as_typed_for_each_job(tmp_path):
     """A run that was trained with another sampler, and the row's own line typed again."""
     train = [*QUICK, "sampler=ddpm", "dir=run"]
