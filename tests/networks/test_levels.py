@@ -6,7 +6,7 @@ import yaml
 from commands import CONF, composed
 
 from diffexp.errors import ConfigError
-from diffexp.networks import UNet
+from diffexp.networks import UNet, sized_unet
 from diffexp.networks.levels import plan
 from diffexp.networks.noisy_classifier import NoisyClassifier
 
@@ -113,3 +113,10 @@ def test_a_side_that_cannot_be_halved_often_enough_is_named(size, mult, text):
 def test_what_is_no_level_is_answered_with_those_there_are(size, attention, text):
     with pytest.raises(ConfigError, match=text):
         plan(size, 8, (1, 1, 1), attention)
+
+
+@pytest.mark.parametrize(("channels", "groups"), [(32, 32), (64, 32), (8, 8), (20, 4)])
+def test_a_network_of_any_size_normalises_in_groups_that_divide_its_channels(channels, groups):
+    with torch.device("meta"):
+        net = sized_unet(16, 3, 3, channels=channels)
+    assert {part.num_groups for part in net.modules() if isinstance(part, torch.nn.GroupNorm)} == {groups}
