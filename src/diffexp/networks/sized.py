@@ -29,8 +29,9 @@ def sized_unet(
 
     image_size: one number, or (H, W). There is a level for each time that both sides can be halved, down to
     maps of 4 pixels; maps of at most 16 have attention, of 4 heads where the network takes tokens, and of one
-    where not. groups: of every normalisation, as far as they divide the channels; with few, the offsets between
-    channels drown the noise in their maps, and training has been seen to stay where it begins. Raises ConfigError for channels that make no network.
+    where not. groups: of every normalisation, as far as they divide the channels; with few, the offsets
+    between channels drown the noise in their maps, and training has been seen to stay where it begins. Raises
+    ConfigError for channels that make no network.
     """
     if levels < 1:
         raise ConfigError(f"levels={levels}", "network.levels", "give 1 or more")
