@@ -63,6 +63,6 @@ def names_a_path(text: str) -> bool:
 
 def _there(text: str) -> bool:
     try:
-        return Path(text).expanduser().exists()
+        return bool(text) and Path(text).expanduser().exists()
     except (OSError, ValueError, RuntimeError):
         return False

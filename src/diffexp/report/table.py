@@ -21,7 +21,7 @@ ASIDE = {
     "steps",
     "epoch",
 }  # numbers that are no result
-HIGHER = ("accuracy", "precision", "recall", "density", "coverage", "inception_score", "clip_score")
+HIGHER = ("accuracy", "precision", "recall", "density", "coverage", "inception_score", "clip_score", "right")
 LAST = ("sampler.steps", "task.calls")  # keys that read best from left to right
 
 
