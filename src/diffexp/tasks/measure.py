@@ -90,6 +90,7 @@ class Measure(Task):
         wanted = any(text.lstrip("+").startswith("metrics.n=") for text in job.typed)
         node["n"] = min(count, node["n"]) if wanted else count
         metrics: MetricSet = build(node, "metrics", job.allowed)
+        metrics.compare_with(job.config["evaluator"].get("reference"))
         if not metrics.metrics:
             raise ConfigError("metrics=none measures nothing", "metrics", "type metrics=inception")
         return metrics
