@@ -40,7 +40,7 @@ class CLIPLoss:
 
     def check(self) -> None:
         """Read the weights. Raises ConfigError without transformers, DataError for a folder without CLIP."""
-        with torch.inference_mode(False):  # what is read or made in validation serves in training as well
+        with torch.inference_mode(False):  # what is read in validation serves in training as well
             self.clip.check((3, 32, 32))
             if not self._embedded(["a photo"]).isfinite().all():
                 what = "these weights give embeddings of captions that are not numbers"
@@ -75,6 +75,5 @@ class CLIPLoss:
             self._kept.clear()
         for text in texts:
             if text not in self._kept:
-                with torch.inference_mode(False):
-                    self._kept[text] = F.normalize(self.clip.texts([text]))[0]
+                self._kept[text] = F.normalize(self.clip.texts([text]))[0]
         return torch.stack([self._kept[text] for text in texts])
