@@ -157,7 +157,20 @@ def test_heads_of_any_text_are_drawn_within_a_width():
     page, alone = grid(images, ODD), grid(images, [str(i) for i in range(len(ODD))])
     assert page.height == alone.height and alone.width < page.width < alone.width + HEAD
     four = captioned(images, ODD)
-    assert captioned(images, ODD, "a title").size == (four.width, four.height + LINE)
+    assert captioned(images, ODD, "a title").size == (four.width, four.height + LINE + GAP)
+
+
+@pytest.mark.parametrize("times", [1, 12])
+def test_the_title_over_captions_is_drawn_whole(times):
+    """As over a grid of no captions: the same letters, of any number of metrics."""
+    title = "step 10, right_ground_held_out 0.938, " * times
+    page, bare = captioned(plain(8), ["a"] * 8, title), captioned(plain(8), ["a"] * 8)
+    alone = grid(plain(1), title=title, columns=1)  # broken elsewhere
+    dark = [int((np.asarray(one.convert("L")) < 85).sum()) for one in (page, bare, alone, grid(plain(1)))]
+    assert dark[0] - dark[1] == pytest.approx(dark[2] - dark[3], rel=0.1) and dark[2] > 100 * times
+    narrow = captioned(plain(1), ["a"], title)
+    assert captioned(plain(1), ["a"]).width < narrow.width <= LEAST + 2 * MARGIN
+    assert not inked(np.asarray(narrow)[:, -MARGIN:]) and not inked(np.asarray(page)[:, -MARGIN:])
 
 
 def test_a_long_head_is_wrapped_and_cut():

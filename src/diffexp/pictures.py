@@ -85,13 +85,14 @@ def captioned(images: Tensor, captions: Sequence[str], title: str | None = None)
         grid(images[i : i + size], captions[i : i + size], columns=1) for i in range(0, len(images), size)
     ]
     font, width = _font(title or ""), sum(part.width for part in parts)
-    lines = _wrapped(title or "", width - 2 * MARGIN, font)
-    top = len(lines) * LINE
+    lines = _wrapped(title or "", max(width - 2 * MARGIN, LEAST), font)
+    width = max(width, *(math.ceil(font.getlength(line)) + 2 * MARGIN for line in lines), 0)
+    top = len(lines) * LINE + GAP if lines else 0
     page = Image.new("RGB", (width, top + max(part.height for part in parts)), PAPER)
-    for i, line in enumerate(lines):
-        ImageDraw.Draw(page).text((MARGIN, MARGIN + i * LINE), line, INK, font)
     for i, part in enumerate(parts):
         page.paste(part, (sum(before.width for before in parts[:i]), top))
+    for i, line in enumerate(lines):  # last, for it reaches into the margin of the parts
+        ImageDraw.Draw(page).text((MARGIN, MARGIN + i * LINE), line, INK, font)
     return page
 
 

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from commands import QUICK
 from PIL import Image
 from test_sweep import rows, sweep
 
 from diffexp.data import Digits
+from diffexp.data.digits_text import DigitsText
 from diffexp.errors import ConfigError, DataError
 from diffexp.sweep.cell import identity
 
@@ -135,6 +137,23 @@ def test_samples_of_guided_diffusion_are_measured(digits, job, tmp_path):
     np.savez(tmp_path / "d.npz", images, np.full(180, 10))
     with pytest.raises(DataError, match="labels up to 10, and digits has 10 classes"):
         job(*MEASURE, f"task.images={tmp_path / 'd.npz'}", folder="no")
+
+
+def test_captions_of_an_npz_are_those_that_data_npz_reads(job, tmp_path):
+    """Real images show what their own captions say, and seldom what those of others do."""
+    batch = DigitsText().split("test").batch(torch.arange(40))
+    images = batch.image.permute(0, 2, 3, 1).numpy()
+    own, other = np.array(batch.text), np.array(batch.text[::-1])
+    np.savez(tmp_path / "x.npz", images=images, captions=own, said=other)
+    line = [*MEASURE, "data=digits_text", "metrics=digits_text", f"task.images={tmp_path / 'x.npz'}"]
+    own, other = told(job(*line, folder="own")), told(job(*line, "task.text=said", folder="other"))
+    both = [sum(r.get(k, 0) for k in ("right", "right_held_out")) for r in (own, other)]
+    assert both[0] > 0.9 > 0.4 > both[1]
+    assert own["cards"]["right"]["n"] == other["cards"]["right"]["n"] == 40
+    assert "right" not in told(job(*line, "task.text=none", folder="none"))
+    with pytest.raises(DataError, match="there is no `what` in it") as error:
+        job(*line, "task.text=what", folder="no")
+    assert error.value.do == "type the name of an array of captions, or task.text=none"
 
 
 @pytest.mark.parametrize("kind", ["folder", "npz"])

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from diffexp.errors import ConfigError
 from diffexp.run import precision
 
 
@@ -50,6 +51,15 @@ def test_slow_bfloat16_is_warned_of_with_its_cost(monkeypatch, capsys):
 
 def test_the_cost_is_that_of_two_convolutions():
     assert 0.01 < precision.slowdown(rounds=1) < 1000
+
+
+@pytest.mark.parametrize(
+    "typed", [["task=sample", "network=ideal"], ["task=evaluate"], ["task=export"], ["task=train"]]
+)
+def test_a_precision_that_there_is_not_is_refused(job, run, typed):
+    ckpt = [f"task.ckpt={run}"] if typed in (["task=evaluate"], ["task=export"]) else []
+    with pytest.raises(ConfigError, match=r"precision=foo is not fp32 or bf16 or fp16"):
+        job(*typed, *ckpt, "precision=foo", "logger=none")
 
 
 @pytest.mark.gpu

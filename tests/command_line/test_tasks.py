@@ -304,6 +304,13 @@ def test_closed_forms_have_nothing_to_train(job):
     assert told["results"]["accuracy_svm"] > 0.9
 
 
+@pytest.mark.parametrize("task", ["task=sample", "task=evaluate"])
+def test_closed_forms_are_told_no_captions(job, task):
+    with pytest.raises(ConfigError, match="in closed form knows classes, and is told no captions") as error:
+        job(task, "network=ideal", "data=digits_text", "conditioning=text", "metrics=none")
+    assert error.value.do.startswith("type conditioning=class or none")
+
+
 def test_autoguidance_is_led_by_another_checkpoint(trained, job):
     """By itself it changes nothing; by its own trained weights it does, and costs a second call."""
     base = ["task=sample", f"task.ckpt={trained}", "task.n=10", "task.npz=true", "task.files=false"]

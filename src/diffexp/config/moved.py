@@ -33,6 +33,7 @@ _CAPTION = {
 LATER = {
     "links": "refuse", "download": True, "text": None, "negative": None, "init": None, "time": "t",
     "artifacts": False, "prompts": None, "caption": _CAPTION,
+    "captions": "val", "reference": None,
     "context": None, "token_norm": False, "feed_forward": False, "transformer_depth": 0,
 }  # fmt: skip
 """Keys that came later, with the value that leaves everything as it was: jobs done before stay done."""

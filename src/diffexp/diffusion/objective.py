@@ -9,8 +9,8 @@ Dhariwal 2021. The first term is formed in the space of the network's output, as
 eps, x0, v.
 """
 
-from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,11 @@ from diffexp.errors import ConfigError
 
 
 class Term(Protocol):
-    """A part of the loss that is added, times `scale`; images in [−1, 1], (B, C, H, W) -> (B,)."""
+    """A part of the loss that is added, times `scale`; images in [−1, 1], (B, C, H, W) -> (B,).
+
+    One with an attribute `captioned` that is True is also called with level, that of x_t, of the shape of t,
+    and texts, the caption of each image; data without captions are then refused.
+    """
 
     scale: float
 
@@ -104,6 +108,18 @@ class Objective(nn.Module):
             do = "use variance=learned_range, or objective=simple"
             raise ConfigError("objective=hybrid has no variance to train", "objective", do)
 
+    @property
+    def captioned(self) -> bool:
+        """True where a term wants captions."""
+        return any(map(_captioned, self.terms.values()))
+
+    def check_captions(self, texts: Sequence[str] | None) -> None:
+        """Raise ConfigError for a term that wants captions where there are none."""
+        for name, term in self.terms.items():
+            if texts is None and _captioned(term):
+                what = f"terms.{name} compares images with their captions, and the data has none"
+                raise ConfigError(what, f"terms.{name}", "take data with captions, or type terms=none")
+
     def forward(
         self,
         denoiser: Denoiser,
@@ -112,11 +128,12 @@ class Objective(nn.Module):
         generator: torch.Generator,
         rank: tuple[int, int] = (0, 1),
         scale: Tensor | None = None,
+        texts: Sequence[str] | None = None,
     ) -> Losses:
         """x0: (B, C, H, W) in [−1, 1]; times and noise come from `generator`, on the device of x0.
 
         rank: (r, ranks). Each rank draws for all of them, and takes its part: as one that had all the images.
-        scale: of the loss of each image, (B,).
+        scale: of the loss of each image, (B,). texts: the captions, for terms that want them.
         """
         n, mine = len(x0), slice(rank[0] * len(x0), (rank[0] + 1) * len(x0))
         t = self.times(n * rank[1], denoiser.schedule, generator)[mine]
@@ -125,7 +142,7 @@ class Objective(nn.Module):
         weight = self.times.weight(t) if isinstance(self.times, Importance) else None
         if scale is not None:
             weight = scale if weight is None else weight * scale.to(weight)
-        return self.at(denoiser, x0, cond, t, noise, weight)
+        return self.at(denoiser, x0, cond, t, noise, weight, texts)
 
     def at(
         self,
@@ -135,9 +152,10 @@ class Objective(nn.Module):
         t: Tensor,
         noise: Tensor,
         weight: Tensor | None = None,
+        texts: Sequence[str] | None = None,
     ) -> Losses:
         """The loss at given times t, float64 (B,), and noise, of the shape of x0; weight: of each image,
-        (B,).
+        (B,); texts: their captions, for terms that want them. Raises ConfigError where those are missing.
         """
         t = t.view(-1, *[1] * (x0.ndim - 1))
         level = denoiser.schedule(t)
@@ -152,6 +170,7 @@ class Objective(nn.Module):
         error = like(c_out, x0) * error  # x̂0 − x0
         bits = self._bits(denoiser, x0, error, t, frac)
         parts = self._parts(denoiser.schedule.T, x0, error, level, on_output * mse, bits)
+        parts |= self._of_terms(x0 + error, x0, level, texts) if self.terms else {}
         each = torch.stack(list(parts.values())).sum(0)
         return Losses(
             loss=(each if weight is None else weight.to(each.dtype) * each).mean(),
@@ -176,8 +195,16 @@ class Objective(nn.Module):
                 parts["simple"] = parts["simple"] * (-u).exp() + u
         if self.vlb and bits is not None:
             parts["vlb"] = self.vlb * T * bits
+        return parts
+
+    def _of_terms(
+        self, x0_hat: Tensor, x0: Tensor, level: Level, texts: Sequence[str] | None
+    ) -> dict[str, Tensor]:
+        self.check_captions(texts)
+        parts = dict[str, Tensor]()
         for name, term in self.terms.items():
-            parts[name] = term.scale * term(x0 + error, x0)
+            more: dict[str, Any] = {"level": level, "texts": texts} if _captioned(term) else {}
+            parts[name] = term.scale * term(x0_hat, x0, **more)
         return parts
 
     def _bits(
@@ -189,3 +216,7 @@ class Objective(nn.Module):
         with torch.set_grad_enabled(self.vlb > 0 and torch.is_grad_enabled()):
             held = error.detach() if self.simple or not self.vlb else error
             return bound.step(denoiser.schedule, x0, held, t, frac)
+
+
+def _captioned(term: Term) -> bool:
+    return bool(getattr(term, "captioned", False))

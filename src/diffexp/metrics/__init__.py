@@ -3,6 +3,7 @@
 from diffexp.metrics.accuracy import ClassifierAccuracy
 from diffexp.metrics.auto import WhatCanBeMeasured
 from diffexp.metrics.classifier import SmallClassifier
+from diffexp.metrics.clip_loss import CLIPLoss
 from diffexp.metrics.clip_metrics import CMMD, CLIPScore
 from diffexp.metrics.coloured_digits import ColouredDigits
 from diffexp.metrics.evaluator import Evaluation, Evaluator
@@ -26,6 +27,7 @@ __all__ = [
     "KID",
     "LPIPS",
     "CLIPEmbedding",
+    "CLIPLoss",
     "CLIPScore",
     "Card",
     "ClassifierAccuracy",

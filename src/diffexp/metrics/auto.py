@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from diffexp.data.dataset import DataSet
+from diffexp.data.dataset import DataSet, SplitName
 from diffexp.hub import at, is_file
 from diffexp.metrics import reference as real
 from diffexp.metrics.fid import FID
@@ -28,19 +28,25 @@ class WhatCanBeMeasured(MetricSet):
     def __init__(self, n: int = 256, weights: str | None = None, cache: str | None = real.CACHE) -> None:
         super().__init__(n)
         self.asked, self.weights, self.cache = n, weights, cache
+        self.reference: SplitName = "train"
+
+    def compare_with(self, split: SplitName | None) -> None:
+        self.reference = split or "train"
 
     def check(self, data: DataSet) -> None:
         """Choose, and say what. Raises ConfigError, DataError, for weights that are no Inception's."""
-        count = len(data.split("train"))
+        count = len(data.split(self.reference))
         file = at(self.weights) if self.weights else Path(torch.hub.get_dir(), "checkpoints", FILE)
         if count < FEW:
-            self._nothing(f"{count} training images are too few to compare with")
+            name = {"train": "training", "val": "validation"}.get(self.reference, "test")
+            self._nothing(f"{count} {name} images are too few to compare with")
         elif not is_file(file):
             self._nothing(f"no weights of the Inception at {file}; metrics=inception768 fetches them")
         elif self.extractor is None:
             self.n, self.extractor = self.asked, Inception(FEATURE, self.weights)
             enough = min(self.n, count) > FEATURE
-            self.metrics = [KID(cache=self.cache), *([FID(cache=self.cache)] if enough else [])]
+            kid, fid = (kind(self.reference, cache=self.cache) for kind in (KID, FID))
+            self.metrics = [kid, *([fid] if enough else [])]
             names = " and ".join(type(metric).__name__ for metric in self.metrics)
             chosen(f"{names} of {self.n} images by {FEATURE} features of the Inception (metrics=auto)")
         super().check(data)

@@ -4,13 +4,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from diffexp.condition import Asked
-from diffexp.data.dataset import DataSet
+from diffexp.data.dataset import DataSet, SplitName
 from diffexp.diffusion.clip import Clip
 from diffexp.diffusion.guidance import Guidance
 from diffexp.errors import ConfigError, Problems
@@ -62,8 +62,11 @@ class Evaluator:
 
     seed: of the noise. batch_size: images at a time, which changes no image. pictures: images to show, for
     which no more are generated than metrics.n if that is enough. When training evaluates: every `every`
-    epochs (0: never) and at the end, there at each of the guidance `scales`, or the configured one. negative:
-    what guidance goes away from, a caption, for a model that is told captions.
+    epochs (0: never) and at the end, there at each of the guidance `scales`, or the configured one.
+
+    For a model that is told captions: captions, the split whose captions are asked for, the first of each
+    image, in its order and in turn; negative, a caption that guidance goes away from. reference: the split of
+    real images that metrics compare with, None for that which each metric names.
     """
 
     def __init__(
@@ -78,6 +81,8 @@ class Evaluator:
         every: int = 10,
         scales: tuple[float, ...] = (),
         negative: str | None = None,
+        captions: Literal["val", "test"] = "val",
+        reference: SplitName | None = None,
     ) -> None:
         for key, value, least in (
             ("batch_size", batch_size, 1),
@@ -89,6 +94,8 @@ class Evaluator:
         self.sampler, self.guidance, self.clip, self.metrics = sampler, guidance, clip, metrics
         self.seed, self.batch_size, self.pictures = seed, batch_size, pictures
         self.every, self.scales, self.negative = every, scales, negative
+        self.captions: Literal["val", "test"] = captions
+        metrics.compare_with(reference)
         self.data: DataSet | None = None  # whose captions are asked for
 
     def check(self, data: DataSet, model: Model | None) -> None:
@@ -102,7 +109,7 @@ class Evaluator:
                 check(model, self.sampler, self.guidance)
             with problems:
                 self._check_scales(model)
-            if "text" in model.conditioning.asks and data.split("val").texts is None:
+            if "text" in model.conditioning.asks and data.split(self.captions).texts is None:
                 problems.kept.append(_no_captions())
             if self.negative and "text" not in model.conditioning.asks:
                 what = "a negative is asked for, but the model is told no captions"
@@ -158,20 +165,20 @@ class Evaluator:
         calls = nfe(self.sampler, guidance, model)
         if not isinstance(self.sampler, GridSampler):  # it makes other calls for other images
             calls = round(evaluations / len(mine), 1)
-        told = self._protocol(model, guidance, calls)
+        told = self._protocol(model, guidance, calls, wanted.text)
         cards = {key: card | told for key, card in self.metrics.cards.items()}
         first, seconds = wanted[mine[: len(shown)]], time.perf_counter() - start
         return Evaluation(values, cards, shown, first.label, calls, seconds, told, first.text)
 
     def _wanted(self, model: Model, n: int) -> Asked:
-        """Ask for n images: classes in turn, or the captions of the validation images, with their classes for
+        """Ask for n images: classes in turn, or the captions of the images of a split, with their classes for
         a model that is told both.
         """
         asks = model.conditioning.asks
         if "text" not in asks:
             return ask(model, n)
         texts, labels = list[str](), list[int]()
-        for batch in () if self.data is None else self.data.batches("val", 256):
+        for batch in () if self.data is None else self.data.batches(self.captions, 256):
             texts += batch.text or ()
             labels += [] if batch.label is None else batch.label.tolist()
             if len(texts) >= n:
@@ -180,7 +187,9 @@ class Evaluator:
             raise _no_captions()
         return ask(model, n, labels if "label" in asks else None, texts, self.negative)
 
-    def _protocol(self, model: Model, guidance: Guidance, calls: float) -> dict[str, Any]:
+    def _protocol(
+        self, model: Model, guidance: Guidance, calls: float, texts: tuple[str, ...] | None
+    ) -> dict[str, Any]:
         told: dict[str, Any] = {
             "sampler": repr(self.sampler),
             "guidance": repr(guidance),
@@ -190,8 +199,12 @@ class Evaluator:
             "weights": model.weights,
             "precision": model.precision,
         }
-        if "text" in model.conditioning.asks:
-            told |= {"captions": "of the val split"} | ({"negative": self.negative} if self.negative else {})
+        if texts is not None:
+            measured = texts[: self.metrics.n or len(texts)]
+            told["captions"] = f"of the {self.captions} split"
+            told["captions_distinct"] = distinct = len(set(measured))
+            told["captions_repeated"] = len(measured) - distinct
+            told |= {"negative": self.negative} if self.negative else {}
         return told
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from diffexp.data.batch import Batch
-from diffexp.data.dataset import DataSet
+from diffexp.data.dataset import DataSet, SplitName
 from diffexp.errors import ConfigError, DataError, Problems, check_at_most
 from diffexp.metrics.alike import Alike, all_alike
 from diffexp.metrics.extractor import Extractor, extract
@@ -33,6 +33,12 @@ class MetricSet:
         check_at_most(10**7, "metrics", n=n)
         check_at_most(100, "metrics", metrics=len(self.metrics))
         self.seen, self._alike, self._notes = 0, Alike(), list[str]()
+
+    def compare_with(self, split: SplitName | None) -> None:
+        """Compare with the real images of this split, in each metric that names one; None: of that."""
+        for metric in self.metrics:
+            if split is not None and "reference" in vars(metric):  # else it is fixed, or there is none
+                metric.reference = split  # type: ignore[attr-defined]
 
     def check(self, data: DataSet) -> None:
         """Check before training that weights are here, and fit the data. Raises ConfigError, DataError."""

@@ -8,6 +8,7 @@ levels.
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ class Pretrained(Extractor):
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    where, instead = "metrics.extractor", "type metrics=inception"
+    """The key at which it was typed, and what to type to do without, for errors."""
 
     def __init__(self, model: str, sha256: str | None = None) -> None:
         super().__init__()
@@ -43,7 +46,7 @@ class Pretrained(Extractor):
             what = f"{self.name} takes 1 or 3 channels, not {shape[0]}"
             raise ConfigError(what, "metrics", "type metrics=none")
         if self.net is None:
-            self.folder = folder_of(self.model, "metrics.extractor.model", "type metrics=inception")
+            self.folder = folder_of(self.model, f"{self.where}.model", self.instead)
             check_folder(self.folder)
             file = next((self.folder / name for name in WEIGHTS if is_file(self.folder / name)), None)
             if file is None:
@@ -72,7 +75,7 @@ class Pretrained(Extractor):
             raise
         except Exception as error:
             what = f"this is not a folder of {type(self).__name__} ({reason(error)})"
-            raise DataError(what, str(self.folder), "give another by metrics.extractor.model=PATH") from error
+            raise DataError(what, str(self.folder), f"give another by {self.where}.model=PATH") from error
 
     def _model(self) -> Any:
         raise NotImplementedError
@@ -82,8 +85,11 @@ class Pretrained(Extractor):
         x = images.expand(-1, 3, -1, -1).float()
         if x.shape[-2:] != (size, size):
             x = F.interpolate(x, (size, size), mode="bicubic", antialias=True).round().clamp(0, 255)
+        return self._around_0(x / 255)
+
+    def _around_0(self, x: Tensor) -> Tensor:
         mean, std = (torch.tensor(v, device=x.device).view(3, 1, 1) for v in (self.mean, self.std))
-        return (x / 255 - mean) / std
+        return (x - mean) / std
 
 
 class Dinov2(Pretrained):
@@ -118,16 +124,36 @@ class CLIPEmbedding(Pretrained):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map uint8 (B, 1 or 3, H, W) to float32 (B, dim)."""
-        out = self.net.vision_model(pixel_values=self.pixels(images, self.size))
+        return self._embedded(self.pixels(images, self.size))
+
+    def smooth(self, x: Tensor) -> Tensor:
+        """Map images in [0, 1], float (B, 1 or 3, H, W), to (B, dim), with a gradient: nothing is rounded to
+        whole levels, or clipped.
+        """
+        x = x.expand(-1, 3, -1, -1).to(self.net.dtype)
+        if x.shape[-2:] != (self.size, self.size):
+            x = F.interpolate(x, (self.size, self.size), mode="bicubic", antialias=True)
+        return self._embedded(self._around_0(x))
+
+    def _embedded(self, pixels: Tensor) -> Tensor:
+        out = self.net.vision_model(pixel_values=pixels)
         return self.net.visual_projection(out.pooler_output)
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        from transformers import CLIPTokenizer
+
+        with self._foreign():
+            names = ("tokenizer.json", "vocab.json")
+            if not any(is_file(self.folder / name) for name in names):  # transformers would make an empty one
+                raise ValueError(f"neither {' nor '.join(names)} in it")
+            return CLIPTokenizer.from_pretrained(self.folder, local_files_only=True)
 
     def texts(self, captions: list[str]) -> Tensor:
         """Return the embeddings of captions, (N, dim); set `cut`, bool (N,): which were cut off at the
-        model's length, their end kept.
+        model's length, their end kept. Raises DataError for a folder without a tokenizer.
         """
-        from transformers import CLIPTokenizer
-
-        words = CLIPTokenizer.from_pretrained(self.folder, local_files_only=True)
+        words = self._tokenizer
         most = int(self.net.config.text_config.max_position_embeddings)
         self.cut = torch.tensor([len(words(text).input_ids) > most for text in captions])
         tokens = words(captions, padding=True, truncation=True, max_length=most, return_tensors="pt")

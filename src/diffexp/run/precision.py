@@ -6,12 +6,13 @@ in a detour that was measured to be 8 to 14 times slower than float32.
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch.nn import functional as F
 
 from diffexp.diffusion.denoiser import Precision
+from diffexp.errors import ConfigError
 from diffexp.notice import chosen, warn
 
 
@@ -33,6 +34,14 @@ def settled(config: Mapping[str, Any], before: Any = None) -> dict[str, Any]:
     model = config.get("model")
     inner = {"model": {**model, "precision": fast}} if isinstance(model, Mapping) else {}
     return {**config, "precision": fast, **inner}
+
+
+def check_precision(config: Mapping[str, Any]) -> None:
+    """Raise ConfigError for a precision that there is not."""
+    known, precision = get_args(Precision), config.get("precision", "fp32")
+    if precision not in known:
+        what = f"precision={precision} is not {' or '.join(known)} or auto"
+        raise ConfigError(what, "precision", f"give {', '.join(known)} or auto")
 
 
 def fastest(on_gpu: bool) -> Precision:

@@ -90,7 +90,15 @@ def _closed_form(job: Job) -> Restored:
     if not closed(parts["network"]):
         do = "type task.ckpt=RUN, or network=ideal, gaussian or mixture, which need none"
         raise ConfigError("task.ckpt must be set", "task.ckpt", do)
-    model = build_model(data.shape, data.classes, precision=config["precision"], **parts)
+    texts = None
+    if "text" in parts["conditioning"].asks:
+        if parts["network"].func.__module__.startswith("diffexp."):
+            what = "a network in closed form knows classes, and is told no captions"
+            do = "type conditioning=class or none, or train a network, and give its run by task.ckpt=RUN"
+            raise ConfigError(what, "conditioning", do)
+        captions = data.split("train").captions
+        texts = None if captions is None else captions.every()
+    model = build_model(data.shape, data.classes, precision=config["precision"], texts=texts, **parts)
     return Restored(model.eval(), config, 0, Path())
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from diffexp.config.build import build
 from diffexp.data import DataSet
+from diffexp.data.dataset import SplitName
 from diffexp.metrics import MetricSet
 from diffexp.metrics.evaluator import Evaluator
 from diffexp.model.restore import Restored
@@ -58,7 +59,8 @@ class Evaluate(Task):
         restored, evaluator, data, metrics = self._ready(job, measure=True)
         device = device_of(job)
         restored.model.to(device)
-        evaluator.metrics = _prepared(json.dumps(metrics), data, str(device), job.allowed)
+        reference = job.config["evaluator"].get("reference")
+        evaluator.metrics = _prepared(json.dumps(metrics), reference, data, str(device), job.allowed)
         evaluator.data = data
         with counting("sampling") as progress:
             result = evaluator.run(restored.model, device=device, progress=progress)
@@ -77,8 +79,11 @@ def _data(node: str, allowed: tuple[str, ...]) -> DataSet:
 
 
 @lru_cache(maxsize=2)
-def _prepared(node: str, data: DataSet, device: str, allowed: tuple[str, ...]) -> MetricSet:
+def _prepared(
+    node: str, reference: SplitName | None, data: DataSet, device: str, allowed: tuple[str, ...]
+) -> MetricSet:
     """Prepare the metrics, and keep them as well: the extractor, and what they know of the real images."""
     metrics: MetricSet = build(json.loads(node), "metrics", allowed)
+    metrics.compare_with(reference)
     metrics.prepare(data, device)
     return metrics

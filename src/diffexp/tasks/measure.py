@@ -37,7 +37,8 @@ class Measure(Task):
 
     All are measured; metrics.n=1000, typed, takes 1000 at random, the same each time. label, text: the
     columns of metadata.jsonl that say what each image was to show, its class (without the column sub-folders
-    do) and its caption; label=none for no classes. resize: images of another size, to that of the data.
+    do) and its caption; label=none for no classes, text=none for no captions. Of a .npz text is the array of
+    captions, by default as data=npz has it. resize: images of another size, to that of the data.
     links: as those of data=folder.
     """
 
@@ -90,6 +91,7 @@ class Measure(Task):
         wanted = any(text.lstrip("+").startswith("metrics.n=") for text in job.typed)
         node["n"] = min(count, node["n"]) if wanted else count
         metrics: MetricSet = build(node, "metrics", job.allowed)
+        metrics.compare_with(job.config["evaluator"].get("reference"))
         if not metrics.metrics:
             raise ConfigError("metrics=none measures nothing", "metrics", "type metrics=inception")
         return metrics
@@ -99,7 +101,8 @@ class Measure(Task):
         path = path_of(self.images, "task.images")
         if not path.is_dir() and path.suffix != ".npz":
             raise DataError("there is no such folder", str(path), "type task.images=FOLDER, or a .npz")
-        images = read_npz(path) if path.suffix == ".npz" else self._folder(path, data)
+        array = None if self.text == metadata.CAPTION else self.text
+        images = read_npz(path, array) if path.suffix == ".npz" else self._folder(path, data)
         if data.classes is None or self.label == "none":
             images.labels = None
         names = data.classes or ()

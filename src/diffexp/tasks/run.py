@@ -12,7 +12,7 @@ from diffexp.notice import say
 from diffexp.run.folder import Record
 from diffexp.run.job import Job, Task, kind_of_task
 from diffexp.run.latest import point_to
-from diffexp.run.precision import settled
+from diffexp.run.precision import check_precision, settled
 from diffexp.run.same import precision_before
 
 TRAINING = ("loader", "model", "trainer", "callbacks")
@@ -64,6 +64,7 @@ def run_resolved(
     before = precision_before(folder) if config.get("precision") == "auto" else None
     job = Job(settled(config, before), folder, tuple(typed), chosen)
     check(_needed(job), job.allowed)
+    check_precision(job.config)
     task: Task = job.build("task")
     try:
         task.check(job)

@@ -73,6 +73,7 @@ class DiffusionModule(LightningModule):
     ) -> None:
         super().__init__()
         objective.check(variance, codec.pixels)
+        objective.check_captions(texts)
         weights = ema.name(None)
         parts = (network, schedule, prediction, variance, conditioning, codec, precision, weights)
         self.model = build_model(shape, classes, *parts, texts=texts)
@@ -128,7 +129,7 @@ class DiffusionModule(LightningModule):
         place = (rank, self.trainer.world_size)
         x0 = self._encoded(batch, key(drawn, "codec"))
         cond = dropped(self.model.conditioning, batch.asked, generator, place)
-        losses = self.objective(self.denoiser, x0, cond, generator, place, batch.weight)
+        losses = self.objective(self.denoiser, x0, cond, generator, place, batch.weight, **self._said(batch))
         if isinstance(self.objective.times, Importance):
             mine = torch.stack([losses.t, losses.each.double()])
             seen = cast(Tensor, self.all_gather(mine))  # (ranks, 2, B), or (2, B)
@@ -144,6 +145,10 @@ class DiffusionModule(LightningModule):
         shape = self.model.latent_shape
         # made when it is asked for: for that the index comes to the CPU
         return self.model.codec.encode(batch.image, lambda k: Noise(seed, batch.index, shape, self.device)(k))
+
+    def _said(self, batch: Batch) -> dict[str, Any]:
+        # an objective of one's own need not know of captions
+        return {"texts": batch.text} if self.objective.captioned else {}
 
     def configure_gradient_clipping(
         self,
@@ -198,7 +203,8 @@ class DiffusionModule(LightningModule):
         t = ((index.double() * _GOLDEN % 1 * T).floor() + 1) / T  # evenly spread over any run of images
         noise = Noise(key(self.seed, "val"), index, self.model.latent_shape, self.device)(0)
         cond = model.condition(batch.asked)
-        losses = self.objective.at(model.denoiser, x0, cond, t.to(self.device), noise)
+        said = self._said(batch)
+        losses = self.objective.at(model.denoiser, x0, cond, t.to(self.device), noise, **said)
         self.log("val/loss", losses.loss, batch_size=len(x0), sync_dist=True)
         if self.bpd_terms:
             denoise = Clipped(model.denoiser, model.denoiser.schedule, Static())
