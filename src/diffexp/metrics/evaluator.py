@@ -189,6 +189,7 @@ class Evaluator:
             "sample_seed": self.seed,
             "weights": model.weights,
             "precision": model.precision,
+            **model.codec.card(),
         }
         if "text" in model.conditioning.asks:
             told |= {"captions": "of the val split"} | ({"negative": self.negative} if self.negative else {})

@@ -70,14 +70,14 @@ def _built(
     path: Path,
 ) -> Restored:
     nodes = judged({key: told.config["model"][key] for key in MODEL}, plugins, MODEL_PLACES)
-    nodes["conditioning"] = _at_home(nodes["conditioning"], path)
+    nodes |= _at_home(nodes, path)
     check(nodes, (*OURS, *plugins))
     parts = {key: build(node, f"model.{key}", (*OURS, *plugins)) for key, node in nodes.items()}
     check_kinds({MODEL_PLACES.get(key, key): made for key, made in parts.items()})
     if closed(parts["network"]):
         raise DataError("its network has no weights", str(path), "use a checkpoint of task=train")
     precision = cast(Precision, precision or told.config.get("precision", "fp32"))
-    ours = all(str(node["_target_"]).startswith("diffexp.") for node in nodes.values())
+    ours = all(map(_ours, nodes.values()))
     with no_larger_than(weights, path) if ours else nullcontext():  # another may build more than it keeps
         model = build_model(
             told.shape,
@@ -85,6 +85,7 @@ def _built(
             precision=precision,
             weights=name_of(told.decays, average),
             learned=told.learned,
+            of_codec=told.codec,
             **parts,
         )
     Full().load(model, weights, path)
@@ -94,15 +95,23 @@ def _built(
     return Restored(model.eval().requires_grad_(False), told.config, told.step, path)
 
 
-def _at_home(node: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Return the node of a conditioning whose text encoder, one of ours, writes to the person's own cache."""
-    encoder = node.get("encoder")
-    if not is_dict(encoder) or not str(encoder.get("_target_")).startswith("diffexp."):
-        return node
-    return {
-        **node,
-        "encoder": settled({"conditioning.encoder": encoder}, (), "", path)["conditioning.encoder"],
-    }
+def _at_home(nodes: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return the nodes of conditioning and codec, where they are ours, with no place to write to but the
+    person's own cache; the files that they name are said.
+    """
+    conditioning = dict(nodes["conditioning"])
+    if is_dict(encoder := conditioning.get("encoder")) and _ours(encoder):
+        conditioning |= {
+            "encoder": settled({"conditioning.encoder": encoder}, (), "", path)["conditioning.encoder"]
+        }
+    codec = nodes["codec"]
+    if _ours(codec):
+        codec = settled({"codec": codec}, (), "", path)["codec"]
+    return {"conditioning": conditioning, "codec": codec}
+
+
+def _ours(node: Mapping[str, Any]) -> bool:
+    return str(node.get("_target_")).startswith("diffexp.")
 
 
 def closed(network: Any) -> bool:

@@ -41,6 +41,7 @@ class Export(Task):
             "format": FORMAT,
             "base": base_of(restored.model),
             "learned": restored.model.conditioning.learned(),
+            "codec": restored.model.codec.learned(),
             "shape": list(restored.model.shape),
             "classes": restored.class_names and list(restored.class_names),
             "step": restored.step,

@@ -25,6 +25,7 @@ from diffexp.run.next_lines import suggestions
 from diffexp.run.resume import after_divergence, finished, start
 from diffexp.tasks.training_parts import build_module, checked_module, headline
 from diffexp.training.data_module import DataModule
+from diffexp.training.encode_ahead import check_room_for_latents, encode_ahead
 from diffexp.training.evaluate_samples import EvaluateSamples, show
 from diffexp.training.launched import launching
 from diffexp.training.log_filters import quiet
@@ -49,6 +50,7 @@ class Train(Task):
         loader.prepare_data()
         module = checked_module(job, loader)
         check_room(job.folder, checkpoint_bytes(module.stored(), module.trained))
+        check_room_for_latents(module.model.codec, loader)
         check_sources(module.model)
         if ckpt is None and (other := job.config.get("init")):
             say(begin(module.model, module.tune, *weights_to_begin_with(other), copy=False).words())
@@ -106,6 +108,7 @@ class Train(Task):
         trainer.strategy.barrier()
         if not trainer.is_global_zero:
             evaluator.prepare(loader.data, trainer.strategy.root_device)
+        encode_ahead(module.model.codec, loader, trainer.strategy.root_device, ckpt is not None)
         try:
             going_on(job, trainer, module, record, ckpt)
             fit(trainer, module, loader, ckpt)

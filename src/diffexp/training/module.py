@@ -139,11 +139,12 @@ class DiffusionModule(LightningModule):
 
     def _encoded(self, batch: Batch, seed: int) -> Tensor:
         """x0 of a batch; a codec draws by seed and image."""
-        if batch.latent is not None:
-            return batch.latent
-        shape = self.model.latent_shape
-        # made when it is asked for: for that the index comes to the CPU
-        return self.model.codec.encode(batch.image, lambda k: Noise(seed, batch.index, shape, self.device)(k))
+        shape, codec = self.model.latent_shape, self.model.codec
+
+        def noise(k: int) -> Tensor:  # made when it is asked for: for that the index comes to the CPU
+            return Noise(seed, batch.index, shape, self.device)(k)
+
+        return codec.encode(batch.image, noise) if batch.latent is None else codec.draw(batch.latent, noise)
 
     def configure_gradient_clipping(
         self,
