@@ -105,8 +105,9 @@ def _at_home(nodes: dict[str, Any], path: Path) -> dict[str, Any]:
             "encoder": settled({"conditioning.encoder": encoder}, (), "", path)["conditioning.encoder"]
         }
     codec = nodes["codec"]
-    if _ours(codec):
-        codec = settled({"codec": codec}, (), "", path)["codec"]
+    if _ours(codec):  # without its cache, which is of trainings
+        read = {key: value for key, value in codec.items() if key != "folder"}
+        codec = settled({"codec": read}, (), "", path)["codec"]
     return {"conditioning": conditioning, "codec": codec}
 
 
