@@ -174,7 +174,7 @@ def _offered(place: str) -> frozenset[str]:
 
 @lru_cache(maxsize=1)
 def _partials() -> frozenset[str]:
-    groups = ("network", "optimizer", "trainer")  # which conf/ leaves for others to call
+    groups = ("network", "optimizer", "trainer", "autoencoder")  # which conf/ leaves for others to call
     places = {where for g in groups for node in _group(g) for where, _, later in _targets(node, g) if later}
     return frozenset(places | {"model"})
 

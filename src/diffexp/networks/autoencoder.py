@@ -171,7 +171,7 @@ class Autoencoder(nn.Module):
     @property
     def last_layer(self) -> nn.Parameter:
         """The weight of the decoder's last convolution, at which the adaptive weight is measured."""
-        return self.decoder.conv_out.weight
+        return self.get_parameter("decoder.conv_out.weight")
 
     def latent(self, shape: Shape) -> Shape:
         """Return the shape of z, (L, h, w), of images (C, H, W). Raises ConfigError for those that it cannot
