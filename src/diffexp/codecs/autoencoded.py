@@ -1,10 +1,10 @@
 """Diffusion in the latents of a frozen autoencoder (Rombach et al. 2022).
 
-    z ~ q(z|image) = N(mean, deviation²),   x = factor · z,   image = decoder(x / factor)
+    z ~ q(z|image) = N(mean, deviation²),   x = factor (z − centre),   image = decoder(x / factor + centre)
 
-The factor is 1 / deviation of z over the training set, measured once; until then it is 1. Images go through
-the autoencoder in chunks of one size, filled up where there are fewer, so that an image gives the same
-latents, bit for bit, in any batch.
+The factor is 1 / deviation of z over the training set, the centre the mean of each channel, measured once;
+until then they are 1 and 0. Images go through the autoencoder in chunks of one size, filled up where there
+are fewer, so that an image gives the same latents, bit for bit, in any batch.
 """
 
 import hashlib
@@ -45,6 +45,7 @@ class Autoencoded(Codec):
     latents have (`sized`), and `load`s the network.
 
     scale: of the latents: `all`, 1 / deviation of all of them; `channel`, of each channel; or a number.
+    centre: whether the mean of each channel is taken away first; that of a given scale is not.
     cache: whether the latents of the images are made once and kept, in `folder`.
     """
 
@@ -53,19 +54,25 @@ class Autoencoded(Codec):
     digest: str = ""
     """The sha256 of all that decides the latents, after `load`."""
     factor: Tensor
+    centre: Tensor
 
     def __init__(
-        self, scale: Literal["all", "channel"] | float = "all", cache: bool = True, folder: str = FOLDER
+        self,
+        scale: Literal["all", "channel"] | float = "all",
+        centre: bool = True,
+        cache: bool = True,
+        folder: str = FOLDER,
     ) -> None:
         super().__init__()
         if not isinstance(scale, str) and not 0 < scale < 1e9:
             raise ConfigError(f"scale={scale}", "codec.scale", "give a positive number, all or channel")
-        self.kind, self.cache, self.folder = scale, cache, folder
+        self.kind, self.centred, self.cache, self.folder = scale, centre, cache, folder
         self.register_buffer("factor", torch.ones(1, 1, 1), persistent=False)
+        self.register_buffer("centre", torch.zeros(1, 1, 1), persistent=False)
         self.scale: Scale | None = None
         self._fits: tuple[Shape, Shape] | None = None
         if not isinstance(scale, str):
-            self._take(Scale([float(scale)], [0.0], 0, 0, 0))
+            self._take(Scale([float(scale)], [0.0], [0.0], 0, 0, 0))
 
     @abstractmethod
     def sized(self, shape: Shape) -> tuple[Shape, Shape | None]:
@@ -121,13 +128,14 @@ class Autoencoded(Codec):
     def draw(self, latent: Tensor, noise: Draws | None = None) -> Tensor:
         """Return x of moments (B, 2 L, h, w): their mean, or a draw."""
         mean, deviation = latent.chunk(2, 1)
-        return self.factor * (mean if noise is None else mean + deviation * noise(0))
+        z = mean if noise is None else mean + deviation * noise(0)
+        return self.factor * (z - self.centre)
 
     @torch.no_grad()
     def decode(self, x: Tensor) -> Tensor:
         check_finite(x, do := "raise sampler.steps, or lower guidance.scale")
         pixels = math.prod(self._fits[0][1:]) if self._fits else _PIXELS
-        image = _in_chunks(self.network.decode, x / self.factor, pixels)
+        image = _in_chunks(self.network.decode, x / self.factor + self.centre, pixels)
         check_finite(image, do)
         return to_bytes(image)
 
@@ -143,7 +151,7 @@ class Autoencoded(Codec):
         """
         do = "train an autoencoder with a lower weight of its KL term (autoencoder.kl)"
         try:
-            scale = measured(moments, self.kind == "channel")
+            scale = measured(moments, self.kind == "channel", self.centred)
         except ZeroDivisionError:
             what = "the latents of all images are the same (deviation below 1e-6), so they have no scale"
             raise DataError(what, str(self.source), do) from None
@@ -156,7 +164,9 @@ class Autoencoded(Codec):
 
     def _take(self, scale: Scale) -> None:
         self.scale = scale
-        self.factor = torch.tensor(scale.factor, device=self.factor.device).view(-1, 1, 1)
+        device = self.factor.device
+        self.factor = torch.tensor(scale.factor, device=device).view(-1, 1, 1)
+        self.centre = torch.tensor(scale.mean, device=device).view(-1, 1, 1)
 
     def learned(self) -> dict[str, Any]:
         return {} if self.scale is None else self.scale._asdict()
@@ -168,13 +178,13 @@ class Autoencoded(Codec):
             what = f"the scale of the latents is damaged: {error}"
             raise DataError(what, "codec", "use another checkpoint of the run") from error
         channels = self._fits[1][0] if self._fits else 1
-        if len(scale.factor) not in (1, channels):
-            what = f"the scale is of {len(scale.factor)} channels, and the latents have {channels}"
+        if not {len(scale.factor), len(scale.mean)} <= {1, channels}:
+            what = f"the scale is of {len(scale.mean)} channels, and the latents have {channels}"
             raise DataError(what, "codec", "use another checkpoint of the run")
         self._take(scale)
 
     def card(self) -> dict[str, Any]:
-        return {"autoencoder": self.digest[:12], "autoencoder_rfid": "not measured"}
+        return {"autoencoder": self.digest[:12]}
 
 
 def _in_chunks(of: Callable[[Tensor], Tensor], x: Tensor, pixels: int) -> Tensor:

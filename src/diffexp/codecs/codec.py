@@ -45,6 +45,12 @@ class Codec(nn.Module):
         """Return what belongs to the protocol of each number that is measured in this space."""
         return {}
 
+    def ceiling(self, metric: str) -> dict[str, Any]:
+        """Return what goes to the card of a metric beside that: what it is of images that were encoded and
+        decoded alone, which no samples can beat by much.
+        """
+        return {}
+
     def encode(self, image: Tensor, noise: Draws | None = None) -> Tensor:
         """Return x, float32 near unit scale, of uint8 images (B, C, H, W).
 

@@ -22,17 +22,18 @@ _LEVELS, _WIDTH = 8, 8192
 class DiffusersAutoencoder(Autoencoded):
     """path: the folder, with config.json and diffusion_pytorch_model.safetensors; no code of it is run.
 
-    scale, cache, folder: see Autoencoded. The scaling_factor of the folder is not used: scale= takes it.
+    scale, centre, cache, folder: see Autoencoded. The scaling_factor of the folder is not used.
     """
 
     def __init__(
         self,
         path: str | None = None,
         scale: Literal["all", "channel"] | float = "all",
+        centre: bool = True,
         cache: bool = True,
         folder: str = FOLDER,
     ) -> None:
-        super().__init__(scale, cache, folder)
+        super().__init__(scale, centre, cache, folder)
         self.source = path
 
     @cached_property

@@ -13,13 +13,14 @@ DEAD = 0.01  # of the variance of a channel: less of it comes from the images, t
 
 
 class Scale(NamedTuple):
-    """factor: latents are multiplied with, one number or one for each channel; error: the standard error of
-    each; images: how many it was measured on, 0 where it was given; dead: how many of the channels hardly
-    depend on the image.
+    """Latents become x = factor (z − mean). factor: one number, or one for each channel; error: the standard
+    error of each; mean: of each channel, or [0]; images: how many it was measured on, 0 where it was given;
+    dead: how many of the channels hardly depend on the image.
     """
 
     factor: list[float]
     error: list[float]
+    mean: list[float]
     images: int
     dead: int
     channels: int
@@ -27,11 +28,11 @@ class Scale(NamedTuple):
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "Scale":
         """Return a scale out of a file. Raises ValueError for what is none."""
-        factor, error = (_numbers(values.get(name)) for name in ("factor", "error"))
+        factor, error, mean = (_numbers(values.get(name)) for name in ("factor", "error", "mean"))
         images, dead, channels = (_count(values.get(name)) for name in ("images", "dead", "channels"))
-        if not factor or len(error) != len(factor) or not all(0 < v < 1e9 for v in factor):
-            raise ValueError("factor has to be positive, with an error for each")
-        return cls(factor, error, images, dead, channels)
+        if not factor or len(error) != len(factor) or not all(0 < v < 1e9 for v in factor) or not mean:
+            raise ValueError("factor has to be positive, with an error for each, and a mean")
+        return cls(factor, error, mean, images, dead, channels)
 
 
 def _count(value: object) -> int:
@@ -42,12 +43,13 @@ def _count(value: object) -> int:
 
 def _numbers(value: object) -> list[float]:
     if not is_list(value) or not all(type(v) is float and isfinite(v) for v in value):
-        raise ValueError("factor and error have to be lists of numbers")
+        raise ValueError("factor, error and mean have to be lists of numbers")
     return value
 
 
-def measured(moments: Iterable[Tensor], each: bool) -> Scale:
-    """Return the scale that gives draws of q(z|x) unit deviation over all images, or of each channel.
+def measured(moments: Iterable[Tensor], each: bool, centred: bool) -> Scale:
+    """Return the scale that gives draws of q(z|x) unit deviation: of each channel, or of all numbers; about
+    the mean of each channel, if `centred`.
 
     moments: mean and deviation of z, (B, 2 L, h, w), of all images in turn. Var z = E[mean² + deviation²] −
     E[mean]²; the error is that of the sample of images, by the delta method. Raises ZeroDivisionError where a
@@ -55,19 +57,22 @@ def measured(moments: Iterable[Tensor], each: bool) -> Scale:
     """
     rows = torch.cat([_sums(part) for part in moments])  # (N, 3, L)
     first, second, noise = rows.unbind(1)
-    own = second.mean(0) - noise.mean(0) - first.mean(0).square()  # of the means, over images and places
-    dead = int((own <= DEAD * (own + noise.mean(0)).clamp(min=1e-12)).sum())
-    if not each:
-        first, second = first.mean(1, keepdim=True), second.mean(1, keepdim=True)
     mean = first.mean(0)
-    deviation = (second.mean(0) - mean.square()).clamp(min=0).sqrt()
-    if not (deviation > 1e-6).all():
+    own = (second - noise).mean(0) - mean.square()  # of the means, over images and places
+    dead = int((own <= DEAD * (own + noise.mean(0)).clamp(min=1e-12)).sum())
+    taken = mean if centred else torch.zeros_like(mean)
+    if not (each or centred):
+        first, second = first.mean(1, keepdim=True), second.mean(1, keepdim=True)
+        mean = first.mean(0)
+    variance, influence = second.mean(0) - mean.square(), second - 2 * mean * first  # of an image, + const
+    if not each:
+        variance, influence = variance.mean(0, keepdim=True), influence.mean(1, keepdim=True)
+    if not (variance > 1e-12).all():
         raise ZeroDivisionError
-    influence = second - second.mean(0) - 2 * mean * (first - mean)  # of an image, on the variance
-    of_variance = influence.std(0) / len(rows) ** 0.5 if len(rows) > 1 else torch.zeros_like(mean)
-    error = of_variance / (2 * deviation**3)
-    factors, errors = ([float(v) for v in values] for values in (1 / deviation, error))
-    return Scale(factors, errors, len(rows), dead, len(own))
+    of_variance = influence.std(0) / len(rows) ** 0.5 if len(rows) > 1 else torch.zeros_like(variance)
+    numbers = (variance**-0.5, of_variance / (2 * variance**1.5), taken)
+    factor, error, centre = ([float(v) for v in values] for values in numbers)
+    return Scale(factor, error, centre, len(rows), dead, len(own))
 
 
 def _sums(moments: Tensor) -> Tensor:

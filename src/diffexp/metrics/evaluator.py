@@ -159,7 +159,7 @@ class Evaluator:
         if not isinstance(self.sampler, GridSampler):  # it makes other calls for other images
             calls = round(evaluations / len(mine), 1)
         told = self._protocol(model, guidance, calls)
-        cards = {key: card | told for key, card in self.metrics.cards.items()}
+        cards = {key: card | told | model.codec.ceiling(key) for key, card in self.metrics.cards.items()}
         first, seconds = wanted[mine[: len(shown)]], time.perf_counter() - start
         return Evaluation(values, cards, shown, first.label, calls, seconds, told, first.text)
 

@@ -6,7 +6,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from math import prod
+from math import isfinite, prod
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,19 +31,19 @@ _TRAIN = "python run.py task=autoencoder data=..."
 @dataclass(frozen=True)
 class Description:
     """A checkpoint says this of itself. node: of the network; shape: (C, H, W) of its images; weights:
-    without their numbers; rfid: FID of its reconstructions, where that was measured.
+    without their numbers; results: of its run, such as the FID of its reconstructions, rfid_...
     """
 
     node: Mapping[str, Any]
     shape: tuple[int, int, int]
     weights: Mapping[str, Tensor]
-    rfid: float | None
+    results: Mapping[str, float]
 
 
 class AutoencoderOfRun(Autoencoded):
     """ckpt: a run of task=autoencoder, or its checkpoint; ema: the averaged weights, or those being trained.
 
-    scale, cache, folder: see Autoencoded.
+    scale, centre, cache, folder: see Autoencoded.
     """
 
     def __init__(
@@ -51,12 +51,13 @@ class AutoencoderOfRun(Autoencoded):
         ckpt: str | None = None,
         ema: bool = True,
         scale: Literal["all", "channel"] | float = "all",
+        centre: bool = True,
         cache: bool = True,
         folder: str = FOLDER,
     ) -> None:
-        super().__init__(scale, cache, folder)
+        super().__init__(scale, centre, cache, folder)
         self.source, self.ema = ckpt, ema
-        self._rfid: float | None = None
+        self._ceilings: Mapping[str, float] = {}
 
     def _path(self) -> Path:
         if self.source is None:
@@ -77,11 +78,11 @@ class AutoencoderOfRun(Autoencoded):
             told, weights = description(read(path), path, self.ema)
             network = _network(told, weights, path, "cpu")
             load_weights(network, weights, path)
-        self._rfid = told.rfid
+        self._ceilings = told.results
         self.put(network, json.dumps(told.node, sort_keys=True))
 
-    def card(self) -> dict[str, Any]:
-        return super().card() | ({} if self._rfid is None else {"autoencoder_rfid": self._rfid})
+    def ceiling(self, metric: str) -> dict[str, Any]:
+        return {"ceiling": self._ceilings.get(f"r{metric}", "not measured")}
 
 
 @contextmanager
@@ -98,7 +99,7 @@ def _of_codec() -> Generator[None]:
 def _described(path: Path, written: int, ema: bool) -> Description:
     told, weights = description(read(path), path, ema)
     empty = {name: torch.empty_like(value, device="meta") for name, value in weights.items()}
-    return Description(told.node, told.shape, empty, told.rfid)
+    return Description(told.node, told.shape, empty, told.results)
 
 
 def description(
@@ -118,7 +119,7 @@ def description(
     average = 0 if ema and checkpoint.get("ema") else None
     weights = weights_of(checkpoint, average, path)
     channels, height, width = shape
-    return Description(node, (channels, height, width), weights, _rfid(told, path)), weights
+    return Description(node, (channels, height, width), weights, _results(told, path)), weights
 
 
 def _is_shape(shape: list[Any]) -> bool:
@@ -140,13 +141,15 @@ def _network(told: Description, weights: Mapping[str, Tensor], path: Path, devic
     return made
 
 
-def _rfid(told: Mapping[str, Any], path: Path) -> float | None:
-    """Return the FID of the reconstructions, of the checkpoint or of the run.json of its run; None for
-    neither.
-    """
-    results = told.get("results")
+def _results(told: Mapping[str, Any], path: Path) -> dict[str, float]:
+    """Return the numbers that were measured of it: those of the run.json of its run, or of the checkpoint."""
+    results: dict[Any, Any] = {}
+    for more in (told.get("results"), _run(path).get("results")):
+        results |= more if is_dict(more) else {}
+    return {str(k): float(v) for k, v in results.items() if type(v) in (int, float) and isfinite(v)}
+
+
+def _run(path: Path) -> dict[str, Any]:
     with suppress(OSError, DataError):
-        if not is_dict(results) or "rfid" not in results:
-            results = read_json(path.parent.parent / "run.json").get("results")
-    value = results.get("rfid") if is_dict(results) else None
-    return float(value) if isinstance(value, (int, float)) and 0 <= value < 1e9 else None
+        return read_json(path.parent.parent / "run.json")
+    return {}
