@@ -13,7 +13,7 @@ def sized_autoencoder(
     image_size: int | tuple[int, int],
     in_channels: int,
     latent_channels: int = 4,
-    channels: int = 32,
+    channels: int = 16,
     blocks: int = 1,
     attention: bool = False,
     groups: int = 8,
