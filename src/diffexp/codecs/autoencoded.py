@@ -141,7 +141,7 @@ class Autoencoded(Codec):
 
     @property
     def to_measure(self) -> bool:
-        """Whether the scale is of the training images, and not known yet."""
+        """True where the scale is of the training images, and not known yet."""
         return self.scale is None
 
     def measure(self, moments: Iterable[Tensor]) -> None:

@@ -136,11 +136,11 @@ def kept(
     """
     told = json.dumps({"format": FORMAT, **about, "shape": shape, "mirror": mirror})
     own = Rows(folder / hashlib.sha256(told.encode()).hexdigest()[:32], len(images), shape)
-    _check(own.folder / ABOUT, told)
-    if own.sound() == own.count:
-        return own
     what = f"the {about['split']} images of {about['data']}{', mirrored' if mirror else ''}"
     try:
+        _check(own.folder / ABOUT, told)
+        if own.sound() == own.count:
+            return own
         make_folder(own.folder)
         write(own.folder / ABOUT, told)
         lock = own.folder / ".lock"
@@ -165,8 +165,6 @@ def _check(file: Path, told: str) -> None:
         same = read_small(file, 1 << 16) == told.encode()
     except FileNotFoundError:
         return
-    except OSError:
-        same = False
     if not same:
         what = "the latents in this folder are of other images, or of another autoencoder"
         raise DataError(what, str(file.parent), "remove the folder: it is made again")
