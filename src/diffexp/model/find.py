@@ -37,6 +37,7 @@ def find(path: str | Path) -> Path:
 
 
 MODEL = ("network", "schedule", "prediction", "variance", "conditioning", "codec")
+AUTOENCODER = "autoencoder"  # the kind of a checkpoint of task=autoencoder
 LONGEST_NAME = 1000  # of a class: it is drawn into pictures
 MOST_NUMBERS = 1 << 28  # of an image, whose size no weights vouch for
 
@@ -65,6 +66,9 @@ def describe(checkpoint: Mapping[str, Any], path: Path) -> Description:
     if "config" not in told:
         do = "give a run of task=train; this one is for guidance.ckpt"
         raise DataError("the checkpoint holds no model of images", str(path), do)
+    if told.get("kind") == AUTOENCODER:
+        do = f"give a run of task=train; with this one, codec=autoencoder codec.ckpt={path}"
+        raise DataError("the checkpoint is of an autoencoder, and holds no diffusion", str(path), do)
     config: Any = told["config"]
     nodes = _in(config, "model")
     faults = [f"config.model.{key}" for key in (*MODEL, "ema") if not isinstance(_in(nodes, key), dict)]

@@ -27,7 +27,7 @@ from diffexp.run.folder import Record, check_links
 from diffexp.run.job import Job, device_of
 from diffexp.run.resume import start
 from diffexp.tasks.fitting import Fitting, Training, make_trainer
-from diffexp.tasks.training_parts import about_data, check_numbers
+from diffexp.tasks.training_parts import about_data, check_numbers, check_terms
 from diffexp.training.autoencoder_module import AutoencoderModule
 from diffexp.training.autoencoder_picture import draw, priors
 from diffexp.training.data_module import DataModule
@@ -57,10 +57,7 @@ class Autoencoder(Fitting):
         check_room(job.folder, checkpoint_bytes(module.stored(), module.trained))
         if ckpt is None and (other := job.config.get("init")):
             say(module.begin_with(other, copy=False).words())
-        for name, term in module.loss.terms.items():
-            term.check()
-            if (check := getattr(term, "check_shape", None)) is not None:
-                check(loader.shape, f"terms.{name}")
+        check_terms(module.loss.terms, loader.shape)
         if job.config.get("dry_run") and ckpt is not None:
             tell_rate(ckpt, job, module.lr)
 

@@ -26,7 +26,7 @@ from diffexp.run.job import Job, device_of
 from diffexp.run.next_lines import suggestions
 from diffexp.run.resume import start
 from diffexp.tasks.fitting import Fitting, Training, make_trainer
-from diffexp.tasks.training_parts import build_module, checked_module, headline
+from diffexp.tasks.training_parts import build_module, check_terms, checked_module, headline
 from diffexp.training.data_module import DataModule
 from diffexp.training.encode_ahead import check_room_for_latents, encode_ahead
 from diffexp.training.evaluate_samples import EvaluateSamples, show
@@ -53,8 +53,7 @@ class Train(Fitting):
         if not module.trained:
             do = "type task=sample or task=evaluate, without task.ckpt"
             raise ConfigError("this network has nothing to train", "network", do)
-        for term in module.objective.terms.values():
-            term.check()
+        check_terms(module.objective.terms, loader.shape)
         if job.config.get("dry_run") and ckpt is not None:
             tell_rate(ckpt, job, module.lr)
 

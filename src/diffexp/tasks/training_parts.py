@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from diffexp.conditioning import Unconditional
+from diffexp.diffusion.objective import Term
 from diffexp.errors import ConfigError, Problems
 from diffexp.run.job import Job
 from diffexp.training.data_module import DataModule
@@ -50,6 +51,14 @@ def check_numbers(job: Job) -> None:
             if isinstance(value, int) and value < 1 and not (key == "devices" and value == -1):
                 raise ConfigError(f"{key}={value}", f"trainer.{key}", "give 1 or more")
     problems.all_at_once()
+
+
+def check_terms(terms: Mapping[str, Term], shape: tuple[int, int, int]) -> None:
+    """Raise DiffexpError for a term that lacks something, or is not for images (C, H, W) of that shape."""
+    for name, term in terms.items():
+        term.check()
+        if (check := getattr(term, "check_shape", None)) is not None:
+            check(shape, f"terms.{name}")
 
 
 def headline(module: DiffusionModule, loader: DataModule) -> str:

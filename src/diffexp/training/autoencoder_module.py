@@ -217,7 +217,9 @@ class AutoencoderModule(Trained):
         values = {"loss": losses.each, "kl": losses.kl, "loss_rec": losses.parts["rec"]}
         values["psnr"] = psnr(batch.image, self._pixels.decode(means))
         logged = {f"val/{name}": value.mean() for name, value in values.items()}
-        self.log_dict(logged, batch_size=len(x), sync_dist=True)
+        # where the module steps itself, Lightning would name the line after the number of batches
+        step = torch.tensor(float(self.global_step))
+        self.log_dict(logged | {"step": step}, batch_size=len(x), sync_dist=True)
 
     def configure_optimizers(self) -> Any:
         optimizers = [self.make_optimizer([*self.trained, *self.loss.parameters()])]

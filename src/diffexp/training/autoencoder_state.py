@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from diffexp.errors import ConfigError, DataError
 from diffexp.model.begin import Fit
+from diffexp.model.find import AUTOENCODER
 from diffexp.model.format import FORMAT
 from diffexp.model.trainable import detached, few, fill
 
-KIND = "autoencoder"
 DECODER = ("decoder.", "from_latent.")
 """The beginnings of the names of what makes images of latents."""
 
@@ -71,7 +71,7 @@ def put_state(
     checkpoint["trained"] = detached(network.state_dict())
     checkpoint["ema"] = [detached(average.state_dict()) for average in averages]
     checkpoint["objective"] = detached(_joined(others))
-    checkpoint["diffexp"] = {"format": FORMAT, "kind": KIND, "shape": list(shape)}
+    checkpoint["diffexp"] = {"format": FORMAT, "kind": AUTOENCODER, "shape": list(shape)}
 
 
 def take_state(
@@ -84,7 +84,7 @@ def take_state(
 ) -> None:
     """Put what a checkpoint holds into its places. Raises DataError where it does not fit, naming it."""
     description, do = checkpoint["diffexp"], f"begin another run with its weights: init={path}"
-    if description.get("kind") != KIND:
+    if description.get("kind") != AUTOENCODER:
         raise DataError("it is the checkpoint of no autoencoder", str(path), "use one of task=autoencoder")
     if description.get("shape") != list(shape):
         what = f"the images are now {list(shape)}, and were {description.get('shape')}"
