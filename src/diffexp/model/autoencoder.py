@@ -1,6 +1,5 @@
 """The autoencoder of a run of task=autoencoder as a codec, restored from its checkpoint."""
 
-import inspect
 import json
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
@@ -23,6 +22,7 @@ from diffexp.errors import ConfigError, DataError, all_at_once
 from diffexp.files import read_json
 from diffexp.model.find import MOST_NUMBERS, find, read, written
 from diffexp.model.weights import holding_together, load_weights, no_larger_than, weights_of
+from diffexp.networks.sized_autoencoder import autoencoder_for
 
 KIND, PLACE = "autoencoder", "autoencoder.network"
 _TRAIN = "python run.py task=autoencoder data=..."
@@ -132,11 +132,7 @@ def _network(told: Description, weights: Mapping[str, Tensor], path: Path, devic
     all_at_once(judge(told.node, PLACE))
     check({PLACE: told.node}, OURS, construct=False)
     with torch.device(device), holding_together(path), no_larger_than(weights, path):
-        made = build(told.node, PLACE, OURS)
-        if told.node.get("_partial_"):
-            options = {"in_channels": told.shape[0], "image_size": told.shape[1:]}
-            known = inspect.signature(made).parameters
-            made = made(**{name: value for name, value in options.items() if name in known})
+        made = autoencoder_for(told.shape, build(told.node, PLACE, OURS))
     check_kinds({PLACE: made})
     return made
 
