@@ -11,6 +11,7 @@ from tiny_autoencoder import NODE, Tiny, network, run
 
 import diffexp
 from diffexp.data import Digits
+from diffexp.model.autoencoder import AutoencoderOfRun
 from diffexp.model.restore import restore
 
 RESULTS = {"rfid_digits64": 3.25, "psnr": 21.5, "picture": "x.png"}
@@ -88,6 +89,22 @@ def test_a_card_names_the_autoencoder_and_its_ceiling(runs):
     assert cards["accuracy_svm"]["ceiling"] == "not measured"
     assert cards["fid_digits64"]["clip"] == "NoClip()"
     assert "of its reconstructions" in runs.said
+
+
+def test_the_ceiling_is_of_the_weights_that_were_measured(runs):
+    run(runs.folder / "measured", results=RESULTS)
+    ended = {"results": {"rfid_digits64": 1.5, "rkid": 10**400, "raccuracy_svm": "much"}}
+    (runs.folder / "measured" / "run.json").write_text(json.dumps(ended))
+    shutil.copy(runs.folder / "measured/checkpoints/last.ckpt", runs.folder / "measured/checkpoints/a.ckpt")
+    for ckpt, ema, ceiling in (
+        ("measured", True, 1.5),
+        ("measured/checkpoints/a.ckpt", True, 3.25),
+        ("measured", False, "not measured"),
+    ):
+        codec = AutoencoderOfRun(str(runs.folder / ckpt), ema)
+        codec.load()
+        assert codec.ceiling("fid_digits64") == {"ceiling": ceiling}
+        assert codec.ceiling("kid") == codec.ceiling("accuracy_svm") == {"ceiling": "not measured"}
 
 
 def test_cached_and_fresh_latents_train_the_same_weights(runs):

@@ -20,6 +20,7 @@ from diffexp.config.check import check
 from diffexp.config.kinds import check_kinds
 from diffexp.errors import ConfigError, DataError, all_at_once
 from diffexp.files import read_json
+from diffexp.model.checkpoint import LAST
 from diffexp.model.find import MOST_NUMBERS, find, read, written
 from diffexp.model.weights import holding_together, load_weights, no_larger_than, weights_of
 from diffexp.networks.sized_autoencoder import autoencoder_for
@@ -78,7 +79,7 @@ class AutoencoderOfRun(Autoencoded):
             told, weights = description(read(path), path, self.ema)
             network = _network(told, weights, path, "cpu")
             load_weights(network, weights, path)
-        self._ceilings = told.results
+        self._ceilings = told.results if self.ema else {}  # which the run has measured
         self.put(network, json.dumps(told.node, sort_keys=True))
 
     def ceiling(self, metric: str) -> dict[str, Any]:
@@ -138,14 +139,16 @@ def _network(told: Description, weights: Mapping[str, Tensor], path: Path, devic
 
 
 def _results(told: Mapping[str, Any], path: Path) -> dict[str, float]:
-    """Return the numbers that were measured of it: those of the run.json of its run, or of the checkpoint."""
+    """Return the numbers that were measured of it: of the checkpoint, and for the last one of the run.json of
+    its run.
+    """
     results: dict[Any, Any] = {}
     for more in (told.get("results"), _run(path).get("results")):
         results |= more if is_dict(more) else {}
-    return {str(k): float(v) for k, v in results.items() if type(v) in (int, float) and isfinite(v)}
+    return {str(k): v for k, v in results.items() if type(v) is float and isfinite(v)}
 
 
 def _run(path: Path) -> dict[str, Any]:
     with suppress(OSError, DataError):
-        return read_json(path.parent.parent / "run.json")
+        return read_json(path.parent.parent / "run.json") if path.name == LAST else {}
     return {}
