@@ -17,6 +17,7 @@ KINDS = {  # the type of what stands in a place; of protocols the methods count
     "data": "diffexp.data.dataset:DataSet",
     "data.caption": "diffexp.data.captions:Captions",
     "network": "torch.nn:Module",
+    "autoencoder.network": "torch.nn:Module",
     "schedule": "diffexp.diffusion.schedule:Schedule",
     "snr": "diffexp.diffusion.schedule:Schedule",
     "prediction": "diffexp.diffusion.prediction:Parameterization",

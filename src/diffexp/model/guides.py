@@ -26,10 +26,19 @@ def guide_of(guide: Model, model: Model) -> Denoiser:
     if not same or a.shape != b.shape or not torch.equal(a, b):
         what = "the guide is of other images, classes or another schedule than the model"
         raise ConfigError(what, "guidance.ckpt", "give a run of the same data and schedule")
+    if not _same_space(guide, model):
+        what = "the guide works in other latents than the model"
+        raise ConfigError(what, "guidance.ckpt", "give a run with the same autoencoder and scale")
     if not _same_conditions(guide, model):
         what = "the text encoder is trained along, and the guide has another: it would be told strange tokens"
         raise ConfigError(what, "guidance.ckpt", "use guidance=cfg, or a frozen text encoder in both runs")
     return guide.denoiser
+
+
+def _same_space(guide: Model, model: Model) -> bool:
+    """Return whether both mean the same by x."""
+    a, b = guide.codec, model.codec
+    return type(a) is type(b) and (a.card(), a.learned()) == (b.card(), b.learned())
 
 
 def _same_conditions(guide: Model, model: Model) -> bool:
