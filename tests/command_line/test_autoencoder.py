@@ -170,10 +170,13 @@ def test_a_decoder_is_trained_on_and_longer_runs_begin_with_another(run, tmp_pat
         (["autoencoder.network.latent=3"], "latent"),
         (["trainer.max_steps=0"], "max_steps=0"),
         (["init=nowhere"], "init"),
+        (["task=train", "autoencoder.kl=1"], "there is no autoencoder.kl without task=autoencoder"),
+        (["autoencoder.klx=1"], "there is no autoencoder.klx: autoencoder has"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused_before_a_folder_is_made(tmp_path, words, what):
-    code, said = typed(tmp_path, "task=autoencoder", "logger=none", *words, "dir=run")
+    task = [] if words[0].startswith("task=") else ["task=autoencoder"]
+    code, said = typed(tmp_path, *task, "logger=none", *words, "dir=run")
     assert code in (2, 3) and what in said and "Traceback" not in said, said
     assert not (tmp_path / "run").exists()
 

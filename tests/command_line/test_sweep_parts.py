@@ -196,8 +196,14 @@ def test_what_looks_like_markup_is_shown_as_it_is(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("metric", "high"),
-    [("right_held_out@1", True), ("accuracy_svm", True), ("clip_score", True)]
-    + [("swapped", False), ("fid_digits64@2", False), ("val/loss", False)],
+    [
+        ("right_held_out@1", True),
+        ("accuracy_svm", True),
+        ("clip_score", True),
+        ("swapped", False),
+        ("fid_digits64@2", False),
+        ("val/loss", False),
+    ],
 )
 def test_a_table_knows_whether_more_is_better(metric, high):
     assert better_high(metric) is high

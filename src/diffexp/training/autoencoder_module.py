@@ -5,7 +5,7 @@ Both optimizers step here, and not in Lightning: its count of steps is that of t
 are averaged over the ranks here too; draws are functions of the step, as in DiffusionModule (module.py).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
@@ -31,6 +31,7 @@ from diffexp.training.autoencoder_meter import Means
 from diffexp.training.autoencoder_state import Weights, put_state, take_state
 from diffexp.training.ema import EMA, Averages
 from diffexp.training.lr import LearningRate
+from diffexp.training.ranks import average_gradients
 from diffexp.training.trained import Trained
 
 _PRECISIONS = {"fp32": None, "bf16": torch.bfloat16}
@@ -145,7 +146,7 @@ class AutoencoderModule(Trained):
 
     @property
     def _rivals(self) -> bool:
-        """Whether the discriminator counts at this step."""
+        """Return whether the discriminator counts at this step."""
         return self.discriminator is not None and self.global_step >= self.adversarial.start
 
     def _against(self, x_hat: Tensor, nll: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -181,7 +182,9 @@ class AutoencoderModule(Trained):
         for i, (optimizer, schedule) in enumerate(zip(*self._optimizers(), strict=True)):
             if i and not rivals:
                 continue
-            self._average([p for group in optimizer.param_groups for p in group["params"]])
+            if self.trainer.world_size > 1:
+                mine = [p for group in optimizer.param_groups for p in group["params"]]
+                average_gradients(mine, self._over_ranks)
             if not i:
                 most = float("inf") if self.clip_norm is None else self.clip_norm
                 self.meter.grad_norm = nn.utils.clip_grad_norm_(self.trained, most)
@@ -195,20 +198,11 @@ class AutoencoderModule(Trained):
         optimizers, schedules = (some if isinstance(some, list) else [some] for some in made)
         return optimizers, schedules
 
-    def _average(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Replace the gradients by their means over the ranks."""
-        if self.trainer.world_size == 1:
-            return
-        grads = [p.grad for p in parameters if p.grad is not None]
-        flat = self._over_ranks(torch.cat([grad.flatten() for grad in grads]))
-        for grad, mean in zip(grads, flat.split([grad.numel() for grad in grads]), strict=True):
-            grad.copy_(mean.view_as(grad))
-
     def _over_ranks(self, x: Tensor) -> Tensor:
         return self.trainer.strategy.reduce(x.contiguous(), reduce_op="mean")  # type: ignore[return-value]
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """The loss of the averaged weights with noise that belongs to each image, and the PSNR of means."""
+        """Log the loss of the averaged weights, with noise that belongs to each image, and the PSNR."""
         x, network = self._pixels.encode(batch.image), self.averaged()
         noise = Noise(key(self.seed, "val"), batch.index, self.latent_shape, self.device)(0)
         _, losses = self._losses(network, x, noise)

@@ -42,7 +42,7 @@ class Trained(LightningModule):
 
     @property
     def scaled(self) -> bool:
-        """Whether the gradient is scaled, and may overflow: the scaler then leaves the step out."""
+        """Return whether the gradient is scaled, and may overflow: the scaler then leaves the step out."""
         return False
 
     def on_train_start(self) -> None:
