@@ -18,7 +18,8 @@ SMALL = [
 ]  # fmt: skip
 FOLDER, LATENT = ["data=folder", "data.path=my images", "data.size=8"], ["codec.ckpt=ae", "codec.cache=false"]
 OWN = {
-    "folder": FOLDER, "fashion_mnist_latent": LATENT, "emoji": ["~data.label"], "emoji_16": ["~data.label", "~data.size"],
+    "folder": FOLDER, "fashion_mnist_latent": LATENT,
+    "emoji": ["~data.label"], "emoji_16": ["~data.label", "~data.size"],
     "emoji_latent": [*FOLDER, *LATENT, "conditioning=class", "data.label=folder"],
 }  # fmt: skip
 MORE = ["logger=none", "evaluator.pictures=4"]

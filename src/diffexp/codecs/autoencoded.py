@@ -41,8 +41,8 @@ class Gaussian(Protocol):
 
 
 class Autoencoded(Codec):
-    """What any autoencoder with a normal posterior has in common; a class of its kind says what shape its
-    latents have (`sized`), and `load`s the network.
+    """A codec of any autoencoder with a normal posterior; a class of its kind says what shape its latents
+    have (`sized`), and `load`s the network.
 
     scale: of the latents: `all`, 1 / deviation of all of them; `channel`, of each channel; or a number.
     centre: whether the mean of each channel is taken away first; that of a given scale is not.

@@ -22,8 +22,7 @@ ASIDE = {
     "epoch",
 }  # numbers that are no result
 _HIGH = ("accuracy", "precision", "recall", "density", "coverage", "inception_score", "clip_score", "right")
-# and those of reconstructions (metrics/reconstruction.py)
-HIGHER = (*_HIGH, *(f"r{name}" for name in _HIGH), "psnr", "ssim", "active_channels")
+HIGHER = (*_HIGH, *(f"r{name}" for name in _HIGH), "psnr", "ssim", "active_channels")  # r: reconstructed
 LAST = ("sampler.steps", "task.calls")  # keys that read best from left to right
 
 
