@@ -35,6 +35,7 @@ FIXED = {  # size, colours, outputs, classes, the width of tokens, of a vector
     "unet_cifar10_iddpm": (32, 3, 6, None),
     "unet_adm64": (64, 3, 6, 1000),
     "unet_auto": (64, 3, 3, None),
+    "unet_latent": (7, 4, 4, 10),
     "unet_digits_text": (8, 3, 3, None, 64, 64),
     "unet_text64": (64, 3, 3, None, 768, 768),
     "unet_sd1": (64, 4, 4, None, 768),
