@@ -70,8 +70,8 @@ class Autoencoder(Fitting):
             module.begin_with(other)
         if not torch.cuda.is_available():
             keep_freed_memory()
-        # accumulation and steps are the module's own
-        make = partial(make_trainer, job, tracking, record, accumulate_grad_batches=1)
+        # accumulation, steps and precision are the module's own
+        make = partial(make_trainer, job, tracking, record, accumulate_grad_batches=1, precision="32-true")
         trainer = make()
         if trainer.is_global_zero:
             say(f"{about_data(loader)}; {_words(module)}")
