@@ -25,6 +25,8 @@ def test_auto_is_the_fastest_wherever_it_stands(capsys):
 def test_a_run_that_goes_on_keeps_the_precision_that_was_chosen(capsys):
     settled = precision.settled({"precision": "auto", "model": {"precision": "auto"}}, before="bf16")
     assert settled == {"precision": "bf16", "model": {"precision": "bf16"}}
+    settled = precision.settled({"precision": "auto", "autoencoder": {"precision": "auto"}}, before="fp16")
+    assert settled["autoencoder"] == {"precision": "fp32"}  # whose optimizers know no scaler
     assert "chosen: precision=bf16, as before" in capsys.readouterr().out
 
 

@@ -31,8 +31,11 @@ def settled(config: Mapping[str, Any], before: Any = None) -> dict[str, Any]:
     fast = before if before in ("fp32", "bf16", "fp16") else fastest(on_gpu)
     why = "as before" if fast == before else f"the fastest on this {'GPU' if on_gpu else 'CPU'}"
     chosen(f"precision={fast}, {why}")
-    model = config.get("model")
-    inner = {"model": {**model, "precision": fast}} if isinstance(model, Mapping) else {}
+    inner = {
+        key: {**node, "precision": "fp32" if (key, fast) == ("autoencoder", "fp16") else fast}
+        for key in ("model", "autoencoder")
+        if isinstance(node := config.get(key), Mapping)
+    }
     return {**config, "precision": fast, **inner}
 
 

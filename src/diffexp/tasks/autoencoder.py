@@ -36,7 +36,7 @@ from diffexp.training.tracker import safely
 
 
 @dataclass(frozen=True)
-class Autoencoder(Fitting):
+class TrainAutoencoder(Fitting):
     """Train an autoencoder: on what, and with which loss, is all in the configuration. pictures: images of
     the picture that compares them.
     """
@@ -70,8 +70,8 @@ class Autoencoder(Fitting):
             module.begin_with(other)
         if not torch.cuda.is_available():
             keep_freed_memory()
-        # accumulation and steps are the module's own
-        make = partial(make_trainer, job, tracking, record, accumulate_grad_batches=1)
+        # accumulation, steps and precision are the module's own
+        make = partial(make_trainer, job, tracking, record, accumulate_grad_batches=1, precision="32-true")
         trainer = make()
         if trainer.is_global_zero:
             say(f"{about_data(loader)}; {_words(module)}")
@@ -173,10 +173,12 @@ def _words(module: AutoencoderModule) -> str:
 
 
 def _latents(latent: Mapping[str, list[Any]]) -> str:
-    """Return mean and deviation of each channel, and which of them are dead."""
+    """Return mean and deviation of each channel, and how many of them are dead."""
     pairs = zip(latent["mean"], latent["std"], latent["active"], strict=True)
     parts = [f"{mean:.2f} ± {std:.2f}{'' if active else ' (dead)'}" for mean, std, active in pairs]
-    return ", ".join(parts[:8]) + (f" and {len(parts) - 8} more channels" if len(parts) > 8 else "")
+    dead, more = latent["active"].count(False), len(parts) - 8
+    text = ", ".join(parts[:8]) + (f" and {more} more channels" if more > 0 else "")
+    return f"{text}; {dead} of {len(parts)} channels are dead" if dead else text
 
 
 def _next(job: Job) -> list[str]:

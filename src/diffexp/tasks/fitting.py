@@ -119,12 +119,11 @@ def make_trainer(
             *([TrackedLogger(run)] if run is not None else []),
         ],
         plugins=[io],
-        precision="16-mixed" if job.config["precision"] == "fp16" else "32-true",
         default_root_dir=job.folder,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,  # the data module knows ranks
         num_sanity_val_steps=0,
-        **options,
+        **{"precision": "16-mixed" if job.config["precision"] == "fp16" else "32-true", **options},
     )

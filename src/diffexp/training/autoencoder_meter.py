@@ -15,12 +15,11 @@ class Means:
         self._clear()
 
     def _clear(self) -> None:
-        self._names, self._sums = list[str](), None
+        self._names = list[str]()
+        self._sums: Tensor | None = None
         self._elsewhere = 0.0  # images of the sums that another process saw, before it was stopped
-        self._start, self.grad_norm = time.perf_counter(), None
-
-    _sums: Tensor | None
-    grad_norm: Tensor | None
+        self._start = time.perf_counter()
+        self.grad_norm: Tensor | None = None
 
     def add(self, values: Mapping[str, Tensor]) -> None:
         """Add one micro-batch: values of its images, (B,), all of the same number."""
