@@ -48,6 +48,7 @@ BESIDE_TORCH = {
     "samplers": {"scipy"},
     "diffusion": {"scipy"},
     "conditioning": {"transformers"},
+    "codecs": {"diffusers"},
 }  # when it is used
 NO_SUBJECT = {
     "of", "from", "what", "whether", "where", "when", "how", "which", "to", "as", "after", "before", "in",

@@ -52,7 +52,7 @@ def groups(conf: Path = CONF) -> Iterator[tuple[str, str, list[Path]]]:
     listed = (conf / "config.yaml").read_text().partition("defaults:\n")[2].partition("\n\n")[0]
     of_options = "".join(file.read_text() for file in sorted(conf.glob("*/*.yaml")))
     named = dict(re.findall(r"^  - (?:override )?([\w/]+): \w+ # (.*)$", listed, re.MULTILINE))
-    named |= dict(re.findall(r"^  - /(\w+)@_global_\.\1: \w+ # (.*)$", of_options, re.MULTILINE))
+    named |= dict(re.findall(r"^  - /(\w+)(?:@_global_\.\1)?: \w+ # (.*)$", of_options, re.MULTILINE))
     for name, about in named.items():
         yield name, about, sorted((conf / name).glob("*.yaml"))
 
@@ -80,7 +80,7 @@ def _group(conf: Path, name: str, about: str, files: list[Path]) -> Iterator[str
     if not any(one.everywhere for one in options):
         yield f"Keys are typed as `{name.replace('/', '.')}.KEY=VALUE`.\n"
     for shared in sorted(conf.glob("_*.yaml")):
-        if any(f"/{shared.stem}@_here_" in text for text in texts):
+        if any(f"/{shared.stem}@" in text for text in texts):
             inherited = option(shared)
             yield f"`{shared.name}`: {_paragraphs(inherited.about)}\n\n```yaml\n{inherited.keys}\n```\n"
     for one in options:

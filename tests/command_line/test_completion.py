@@ -48,7 +48,7 @@ KNOWN = [
     (["sampler.e"], ["sampler.end=", "sampler.eta="]),
     (["sampler=ddmine", "sampler.m"], ["sampler.mine="]),
     (["sampler=nonsense", "evaluator.sc"], ["evaluator.scales="]),
-    (["+terms="], ["+terms=clip", "+terms=lpips", "+terms=none"]),
+    (["+terms="], ["+terms=clip", "+terms=features", "+terms=lpips", "+terms=none"]),
     (["hydra/launcher=r"], ["hydra/launcher=ray"]),
     (["eva"], ["evaluator."]),
     (["compile="], ["compile=true", "compile=false"]),

@@ -28,6 +28,7 @@ NEEDS = {
     "task=measure": ["task.images=here"],
 }
 NEEDS |= {option: ["conditioning=text"] for option in OPTIONS if option.startswith("text_encoder=")}
+NEEDS |= {option: ["task=autoencoder"] for option in OPTIONS if option.startswith("autoencoder=")}
 NEEDS["text_encoder=transformers"] = ["conditioning=text", "text_encoder.model=here"]
 
 
@@ -73,7 +74,8 @@ def test_every_key_of_an_option_is_an_argument_with_its_default():
 
 def test_what_options_inherit_is_no_option():
     """It lies outside of the groups, for Hydra offers all that is in one: --help, -m sampler=glob(*)."""
-    assert {path.stem for path in CONF.glob("*.yaml")} == {"config", "_grid", "_unet", "_own_images"}
+    bases = {"_grid", "_unet", "_own_images", "_autoencoder"}
+    assert {path.stem for path in CONF.glob("*.yaml")} == {"config", *bases}
     assert list(CONF.glob("*/**/_*.yaml")) == []
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from commands import CONF, QUICK
 from PIL import Image
+from tiny_autoencoder import run
 
 from diffexp.config.quoting import quoted
 
@@ -15,6 +16,11 @@ SMALL = [
     *QUICK, "metrics=none", "guidance.scale=1", "trainer=cpu", "trainer.max_steps=1", "loader.batch_size=4",
     "precision=fp32", "sampler.steps=2", "data=npz", "data.path=images.npz",
 ]  # fmt: skip
+FOLDER, LATENT = ["data=folder", "data.path=my images", "data.size=8"], ["codec.ckpt=ae", "codec.cache=false"]
+OWN = {
+    "folder": FOLDER, "fashion_mnist_latent": LATENT,
+    "emoji_latent": [*FOLDER, *LATENT, "conditioning=class", "data.label=folder"],
+}  # fmt: skip
 MORE = ["logger=none", "evaluator.pictures=4"]
 
 
@@ -38,7 +44,9 @@ def said_next(said):
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_line_that_a_recipe_suggests_works(recipe, images, job, tmp_path, capsys):
-    own = ["data=folder", "data.path=my images", "data.size=8"] if recipe == "folder" else []
+    own = OWN.get(recipe, [])
+    if recipe.endswith("_latent"):
+        run(tmp_path / "ae", shape=(3, 8, 8))
     folder = job(f"experiment={recipe}", *SMALL, *own, folder="my first run")
     lines = said_next(capsys.readouterr().out)
     assert [line[0].partition("=")[0] for line in lines] == ["task", "task", "resume", "experiment"]

@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 
 from diffexp import notice
 from diffexp.config.untrusted import typed_again, typed_before
+from diffexp.config.untrusted_paths import names_a_path
 from diffexp.errors import ConfigError, DataError
 from diffexp.model.checkpoint import read_checkpoint
 from diffexp.model.restore import restore
@@ -456,3 +457,7 @@ def test_a_flipped_byte_without_a_note_is_seen_by_the_check_sums_of_the_archive(
         except DataError as error:
             seen += "damaged" in str(error) or "not a readable checkpoint" in str(error)
     assert seen >= 38  # the rest fell into the padding between two parts
+
+
+def test_nothing_is_no_path():
+    assert not names_a_path("") and names_a_path("/etc/passwd") and names_a_path("~")

@@ -14,7 +14,7 @@ from test_sweep import QUICKER, rows
 from diffexp.config.compat import BASE
 from diffexp.report import html as report
 from diffexp.report.html import page, refresh
-from diffexp.report.table import metrics_of, read
+from diffexp.report.table import better_high, metrics_of, read
 from diffexp.run import console as screen
 from diffexp.run import results as store
 from diffexp.run.console import values_table
@@ -192,3 +192,18 @@ def test_what_looks_like_markup_is_shown_as_it_is(tmp_path, capsys):
     assert "\x1b" not in out and "\u202e" not in out and "\u2028" not in out
     plain = re.sub(r"[│┃\s]+", " ", out)
     assert "[/b]" in plain and "[bold]y" in plain and out.count(":warning:") >= 7, out
+
+
+@pytest.mark.parametrize(
+    ("metric", "high"),
+    [
+        ("right_held_out@1", True),
+        ("accuracy_svm", True),
+        ("clip_score", True),
+        ("swapped", False),
+        ("fid_digits64@2", False),
+        ("val/loss", False),
+    ],
+)
+def test_a_table_knows_whether_more_is_better(metric, high):
+    assert better_high(metric) is high

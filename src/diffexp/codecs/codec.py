@@ -1,5 +1,8 @@
 """What a codec does: it leads from the images of the data to the space in which diffusion works, and back."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from torch import Tensor, nn
 
 from diffexp.randomness import Draws
@@ -31,6 +34,23 @@ class Codec(nn.Module):
     def load(self) -> None:
         """Read what is heavy, once, after every check."""
 
+    def learned(self) -> dict[str, Any]:
+        """Return what was measured of the training images, as plain values: a checkpoint holds it."""
+        return {}
+
+    def remember(self, learned: Mapping[str, Any]) -> None:
+        """Take what `learned` has returned, out of a checkpoint. Raises DataError."""
+
+    def card(self) -> dict[str, Any]:
+        """Return what belongs to the protocol of each number that is measured in this space."""
+        return {}
+
+    def ceiling(self, metric: str) -> dict[str, Any]:
+        """Return what goes to the card of a metric beside that: what it is of images that were encoded and
+        decoded alone, which no samples can beat by much.
+        """
+        return {}
+
     def encode(self, image: Tensor, noise: Draws | None = None) -> Tensor:
         """Return x, float32 near unit scale, of uint8 images (B, C, H, W).
 
@@ -38,6 +58,10 @@ class Codec(nn.Module):
         its mean.
         """
         raise NotImplementedError
+
+    def draw(self, latent: Tensor, noise: Draws | None = None) -> Tensor:
+        """Return x of what lies ready of images in its place (Batch.latent): x itself, or a distribution."""
+        return latent
 
     def decode(self, x: Tensor) -> Tensor:
         """Return the images of x, uint8. Raises DivergedError for x that is not finite."""

@@ -14,16 +14,25 @@ class Pixels(Codec):
     pixels = True
 
     def encode(self, image: Tensor, noise: Draws | None = None) -> Tensor:
-        return image.float() / 127.5 - 1
+        return of_bytes(image)
 
     def decode(self, x: Tensor) -> Tensor:
         check_finite(x)
-        return ((x + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+        return to_bytes(x)
 
 
-def check_finite(x: Tensor) -> None:
+def of_bytes(image: Tensor) -> Tensor:
+    """Return uint8 images as float32 in [−1, 1]."""
+    return image.float() / 127.5 - 1
+
+
+def to_bytes(x: Tensor) -> Tensor:
+    """Return images near [−1, 1] as uint8, rounded and clamped."""
+    return ((x + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def check_finite(x: Tensor, do: str = "type clip=static, or raise sampler.steps") -> None:
     """Raise DivergedError when an image of a batch, (B, C, H, W), is not finite."""
     bad = int((~x.isfinite()).flatten(1).any(1).sum())
     if bad:
-        what = f"{bad} of {len(x)} generated images are not finite"
-        raise DivergedError(what, "", "type clip=static, or raise sampler.steps")
+        raise DivergedError(f"{bad} of {len(x)} generated images are not finite", "", do)

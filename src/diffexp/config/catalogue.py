@@ -174,7 +174,7 @@ def _offered(place: str) -> frozenset[str]:
 
 @lru_cache(maxsize=1)
 def _partials() -> frozenset[str]:
-    groups = ("network", "optimizer", "trainer")  # which conf/ leaves for others to call
+    groups = ("network", "optimizer", "trainer", "autoencoder")  # which conf/ leaves for others to call
     places = {where for g in groups for node in _group(g) for where, _, later in _targets(node, g) if later}
     return frozenset(places | {"model"})
 
@@ -198,11 +198,15 @@ def _group(group: str) -> list[Any]:
 
 
 def _option(path: Path) -> Any:
-    """Read an option with its defaults, of its own folder or (as /_grid@_here_) of conf/."""
-    node = _yaml(path)
-    names = [d.partition("@")[0] for d in node.pop("defaults", []) if isinstance(d, str) and d != "_self_"]
-    bases = [conf_folder() / name[1:] if name.startswith("/") else path.parent / name for name in names]
-    inherited = [_option(base.with_suffix(".yaml")) for base in bases]
+    """Read an option with its defaults, of its own folder or (as /_grid@_here_, or at another key) of
+    conf/.
+    """
+    node, inherited = _yaml(path), list[Any]()
+    for default in (d for d in node.pop("defaults", []) if isinstance(d, str) and d != "_self_"):
+        name, _, key = default.partition("@")
+        base = conf_folder() / name[1:] if name.startswith("/") else path.parent / name
+        made = _option(base.with_suffix(".yaml"))
+        inherited.append(made if key in ("", "_here_") else {key: made})
     return reduce(_over, [*inherited, node])
 
 

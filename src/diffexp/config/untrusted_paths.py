@@ -10,7 +10,7 @@ from diffexp.notice import warn
 WRITTEN = ("cache", "folder", "dir")
 """Keys whose value is a place where something is written."""
 CACHE = "~/.cache/diffexp/stats"
-CACHES = (CACHE, "~/.cache/diffexp/text")
+CACHES = (CACHE, "~/.cache/diffexp/text", "~/.cache/diffexp/latents")
 
 
 def settled(nodes: Mapping[str, Any], typed: Sequence[str], data_root: str, source: Path) -> dict[str, Any]:
@@ -32,7 +32,9 @@ def _settled(node: Any, path: str, typed: Sequence[str], data_root: str, source:
         made = {k: _settled(v, f"{path}.{k}", typed, data_root, source) for k, v in node.items()}
         return _of_data(made, path, typed, data_root, source) if "root" in made else made
     key = path.rpartition(".")[2]
-    if not isinstance(node, str) or key in ("_target_", "root") or (key == "cache" and node in CACHES):
+    if not isinstance(node, str) or key in ("_target_", "root"):
+        return node
+    if key in ("cache", "folder") and node in CACHES:
         return node
     if key in WRITTEN:
         warn(f"{path}={node}, which {source} names, is not written to: {CACHE} is")
@@ -63,6 +65,6 @@ def names_a_path(text: str) -> bool:
 
 def _there(text: str) -> bool:
     try:
-        return Path(text).expanduser().exists()
+        return bool(text) and Path(text).expanduser().exists()
     except (OSError, ValueError, RuntimeError):
         return False

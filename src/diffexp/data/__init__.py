@@ -7,6 +7,7 @@ from diffexp.data.dataset import DataSet, Images, SplitName, Splits
 from diffexp.data.digits import Digits
 from diffexp.data.digits_text import DigitsText
 from diffexp.data.folder import Folder
+from diffexp.data.latents import Latents
 from diffexp.data.memory import InMemory
 from diffexp.data.mnist import MNIST, FashionMNIST
 from diffexp.data.npz import Npz
@@ -24,6 +25,7 @@ __all__ = [
     "Folder",
     "Images",
     "InMemory",
+    "Latents",
     "Npz",
     "SplitName",
     "Splits",

@@ -5,6 +5,7 @@ processed and begins there; Lightning keeps that number in its checkpoints, so t
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -15,6 +16,9 @@ from diffexp.data.memory import InMemory
 from diffexp.data.order import TrainOrder, flips
 from diffexp.data.stream import Stream
 from diffexp.errors import DataError, ResourceError
+
+if TYPE_CHECKING:
+    from diffexp.data.latents import Latents
 
 
 class _Decode(Dataset):
@@ -28,7 +32,7 @@ class _Decode(Dataset):
             return error
 
 
-def fetch(images: InMemory | Stream, order: Iterable[Tensor], workers: int) -> Iterator[Batch]:
+def fetch(images: "InMemory | Stream | Latents", order: Iterable[Tensor], workers: int) -> Iterator[Batch]:
     """Yield the batch of each index of `order`. Raises DataError; ResourceError when a worker was killed."""
     if workers == 0 or not images.streams:
         yield from map(images.batch, order)
@@ -54,7 +58,7 @@ class TrainLoader:
 
     def __init__(
         self,
-        images: InMemory | Stream,
+        images: "InMemory | Stream | Latents",
         order: TrainOrder,
         flip: bool,
         workers: int,
@@ -77,6 +81,8 @@ class TrainLoader:
 
     def _flipped(self, batch: Batch, epoch: int) -> Batch:
         mirrored = flips(self.order.seed, epoch, batch.index)
+        if not isinstance(self.images, InMemory | Stream):
+            return self.images.flipped(batch, mirrored)
         image = torch.where(mirrored[:, None, None, None], batch.image.flip(-1), batch.image)
         return batch._replace(image=image)
 
@@ -97,7 +103,7 @@ class TrainLoader:
 class EvalLoader:
     """A split in order, unshuffled and unflipped."""
 
-    def __init__(self, images: InMemory | Stream, order: list[Tensor], workers: int) -> None:
+    def __init__(self, images: "InMemory | Stream | Latents", order: list[Tensor], workers: int) -> None:
         self.images, self.order, self.workers = images, order, workers
 
     def __len__(self) -> int:

@@ -54,9 +54,24 @@ class Dynamic:
             raise ConfigError(f"quantile={self.quantile}", "clip.quantile", "give a share in (0, 1]")
 
     def __call__(self, x0: Tensor) -> Tensor:
-        s = x0.abs().flatten(1).quantile(self.quantile, dim=1).clamp(min=1)
-        s = s.view(-1, *[1] * (x0.ndim - 1))
+        s = _bound(x0, self.quantile)
         return x0.clamp(-s, s) / s
+
+
+@dataclass(frozen=True)
+class Quantile:
+    """Clamp to the quantile s ≥ 1 of |x̂0| of each image: what is left of Dynamic where x has no range."""
+
+    quantile: float = 0.995
+
+    def __call__(self, x0: Tensor) -> Tensor:
+        s = _bound(x0, self.quantile)
+        return x0.clamp(-s, s)
+
+
+def _bound(x0: Tensor, quantile: float) -> Tensor:
+    s = x0.abs().flatten(1).quantile(quantile, dim=1).clamp(min=1)
+    return s.view(-1, *[1] * (x0.ndim - 1))
 
 
 class Clipped:

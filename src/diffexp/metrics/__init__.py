@@ -8,6 +8,7 @@ from diffexp.metrics.clip_metrics import CMMD, CLIPScore
 from diffexp.metrics.coloured_digits import ColouredDigits
 from diffexp.metrics.evaluator import Evaluation, Evaluator
 from diffexp.metrics.extractor import Extractor, extract
+from diffexp.metrics.feature_distance import FeatureDistance
 from diffexp.metrics.fid import FID
 from diffexp.metrics.fid_infinity import FIDInfinity
 from diffexp.metrics.inception import Inception
@@ -37,6 +38,7 @@ __all__ = [
     "Evaluator",
     "Extractor",
     "FIDInfinity",
+    "FeatureDistance",
     "Inception",
     "InceptionScore",
     "Manifold",

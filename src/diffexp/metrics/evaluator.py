@@ -166,7 +166,7 @@ class Evaluator:
         if not isinstance(self.sampler, GridSampler):  # it makes other calls for other images
             calls = round(evaluations / len(mine), 1)
         told = self._protocol(model, guidance, calls, wanted.text)
-        cards = {key: card | told for key, card in self.metrics.cards.items()}
+        cards = {key: card | told | model.codec.ceiling(key) for key, card in self.metrics.cards.items()}
         first, seconds = wanted[mine[: len(shown)]], time.perf_counter() - start
         return Evaluation(values, cards, shown, first.label, calls, seconds, told, first.text)
 
@@ -198,6 +198,7 @@ class Evaluator:
             "sample_seed": self.seed,
             "weights": model.weights,
             "precision": model.precision,
+            **model.codec.card(),
         }
         if texts is not None:
             measured = texts[: self.metrics.n or len(texts)]

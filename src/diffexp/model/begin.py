@@ -10,7 +10,6 @@ from torch import Tensor
 from diffexp.archive import is_dict, plain
 from diffexp.errors import DataError
 from diffexp.model.find import find, read
-from diffexp.model.model import Model
 from diffexp.model.trainable import Trainable, few
 from diffexp.model.weights import weights_of
 
@@ -60,14 +59,14 @@ def weights_to_begin_with(path: str) -> tuple[Path, dict[str, Tensor], Mapping[s
 
 
 def begin(
-    model: Model,
+    model: Any,
     tune: Trainable,
     path: Path,
     weights: Mapping[str, Tensor],
     learned: Mapping[str, Any] | None = None,
     copy: bool = True,
 ) -> Fit:
-    """Put the weights that fit into the model. Raises DataError where next to none does.
+    """Put the weights that fit into the model, or the autoencoder. Raises DataError where next to none does.
 
     learned: of the conditioning of the other run, whose words may have other numbers; copy: False to find out
     alone.

@@ -33,13 +33,14 @@ def build_model(
     weights: str = "as given",
     texts: Sequence[str] | None = None,
     learned: Mapping[str, Any] | None = None,
+    of_codec: Mapping[str, Any] | None = None,
 ) -> Model:
     """Return the model of images of that shape, (C, H, W), whose classes have these names.
 
     network: called with image_size (an int, or (H, W) where they differ), in_channels, out_channels, and what
     the conditioning gives it: what is None only if it has such a parameter. texts: the captions of the
-    training images, of which the conditioning learns words; learned: what it has learned, of a checkpoint.
-    Nothing is loaded yet: see Model.load. Raises ConfigError.
+    training images, of which the conditioning learns words; learned, of_codec: what conditioning and codec
+    have learned, of a checkpoint. Nothing is loaded yet: see Model.load. Raises ConfigError.
     """
     if learned is None:
         conditioning.fit(texts)
@@ -47,6 +48,8 @@ def build_model(
         conditioning.remember(learned)
     conditioning.setup(None if class_names is None else len(class_names))
     channels, height, width = codec.latent(shape)
+    if of_codec is not None:
+        codec.remember(of_codec)
     options = {
         "image_size": height if height == width else (height, width),
         "in_channels": channels,

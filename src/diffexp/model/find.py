@@ -37,6 +37,7 @@ def find(path: str | Path) -> Path:
 
 
 MODEL = ("network", "schedule", "prediction", "variance", "conditioning", "codec")
+AUTOENCODER = "autoencoder"  # the kind of a checkpoint of task=autoencoder
 LONGEST_NAME = 1000  # of a class: it is drawn into pictures
 MOST_NUMBERS = 1 << 28  # of an image, whose size no weights vouch for
 
@@ -46,7 +47,7 @@ class Description:
     """A checkpoint says this of itself. config: of the training run, plain values; shape: (C, H, W) of the
     images; classes: their names, or None; step: of the optimizer; decays: of the averages; base: digests of
     the weights that come from other files, by the part that has them; learned: what the conditioning knows of
-    the captions.
+    the captions; codec: what the codec has measured.
     """
 
     config: dict[str, Any]
@@ -56,6 +57,7 @@ class Description:
     decays: tuple[float, ...]
     base: Mapping[str, str]
     learned: Mapping[str, Any]
+    codec: Mapping[str, Any]
 
 
 def describe(checkpoint: Mapping[str, Any], path: Path) -> Description:
@@ -64,6 +66,9 @@ def describe(checkpoint: Mapping[str, Any], path: Path) -> Description:
     if "config" not in told:
         do = "give a run of task=train; this one is for guidance.ckpt"
         raise DataError("the checkpoint holds no model of images", str(path), do)
+    if told.get("kind") == AUTOENCODER:
+        do = f"give a run of task=train; with this one, codec=autoencoder codec.ckpt={path}"
+        raise DataError("the checkpoint is of an autoencoder, and holds no diffusion", str(path), do)
     config: Any = told["config"]
     nodes = _in(config, "model")
     faults = [f"config.model.{key}" for key in (*MODEL, "ema") if not isinstance(_in(nodes, key), dict)]
@@ -83,14 +88,19 @@ def describe(checkpoint: Mapping[str, Any], path: Path) -> Description:
         faults.append("trained")
     if not (base is None or (is_dict(base) and all(isinstance(v, str) for v in base.values()))):
         faults.append("base")
-    learned = told.get("learned")
-    if not (learned is None or is_dict(learned)):
-        faults.append("learned")
+    learned, codec = told.get("learned"), told.get("codec")
+    faults += [
+        key
+        for key, value in (("learned", learned), ("codec", codec))
+        if not (value is None or is_dict(value))
+    ]
     if faults:
         do = "use another checkpoint, or the version of diffexp that wrote it"
         raise DataError(f"the checkpoint is damaged in {', '.join(faults)}", str(path), do)
     names = classes and tuple(classes)
-    return Description(config, tuple(shape), names, step, tuple(decays), base or {}, learned or {})
+    return Description(
+        config, tuple(shape), names, step, tuple(decays), base or {}, learned or {}, codec or {}
+    )
 
 
 def _in(node: Any, key: str) -> Any:

@@ -27,6 +27,9 @@ def guide_of(name: str, guide: Model, model: Model) -> nn.Module:
     if what := _difference(guide, model):
         do = "give a run of the same data and schedule, that is told no more than the model"
         raise ConfigError(what, "guidance.ckpt", do)
+    if not _same_space(guide, model):
+        what = "the guide works in other latents than the model"
+        raise ConfigError(what, "guidance.ckpt", "give a run with the same autoencoder and scale")
     if _same_conditions(guide, model):
         return guide.denoiser
     return Guide(name, guide.denoiser, guide.conditioning)
@@ -34,7 +37,7 @@ def guide_of(name: str, guide: Model, model: Model) -> nn.Module:
 
 def _difference(guide: Model, model: Model) -> str:
     """Return why a model cannot guide another; "" where it can."""
-    if (guide.shape, guide.latent_shape) != (model.shape, model.latent_shape):
+    if guide.shape != model.shape:
         return f"the guide is of other images than the model: {guide.shape}, not {model.shape}"
     if more := [_ASKED.get(name, name) for name in guide.conditioning.asks if name not in _asks(model)]:
         return f"the guide wants {' and '.join(more)}, which are not asked for of this model"
@@ -49,6 +52,12 @@ def _difference(guide: Model, model: Model) -> str:
 
 def _asks(model: Model) -> tuple[str, ...]:
     return model.conditioning.asks
+
+
+def _same_space(guide: Model, model: Model) -> bool:
+    """Return whether both mean the same by x."""
+    a, b = guide.codec, model.codec
+    return type(a) is type(b) and (a.card(), a.learned()) == (b.card(), b.learned())
 
 
 def _same_conditions(guide: Model, model: Model) -> bool:

@@ -10,7 +10,7 @@ from torch import nn
 from diffexp.codecs import Codec
 from diffexp.condition import Asked, Condition
 from diffexp.conditioning import Conditioning
-from diffexp.diffusion.clip import Clip, Clipped, NoClip
+from diffexp.diffusion.clip import Clip, Clipped, Dynamic, NoClip, Quantile
 from diffexp.diffusion.denoiser import Denoise, Denoiser
 from diffexp.diffusion.guidance import Guidance, Guide
 
@@ -131,5 +131,9 @@ class Model(nn.Module):
         return denoise, self.condition(asked, guided=guidance.scale != 1)
 
     def clip(self, clip: Clip) -> Clip:
-        """Return how x̂0 is clipped: as asked for where it is an image, not at all in a latent space."""
-        return clip if self.codec.pixels else NoClip()
+        """Return how x̂0 is clipped: as asked for where it is an image; in a latent space, which has no range,
+        not at all, or at the quantile of clip=dynamic.
+        """
+        if self.codec.pixels:
+            return clip
+        return Quantile(clip.quantile) if isinstance(clip, Dynamic) else NoClip()

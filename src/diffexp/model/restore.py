@@ -17,7 +17,7 @@ from diffexp.config.kinds import check_kinds
 from diffexp.config.untrusted_paths import settled
 from diffexp.diffusion import ClosedForm
 from diffexp.diffusion.denoiser import Precision
-from diffexp.errors import DataError, all_at_once
+from diffexp.errors import ConfigError, DataError, all_at_once
 from diffexp.model.build import build_model
 from diffexp.model.find import MODEL, Description, describe, find, read
 from diffexp.model.model import Model
@@ -47,9 +47,10 @@ def restore(
     average: int | None = 0,
     plugins: Sequence[str] = (),
     precision: Precision | None = None,
+    codec: str | None = None,
 ) -> Restored:
     """The model of a checkpoint or run folder, on the CPU; average: of its weights, None for those that are
-    trained. Raises DataError, ConfigError.
+    trained; codec: where its autoencoder lies now. Raises DataError, ConfigError.
 
     Only classes of diffexp and of `plugins` are built: a checkpoint may be a stranger's.
     """
@@ -58,7 +59,7 @@ def restore(
     told = describe(checkpoint, found)
     weights = weights_of(checkpoint, average, found)
     with torch.device("cpu"), holding_together(found):  # also where a network that reads it is made elsewhere
-        return _built(told, weights, average, tuple(plugins), precision, found)
+        return _built(told, weights, average, tuple(plugins), precision, found, codec)
 
 
 def _built(
@@ -68,16 +69,17 @@ def _built(
     plugins: tuple[str, ...],
     precision: Precision | None,
     path: Path,
+    codec: str | None,
 ) -> Restored:
     nodes = judged({key: told.config["model"][key] for key in MODEL}, plugins, MODEL_PLACES)
-    nodes["conditioning"] = _at_home(nodes["conditioning"], path)
+    nodes |= _at_home(nodes, path, codec)
     check(nodes, (*OURS, *plugins))
     parts = {key: build(node, f"model.{key}", (*OURS, *plugins)) for key, node in nodes.items()}
     check_kinds({MODEL_PLACES.get(key, key): made for key, made in parts.items()})
     if closed(parts["network"]):
         raise DataError("its network has no weights", str(path), "use a checkpoint of task=train")
     precision = cast(Precision, precision or told.config.get("precision", "fp32"))
-    ours = all(str(node["_target_"]).startswith("diffexp.") for node in nodes.values())
+    ours = all(map(_ours, nodes.values()))
     with no_larger_than(weights, path) if ours else nullcontext():  # another may build more than it keeps
         model = build_model(
             told.shape,
@@ -85,6 +87,7 @@ def _built(
             precision=precision,
             weights=name_of(told.decays, average),
             learned=told.learned,
+            of_codec=told.codec,
             **parts,
         )
     Full().load(model, weights, path)
@@ -94,15 +97,29 @@ def _built(
     return Restored(model.eval().requires_grad_(False), told.config, told.step, path)
 
 
-def _at_home(node: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Return the node of a conditioning whose text encoder, one of ours, writes to the person's own cache."""
-    encoder = node.get("encoder")
-    if not is_dict(encoder) or not str(encoder.get("_target_")).startswith("diffexp."):
-        return node
-    return {
-        **node,
-        "encoder": settled({"conditioning.encoder": encoder}, (), "", path)["conditioning.encoder"],
-    }
+def _at_home(nodes: dict[str, Any], path: Path, place: str | None) -> dict[str, Any]:
+    """Return the nodes of conditioning and codec, where they are ours, with no place to write to but the
+    person's own cache; the files that they name are said. place: that of the codec, if the person has named
+    it.
+    """
+    conditioning = dict(nodes["conditioning"])
+    if is_dict(encoder := conditioning.get("encoder")) and _ours(encoder):
+        conditioning |= {
+            "encoder": settled({"conditioning.encoder": encoder}, (), "", path)["conditioning.encoder"]
+        }
+    codec = nodes["codec"]
+    if _ours(codec):  # without its cache, which is of trainings
+        read = {key: value for key, value in codec.items() if key != "folder"}
+        keys = [key for key in ("ckpt", "path") if place is not None and key in read]
+        read |= dict.fromkeys(keys, place)
+        codec = settled({"codec": read}, [f"codec.{key}" for key in keys], "", path)["codec"]
+        if place is not None and not keys:
+            raise ConfigError("this model has no autoencoder", "codec", "leave codec away")
+    return {"conditioning": conditioning, "codec": codec}
+
+
+def _ours(node: Mapping[str, Any]) -> bool:
+    return str(node.get("_target_")).startswith("diffexp.")
 
 
 def closed(network: Any) -> bool:
@@ -122,9 +139,10 @@ def judged(
     return nodes
 
 
-def load(path: str | Path, ema: bool = True, plugins: Sequence[str] = ()) -> Model:
+def load(path: str | Path, ema: bool = True, plugins: Sequence[str] = (), codec: str | None = None) -> Model:
     """Return the model of a checkpoint or run folder, for diffexp.sample. Raises DataError, ConfigError.
 
-    plugins: packages of your own of which it is made.
+    plugins: packages of your own of which it is made; codec: where its autoencoder lies now, if not where it
+    was when the model was trained.
     """
-    return restore(path, 0 if ema else None, plugins).model
+    return restore(path, 0 if ema else None, plugins, codec=codec).model

@@ -20,17 +20,17 @@ _DO = "use the version of diffexp, and the packages, that wrote it"
 
 
 class Trainable(Protocol):
-    """A choice of the weights that are trained."""
+    """A choice of the weights of a model, or of an autoencoder, that are trained."""
 
-    def parameters(self, model: Model) -> list[nn.Parameter]:
+    def parameters(self, model: Any) -> list[nn.Parameter]:
         """Return what the optimizer trains."""
         ...
 
-    def state(self, model: Model) -> dict[str, Tensor]:
+    def state(self, model: Any) -> dict[str, Tensor]:
         """Return what a checkpoint holds of the model, by its names in the model."""
         ...
 
-    def load(self, model: Model, state: Mapping[str, Any], path: Path) -> None:
+    def load(self, model: Any, state: Mapping[str, Any], path: Path) -> None:
         """Put what a checkpoint holds into the model. Raises DataError, naming what is missing, left over or
         of another size.
         """

@@ -12,6 +12,7 @@ from diffexp.archive import is_list, is_mapping
 from diffexp.errors import DataError, DiffexpError
 
 DO = "use the version of diffexp that wrote it"
+_counting: list[object] = []  # the blocks of `no_larger_than` that are open, the innermost last
 
 
 def weights_of(checkpoint: Mapping[str, Any], average: int | None, path: Path) -> dict[str, Tensor]:
@@ -54,22 +55,26 @@ def no_larger_than(weights: Mapping[str, Tensor], path: Path) -> Generator[None]
     """Raise DataError as soon as modules are made with more parameters, or more numbers in them, than the
     weights have: a small file may describe a network of any size.
 
-    A parameter is registered before it is filled, so what is refused has taken no memory yet.
+    A parameter is registered before it is filled, so what is refused has taken no memory yet. Inside of
+    another such block, whose file names this one, only this one counts.
     """
     count, numbers = len(weights), sum(value.numel() for value in weights.values())
+    own = object()
 
     def heard(module: nn.Module, name: str, parameter: Any) -> None:
         nonlocal count, numbers
-        if parameter is not None:
+        if parameter is not None and _counting[-1] is own:
             count, numbers = count - 1, numbers - parameter.numel()
         if count < 0 or numbers < 0:
             what = "the weights do not fit the network: it is larger than what the file holds"
             raise DataError(what, str(path), DO)
 
     hook = register_module_parameter_registration_hook(heard)
+    _counting.append(own)
     try:
         yield
     finally:
+        _counting.remove(own)
         hook.remove()
 
 

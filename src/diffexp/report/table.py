@@ -21,7 +21,9 @@ ASIDE = {
     "steps",
     "epoch",
 }  # numbers that are no result
-HIGHER = ("accuracy", "precision", "recall", "density", "coverage", "inception_score", "clip_score")
+_HIGH = ("accuracy", "precision", "recall", "density", "coverage", "inception_score", "clip_score", "right")
+# and those of reconstructions (metrics/reconstruction.py)
+HIGHER = (*_HIGH, *(f"r{name}" for name in _HIGH), "psnr", "ssim", "active_channels")
 LAST = ("sampler.steps", "task.calls")  # keys that read best from left to right
 
 

@@ -68,5 +68,8 @@ def _card(card: Mapping[str, Any]) -> str:
     parts = [f"N={card['n']}"] if "n" in card else []
     if "floor" in card:
         parts += [f"floor {card['floor']:.2f} (real against real, N={card['floor_n']})"]
-    parts += [f"{k} {card[k]}" for k in ("extractor", "judge", "split") if k in card]
+    parts += [f"{k} {card[k]}" for k in ("extractor", "judge", "split", "autoencoder") if k in card]
+    if "ceiling" in card:
+        known = isinstance(value := card["ceiling"], float)
+        parts += [f"of its reconstructions {value:.4g}" if known else "of its reconstructions not measured"]
     return ", ".join(parts) + (f"; {card['note']}" if card.get("note") else "")

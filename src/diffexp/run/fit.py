@@ -19,17 +19,18 @@ from diffexp.training.data_module import DataModule
 from diffexp.training.divergence import LowerRate
 from diffexp.training.logger import TrackedLogger
 from diffexp.training.lr import LearningRate
-from diffexp.training.module import DiffusionModule
 from diffexp.training.tracker import safely
+from diffexp.training.trained import Trained
 
 
-def going_on(job: Job, trainer: Trainer, module: DiffusionModule, record: Record, ckpt: Path | None) -> None:
+def going_on(job: Job, trainer: Trainer, module: Trained, record: Record, ckpt: Path | None) -> None:
     """Prepare `fit`: say from which step the run goes on and what is otherwise than before, cut metrics.jsonl
     at that step, and what trackers have, and keep a learning rate that was halved. Raises DataError.
     """
     folder = Path(trainer.default_root_dir)
-    step, ranks, checkpoint = _position(ckpt) if ckpt is not None else (-1, trainer.world_size, {})
+    step, ranks, checkpoint = -1, trainer.world_size, dict[str, Any]()
     if ckpt is not None:
+        step, ranks, checkpoint = _position(ckpt, module.optimizer_count)
         diverged, whole_rate = gone_back(folder, step)
         if diverged is not None:
             record.results["rolled_back"] = diverged
@@ -60,12 +61,14 @@ def tell_rate(ckpt: Path | dict[str, Any], job: Job, lr: LearningRate) -> dict[s
     return change
 
 
-def _position(ckpt: Path) -> tuple[int, int, dict[str, Any]]:
-    """Return the step, the number of ranks, and the whole of a checkpoint. Raises DataError."""
+def _position(ckpt: Path, optimizers: int) -> tuple[int, int, dict[str, Any]]:
+    """Return the step, the number of ranks, and the whole of a checkpoint of a training with so many
+    optimizers. Raises DataError.
+    """
     checkpoint = read_checkpoint(ckpt)
     with suppress(KeyError, TypeError, AttributeError):
         step, ranks = checkpoint["global_step"], checkpoint["diffexp"].get("ranks", 1)
-        whole = len(checkpoint["optimizer_states"]) == len(checkpoint["lr_schedulers"]) == 1
+        whole = len(checkpoint["optimizer_states"]) == len(checkpoint["lr_schedulers"]) == optimizers
         whole = whole and bool(checkpoint["loops"])  # without, Lightning would begin at step 0
         if type(step) is type(ranks) is int and step >= 0 and whole:
             return step, ranks, checkpoint
@@ -77,7 +80,7 @@ def _unfit(ckpt: Path, why: str, do: str = "") -> DataError:
     return DataError(f"training cannot go on from this checkpoint: {why}", str(ckpt), do)
 
 
-def fit(trainer: Trainer, module: DiffusionModule, loader: DataModule, ckpt: Path | None) -> None:
+def fit(trainer: Trainer, module: Trained, loader: DataModule, ckpt: Path | None) -> None:
     """Train to the end. Raises DiffexpError: DataError for a checkpoint that does not fit the run."""
     restored = CheckRestored()
     trainer.callbacks.append(restored)  # type: ignore[attr-defined]

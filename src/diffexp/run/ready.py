@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import nn
 
+from diffexp.codecs import Autoencoded
 from diffexp.config.build import build
 from diffexp.config.check import check
 from diffexp.config.suggest import nearest
@@ -32,6 +33,7 @@ from diffexp.run.job import Job, device_of
 from diffexp.training.state import few
 
 SAMPLING = ("sampler", "guidance", "clip", "metrics", "data")
+PLACES = ("codec.ckpt", "codec.path")
 TRAINED = (
     "network", "schedule", "snr", "prediction", "variance", "objective", "weighting", "times", "terms",
     "conditioning", "text_encoder", "codec", "optimizer", "lr", "ema", "loader", "model", "experiment",
@@ -54,7 +56,7 @@ def ready(
             restored.model.load()
     else:
         plugins, precision = job.config["plugins"], precision_of(job)
-        restored = _kept(ckpt, 0 if ema else None, plugins, precision)
+        restored = _kept(ckpt, 0 if ema else None, plugins, precision, codec_of(job))
         nodes = sampling_config(job, restored.config, restored.path)
         restored = _helped(job, restored, build(nodes["guidance"], "guidance", job.allowed), ckpt)
     if not measure:
@@ -79,7 +81,7 @@ def _helped(job: Job, restored: Restored, guidance: Guidance, ckpt: str) -> Rest
             helpers[name] = classifier_of(need.ckpt, restored.model)
         else:
             plugins, precision = job.config["plugins"], precision_of(job)
-            other = _kept(need.ckpt or ckpt, need.ema, plugins, precision)
+            other = _kept(need.ckpt or ckpt, need.ema, plugins, precision, codec_of(job))
             helpers[name] = guide_of(name, other.model, restored.model)
     return replace(restored, model=restored.model.helped(helpers)) if helpers else restored
 
@@ -90,6 +92,9 @@ def _closed_form(job: Job) -> Restored:
     if not closed(parts["network"]):
         do = "type task.ckpt=RUN, or network=ideal, gaussian or mixture, which need none"
         raise ConfigError("task.ckpt must be set", "task.ckpt", do)
+    if isinstance(parts["codec"], Autoencoded):
+        what = "a denoiser in closed form is of pixels, for the scale of latents is measured in a training"
+        raise ConfigError(what, "codec", "type codec=pixels")
     texts = None
     if "text" in parts["conditioning"].asks:
         if parts["network"].func.__module__.startswith("diffexp."):
@@ -102,10 +107,16 @@ def _closed_form(job: Job) -> Restored:
     return Restored(model.eval(), config, 0, Path())
 
 
-def _kept(path: str, average: int | None, plugins: Sequence[str], precision: Precision | None) -> Restored:
+def _kept(
+    path: str,
+    average: int | None,
+    plugins: Sequence[str],
+    precision: Precision | None,
+    codec: str | None = None,
+) -> Restored:
     """Restore a model, kept from the check to the run, and from job to job of a sweep."""
     file = find(path)
-    return _restored(file, written(file), average, tuple(plugins), precision)
+    return _restored(file, written(file), average, tuple(plugins), precision, codec)
 
 
 @lru_cache(maxsize=2)
@@ -122,7 +133,7 @@ def sampling_config(job: Job, trained: Mapping[str, Any], path: Path) -> dict[st
     """
     typed = [t.lstrip("+~").split("=", 1)[0] for t in job.typed]
     for key in typed:
-        if key.split(".")[0].split("@")[0] in TRAINED:
+        if key.split(".")[0].split("@")[0] in TRAINED and key not in ("codec", *PLACES):
             do = "leave it away, or train with it"
             raise ConfigError(f"{key} is of the training run: the checkpoint holds it", key, do)
     stored = {}
@@ -157,6 +168,16 @@ def _with(node: Any, composed: Any, keys: Sequence[str], path: str, trained: Map
         **node,
         keys[0]: value if len(keys) == 1 else _with(node[keys[0]], value, keys[1:], path, trained),
     }
+
+
+def codec_of(job: Job) -> str | None:
+    """Return where the autoencoder of a model lies now, if that was typed; None for where it lay."""
+    typed = [text.lstrip("+~").partition("=")[0] for text in job.typed]
+    places = [job.config["codec"].get(key.partition(".")[2]) for key in PLACES if key in typed]
+    if "codec" in typed and not any(places):
+        what, do = "codec is of the training run: the checkpoint holds it", "leave it away, or train with it"
+        raise ConfigError(what, "codec", do)
+    return next(filter(None, places), None)
 
 
 def precision_of(job: Job) -> Precision | None:

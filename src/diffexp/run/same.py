@@ -17,7 +17,7 @@ MAY_CHANGE = (  # keys that change no result of the steps that are left
     "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.log_every_n_steps",
     "trainer.check_val_every_n_epoch", "loader.workers", "loader.eval_batch_size", "lr.steps", "compile",
     "plugins", "experiment", "on_divergence", "data.download",
-    "text_encoder.cache", "text_encoder.cache_gb",
+    "text_encoder.cache", "text_encoder.cache_gb", "codec.cache", "codec.folder", "codec.ckpt", "codec.path",
 )  # fmt: skip
 COPIED = (  # copies of top-level nodes, which are judged where they were typed
     "model.", "loader.data.", "conditioning.encoder.", "snr.schedule", "objective.weighting",

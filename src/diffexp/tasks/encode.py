@@ -57,7 +57,7 @@ class Encode(Task):
         x0, sampler = model.codec.encode(batch.image.to(device)), parts["sampler"]
         *_, noise = encode(denoise, schedule, sampler, x0, cond)
         back = sampler.sample(denoise, schedule, lambda k: noise, cond)
-        mse = float(((back - x0) / 2).square().mean())
+        mse = float(((back - x0) / (2 if model.codec.pixels else 1)).square().mean())  # of 1, of a variance 1
         picture = job.folder / "samples" / "reconstructed.png"
         save(_pairs(batch.image, model.codec.decode(back).cpu()), picture)
         values = {"mse": mse, "n": len(x0), "steps": sampler.steps, "noise_std": float(noise.std())}

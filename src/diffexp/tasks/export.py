@@ -18,7 +18,7 @@ from diffexp.model.trainable import Full, base_of, detached
 from diffexp.run.console import near, say
 from diffexp.run.folder import Record
 from diffexp.run.job import Job, Task
-from diffexp.run.ready import SAMPLING
+from diffexp.run.ready import SAMPLING, codec_of
 from diffexp.training.tracker import Artifact
 
 
@@ -31,16 +31,17 @@ class Export(Task):
     tracked: ClassVar[bool] = False
 
     def check(self, job: Job) -> None:
-        restore(self.ckpt, 0 if self.ema else None, job.config["plugins"])
+        restore(self.ckpt, 0 if self.ema else None, job.config["plugins"], codec=codec_of(job))
 
     def run(self, job: Job, record: Record) -> None:
-        restored = restore(self.ckpt, 0 if self.ema else None, job.config["plugins"])
+        restored = restore(self.ckpt, 0 if self.ema else None, job.config["plugins"], codec=codec_of(job))
         with replacing(job.folder / MODEL_FILE) as part:
             save_file({k: v.contiguous() for k, v in detached(Full().state(restored.model)).items()}, part)
         description = {
             "format": FORMAT,
             "base": base_of(restored.model),
             "learned": restored.model.conditioning.learned(),
+            "codec": restored.model.codec.learned(),
             "shape": list(restored.model.shape),
             "classes": restored.class_names and list(restored.class_names),
             "step": restored.step,

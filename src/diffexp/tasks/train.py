@@ -1,13 +1,15 @@
 """task=train: fit, then sample and measure the averaged weights."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from functools import partial
 
 import torch
 from lightning import Trainer
+from lightning.pytorch import Callback
 
-from diffexp.errors import ConfigError, DivergedError, Interrupted
+from diffexp.errors import ConfigError
 from diffexp.metrics.evaluator import Evaluation, Evaluator
 from diffexp.metrics.probe import probe
 from diffexp.model.begin import begin, weights_to_begin_with
@@ -18,28 +20,22 @@ from diffexp.progress import counting
 from diffexp.report.tracking import Tracking
 from diffexp.run.console import summary
 from diffexp.run.disk import check_room, checkpoint_bytes
-from diffexp.run.fit import fit, going_on, tell_rate
+from diffexp.run.fit import tell_rate
 from diffexp.run.folder import Record, check_links
-from diffexp.run.job import Job, Task, device_of
+from diffexp.run.job import Job, device_of
 from diffexp.run.next_lines import suggestions
-from diffexp.run.resume import after_divergence, finished, start
-from diffexp.tasks.training_parts import build_module, checked_module, headline
+from diffexp.run.resume import start
+from diffexp.tasks.fitting import Fitting, Training, make_trainer
+from diffexp.tasks.training_parts import build_module, check_terms, checked_module, headline
 from diffexp.training.data_module import DataModule
+from diffexp.training.encode_ahead import check_room_for_latents, encode_ahead
 from diffexp.training.evaluate_samples import EvaluateSamples, show
-from diffexp.training.launched import launching
-from diffexp.training.log_filters import quiet
-from diffexp.training.logger import Jsonl, TrackedLogger
 from diffexp.training.module import DiffusionModule
-from diffexp.training.saving import AtomicCheckpointIO, Checkpoint
-from diffexp.training.signals import deaf
 
 
 @dataclass(frozen=True)
-class Train(Task):
+class Train(Fitting):
     """Train a model: on what, and how often it is measured, is all in the configuration."""
-
-    trains: ClassVar[bool] = True
-    tracked: ClassVar[bool] = False
 
     def check(self, job: Job) -> None:
         device_of(job)
@@ -49,6 +45,7 @@ class Train(Task):
         loader.prepare_data()
         module = checked_module(job, loader)
         check_room(job.folder, checkpoint_bytes(module.stored(), module.trained))
+        check_room_for_latents(module.model.codec, loader)
         check_sources(module.model)
         if ckpt is None and (other := job.config.get("init")):
             say(begin(module.model, module.tune, *weights_to_begin_with(other), copy=False).words())
@@ -56,40 +53,16 @@ class Train(Task):
         if not module.trained:
             do = "type task=sample or task=evaluate, without task.ckpt"
             raise ConfigError("this network has nothing to train", "network", do)
-        for term in module.objective.terms.values():
-            term.check()
+        check_terms(module.objective.terms, loader.shape)
         if job.config.get("dry_run") and ckpt is not None:
             tell_rate(ckpt, job, module.lr)
 
-    def done(self, job: Job) -> dict[str, Any] | None:
-        """Return the results of the run in this folder, if it has ended."""
-        return finished(job)
-
-    def network_calls(self, job: Job) -> int:
-        """Return the images of all steps, each seen once by the network."""
-        trainer, loader = job.config["trainer"], job.config["loader"]
-        return trainer["max_steps"] * trainer.get("accumulate_grad_batches", 1) * loader["batch_size"]
-
-    def run(self, job: Job, record: Record) -> None:
-        quiet()
-        tracking = Tracking.of(job, "train")
-        try:
-            self._run(job, record, tracking)
-        except BaseException as error:
-            with deaf():
-                tracking.alert(error)
-                tracking.close(failed=not isinstance(error, Interrupted))
-            raise
-        tracking.close()
-
-    def _run(self, job: Job, record: Record, tracking: Tracking) -> None:
+    def train(self, job: Job, record: Record, tracking: Tracking) -> None:
         begun = time.perf_counter()
-        launching()
         torch.manual_seed(job.config["seed"])  # of the initial weights
         loader: DataModule = job.build("loader")
         evaluator: Evaluator = job.build("evaluator")
-        module = build_module(job, loader)
-        module.load()
+        module = _loaded(job, loader)
         ckpt = start(job)
         if ckpt is None and (other := job.config.get("init")):
             module.begin_with(other)
@@ -106,22 +79,10 @@ class Train(Task):
         trainer.strategy.barrier()
         if not trainer.is_global_zero:
             evaluator.prepare(loader.data, trainer.strategy.root_device)
-        try:
-            going_on(job, trainer, module, record, ckpt)
-            fit(trainer, module, loader, ckpt)
-        except DivergedError as error:
-            record.check()
-            # raises it again, unless there is a way back
-            ckpt = after_divergence(job, error, (trainer.global_rank, trainer.world_size))
-            tracking.alert(error)
-            tracking.close()
-            module, trainer = build_module(job, loader), _trainer(job, evaluator, tracking, record)
-            module.load()
-            going_on(job, trainer, module, record, ckpt)
-            try:
-                fit(trainer, module, loader, ckpt)
-            except DivergedError as again:
-                after_divergence(job, again)
+        encode_ahead(module.model.codec, loader, trainer.strategy.root_device, ckpt is not None)
+        make = partial(_trainer, job, evaluator, tracking, record)
+        training = Training(job, record, tracking, loader, partial(_loaded, job, loader), make)
+        module, trainer = training.fit(module, trainer, ckpt)
         record.results["train_seconds"] = round(time.perf_counter() - begun, 1)
         self._measure(job, trainer, module, evaluator, record)
         tracking.end_training(record.results, trainer.global_step)
@@ -158,28 +119,16 @@ def _key(metric: str, scale: float, scales: int) -> str:
     return f"{metric}@{scale:g}" if scales > 1 else metric
 
 
+def _loaded(job: Job, loader: DataModule) -> DiffusionModule:
+    module = build_module(job, loader)
+    module.load()
+    return module
+
+
 def _trainer(job: Job, evaluator: Evaluator, tracking: Tracking, record: Record) -> Trainer:
     """Build the trainer. Callbacks act in this order: samples first, a checkpoint after them."""
-    others = job.build("callbacks")
-    keeper = others.get("checkpoint")
-    saves = isinstance(keeper, Checkpoint)
-    asked = keeper.asked if saves else lambda: False
-    evaluate = EvaluateSamples(evaluator, job.folder, asked, record.check)
-    io = keeper.io if saves else AtomicCheckpointIO()
-    io.check = record.check
-    run = tracking.open()
-    return job.build("trainer")(
-        callbacks=[evaluate, *others.values()],
-        logger=[
-            Jsonl(job.folder / "metrics.jsonl", record.check),
-            *([TrackedLogger(run)] if run is not None else []),
-        ],
-        plugins=[io],
-        precision="16-mixed" if job.config["precision"] == "fp16" else "32-true",
-        default_root_dir=job.folder,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,  # the data module knows ranks
-        num_sanity_val_steps=0,
-    )
+
+    def samples(asked: Callable[[], bool]) -> list[Callback]:
+        return [EvaluateSamples(evaluator, job.folder, asked, record.check)]
+
+    return make_trainer(job, tracking, record, samples)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from diffexp.conditioning import Unconditional
+from diffexp.diffusion.objective import Term
 from diffexp.errors import ConfigError, Problems
 from diffexp.run.job import Job
 from diffexp.training.data_module import DataModule
@@ -21,11 +22,7 @@ def checked_module(job: Job, loader: DataModule) -> DiffusionModule:
     """Return the module, for its shapes. Raises ConfigError with all that does not fit together."""
     problems, module = Problems(), None
     with problems:
-        if job.config["on_divergence"] not in ("stop", "rollback"):
-            what = f"on_divergence={job.config['on_divergence']}"
-            raise ConfigError(what, "on_divergence", "give stop or rollback")
-    with problems:
-        _check_trainer(job.config["trainer"])
+        check_numbers(job)
     loader.batch(len(loader.data.split("train")))
     # without the network, or without the condition, the rest is checked all the same
     ways = itertools.product((_without_memory, _stand_in), ({}, _NO_CONDITION))
@@ -39,26 +36,48 @@ def checked_module(job: Job, loader: DataModule) -> DiffusionModule:
     return module
 
 
-def _check_trainer(trainer: Mapping[str, Any]) -> None:
-    """Raise ConfigError for numbers that Lightning would refuse in words of its own, after the checks."""
-    for key in ("max_steps", "accumulate_grad_batches", "devices", "num_nodes"):
-        value = trainer.get(key)
-        if isinstance(value, int) and value < 1 and not (key == "devices" and value == -1):
-            raise ConfigError(f"{key}={value}", f"trainer.{key}", "give 1 or more")
+def check_numbers(job: Job) -> None:
+    """Raise ConfigError, with all problems, for what Lightning would refuse in words of its own, after the
+    checks, and for another on_divergence than there are.
+    """
+    problems, trainer = Problems(), job.config["trainer"]
+    with problems:
+        if job.config["on_divergence"] not in ("stop", "rollback"):
+            what = f"on_divergence={job.config['on_divergence']}"
+            raise ConfigError(what, "on_divergence", "give stop or rollback")
+    with problems:
+        for key in ("max_steps", "accumulate_grad_batches", "devices", "num_nodes"):
+            value = trainer.get(key)
+            if isinstance(value, int) and value < 1 and not (key == "devices" and value == -1):
+                raise ConfigError(f"{key}={value}", f"trainer.{key}", "give 1 or more")
+    problems.all_at_once()
+
+
+def check_terms(terms: Mapping[str, Term], shape: tuple[int, int, int]) -> None:
+    """Raise DiffexpError for a term that lacks something, or is not for images (C, H, W) of that shape."""
+    for name, term in terms.items():
+        term.check()
+        if (check := getattr(term, "check_shape", None)) is not None:
+            check(shape, f"terms.{name}")
 
 
 def headline(module: DiffusionModule, loader: DataModule) -> str:
     """Return one line on what is about to be trained."""
     millions = sum(p.numel() for p in module.denoiser.network.parameters()) / 1e6
+    maps = ", ".join(getattr(module.denoiser.network, "maps", ()))
+    levels = f", maps of {maps}" if maps else ""
+    return f"{about_data(loader)}; network of {millions:.2f} M parameters{levels}"
+
+
+def about_data(loader: DataModule) -> str:
+    """Return a few words on the images: their size, how many there are in each split, their classes."""
     counts = ", ".join(f"{len(loader.data.split(s)):,} {s}" for s in ("train", "val", "test"))
     channels, height, width = loader.shape
     size = f"{height}x{width}x{channels}"
-    maps = ", ".join(getattr(module.denoiser.network, "maps", ()))
-    levels = f", maps of {maps}" if maps else ""
     names = loader.classes or ()
     some = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
     classes = f"; {len(names):,} classes: {some}" if names else ""
-    return f"{loader.name}: {size} images, {counts}{classes}; network of {millions:.2f} M parameters{levels}"
+    return f"{loader.name}: {size} images, {counts}{classes}"
 
 
 def build_module(

@@ -7,7 +7,8 @@ from importlib import import_module
 from typing import Any
 
 _FILES = {
-    "EMA": "ema", "AtomicCheckpointIO": "saving", "Averages": "ema", "Best": "best", "Checkpoint": "saving",
+    "EMA": "ema", "Adversarial": "autoencoder_adversarial", "AtomicCheckpointIO": "saving",
+    "AutoencoderModule": "autoencoder_module", "Averages": "ema", "Best": "best", "Checkpoint": "saving",
     "Csv": "csv_file", "DataModule": "data_module", "DiffusionModule": "module", "Jsonl": "logger",
     "LearningRate": "lr", "NoTracker": "tracker", "TensorBoard": "tensorboard", "Trackio": "trackio",
     "TrainingProgress": "progress", "Wandb": "wandb",

@@ -3,6 +3,7 @@
 from lightning.pytorch import LightningDataModule
 
 from diffexp.data.dataset import DataSet, SplitName
+from diffexp.data.latents import Latents
 from diffexp.data.loader import EvalLoader, TrainLoader
 from diffexp.data.order import TrainOrder, in_turn
 from diffexp.errors import ConfigError
@@ -41,6 +42,7 @@ class DataModule(LightningDataModule):
         self.data, self.batch_size, self.eval_batch_size = data, batch_size, eval_batch_size
         self.flip, self.workers, self.seed = flip, workers, seed
         self.name = data.name
+        self.latents: dict[SplitName, Latents] = {}  # of splits whose latents lie ready
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -64,7 +66,7 @@ class DataModule(LightningDataModule):
 
     def train_dataloader(self) -> TrainLoader:
         """Return the batches of this rank, from where the trainer is. Raises ConfigError."""
-        images = self.data.split("train")
+        images = self.latents.get("train") or self.data.split("train")
         order = TrainOrder(len(images), self.batch(len(images)), self.seed, *self._rank())
         return TrainLoader(images, order, self.flip, self.workers, self._processed)
 
@@ -86,7 +88,7 @@ class DataModule(LightningDataModule):
         return self._in_order("test")
 
     def _in_order(self, split: SplitName) -> EvalLoader:
-        images = self.data.split(split)
+        images = self.latents.get(split) or self.data.split(split)
         return EvalLoader(
             images, list(in_turn(len(images), self.eval_batch_size, *self._rank())), self.workers
         )

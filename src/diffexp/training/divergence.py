@@ -9,7 +9,6 @@ from collections import deque
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from diffexp.diffusion.objective import Losses
 from diffexp.errors import DivergedError
 
 DURING = "training"
@@ -20,13 +19,13 @@ class Recent:
     """The last micro-batches of this rank."""
 
     def __init__(self, keep: int = 200) -> None:
-        self._kept: deque[tuple[int, Tensor, Tensor, Tensor]] = deque(maxlen=keep)
+        self._kept: deque[tuple[int, Tensor, Tensor | None, Tensor]] = deque(maxlen=keep)
 
-    def add(self, step: int, index: Tensor, losses: Losses) -> None:
-        """Remember a micro-batch. step: of the optimizer, before it; index: the numbers of its images,
-        (B,).
+    def add(self, step: int, index: Tensor, each: Tensor, t: Tensor | None = None) -> None:
+        """Remember a micro-batch. step: of the optimizer, before it; index, each, t: the numbers of its
+        images, their losses, and their times where they have such, (B,).
         """
-        self._kept.append((step, index, losses.t, losses.each))
+        self._kept.append((step, index, t, each))
 
     def bad(self) -> bool:
         """Return whether the loss of any of these images was not finite; waits for the device."""
@@ -38,8 +37,10 @@ class Recent:
             bad = ~each.isfinite().cpu()
             if not bad.any():
                 continue
-            images, times = index.cpu()[bad].tolist(), t.cpu()[bad].tolist()
-            shown = ", ".join(f"{i} at t = {u:.4g}" for i, u in zip(images[:3], times, strict=False))
+            images = index.cpu()[bad].tolist()
+            times = [] if t is None else t.cpu()[bad].tolist()
+            which = [f"{i} at t = {u:.4g}" for i, u in zip(images, times, strict=False)] or map(str, images)
+            shown = ", ".join([*which][:3])
             more = f" and {len(images) - 3} more" if len(images) > 3 else ""
             diverged = DivergedError(
                 f"the loss is not finite at step {at + 1}: images {shown}{more}", DURING, DO

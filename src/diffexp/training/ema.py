@@ -4,14 +4,14 @@ The averages are models of their own beside the one that is trained: nothing is 
 be stored swapped. They share what is not trained (model/trainable.py).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from diffexp.errors import ConfigError
-from diffexp.model.model import Model
 from diffexp.model.trainable import Trainable, shared_copy
 from diffexp.model.weights import name_of
 
@@ -42,12 +42,20 @@ class EMA:
 
 
 class Averages(nn.Module):
-    """The models that follow `model`, one for each decay, without gradients, always in eval mode."""
+    """The models that follow `model`, one for each decay, without gradients, always in eval mode. copy: makes
+    one of them.
+    """
 
-    def __init__(self, model: Model, settings: EMA, tune: Trainable) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        settings: EMA,
+        tune: Trainable,
+        copy: Callable[[Any], nn.Module] = shared_copy,
+    ) -> None:
         super().__init__()
         self.settings = settings
-        self.models = nn.ModuleList(shared_copy(model) for _ in settings.decays)
+        self.models = nn.ModuleList(copy(model) for _ in settings.decays)
         # a parameter stays the same object wherever the module is moved
         trained = {id(p) for p in tune.parameters(model)}
         names = [name for name, p in model.named_parameters() if id(p) in trained]
@@ -61,14 +69,14 @@ class Averages(nn.Module):
                 p.requires_grad_(False)
         self.train(False)
 
-    def _models(self) -> list[Model]:
-        return cast(list[Model], list(self.models))
+    def _models(self) -> list[Any]:
+        return cast(list[Any], list(self.models))
 
     def train(self, mode: bool = True) -> "Averages":
         return super().train(False)
 
     @torch.no_grad()
-    def update(self, model: Model, n: int) -> None:
+    def update(self, model: nn.Module, n: int) -> None:
         """Follow the model after the n-th step of the optimizer, n from 1. Buffers are copied."""
         for d, average, weights in zip(self.settings.decays, self._models(), self._averaged, strict=True):
             rate = 1 - self.settings.decay(d, n)

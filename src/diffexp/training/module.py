@@ -5,13 +5,11 @@ the batch of all ranks, so that a resumed run draws what the unbroken one draws,
 validation disturbs nothing.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -30,17 +28,16 @@ from diffexp.model.build import build_model
 from diffexp.model.model import Model
 from diffexp.model.trainable import Full, base_of
 from diffexp.randomness import Noise, key
-from diffexp.training.divergence import Recent
 from diffexp.training.ema import EMA, Averages
 from diffexp.training.lr import LearningRate
 from diffexp.training.meter import Meter
 from diffexp.training.state import put_state, take_state
-from diffexp.training.tolerance import Tolerance
+from diffexp.training.trained import Trained
 
 _GOLDEN = 0.6180339887498949
 
 
-class DiffusionModule(LightningModule):
+class DiffusionModule(Trained):
     """Trains a denoiser of images of `shape`, (C, H, W), whose classes have the names `classes`.
 
     network, optimizer: called with what they still need. clip_norm: of the gradient, None for no clipping.
@@ -71,7 +68,7 @@ class DiffusionModule(LightningModule):
         config: Mapping[str, Any] | None = None,
         texts: Sequence[str] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(lr, Meter(), config)
         objective.check(variance, codec.pixels)
         objective.check_captions(texts)
         weights = ema.name(None)
@@ -83,14 +80,11 @@ class DiffusionModule(LightningModule):
         if compile:
             self.denoiser.network.compile()
         self.objective = objective
-        self.make_optimizer, self.lr, self.seed, self.clip_norm = optimizer, lr, seed, clip_norm
+        self.make_optimizer, self.seed, self.clip_norm = optimizer, seed, clip_norm
         if bpd_terms and (bpd_terms < 2 or not codec.pixels):
             do = "give 0, or 2 or more, with codec=pixels"
             raise ConfigError(f"bpd_terms={bpd_terms}", "model.bpd_terms", do)
         self.bpd_terms = bpd_terms
-        self.config, self.meter, self._told = dict(config or {}), Meter(), 0
-        self.recent = Recent()
-        self._telling = Tolerance("telling a logger", "see that the disk is not full, or type logger=none")
 
     @property
     def denoiser(self) -> Denoiser:
@@ -135,16 +129,17 @@ class DiffusionModule(LightningModule):
             seen = cast(Tensor, self.all_gather(mine))  # (ranks, 2, B), or (2, B)
             self.objective.times.learn(*seen.view(-1, 2, len(x0)).transpose(0, 1).flatten(1))
         self.meter.add(losses)
-        self.recent.add(self.global_step, batch.index, losses)
+        self.recent.add(self.global_step, batch.index, losses.each, losses.t)
         return losses.loss
 
     def _encoded(self, batch: Batch, seed: int) -> Tensor:
         """x0 of a batch; a codec draws by seed and image."""
-        if batch.latent is not None:
-            return batch.latent
-        shape = self.model.latent_shape
-        # made when it is asked for: for that the index comes to the CPU
-        return self.model.codec.encode(batch.image, lambda k: Noise(seed, batch.index, shape, self.device)(k))
+        shape, codec = self.model.latent_shape, self.model.codec
+
+        def noise(k: int) -> Tensor:  # made when it is asked for: for that the index comes to the CPU
+            return Noise(seed, batch.index, shape, self.device)(k)
+
+        return codec.encode(batch.image, noise) if batch.latent is None else codec.draw(batch.latent, noise)
 
     def _said(self, batch: Batch) -> dict[str, Any]:
         # an objective of one's own need not know of captions
@@ -159,42 +154,13 @@ class DiffusionModule(LightningModule):
         most = float("inf") if self.clip_norm is None else self.clip_norm
         self.meter.grad_norm = nn.utils.clip_grad_norm_(self.trained, most)
 
+    @property
+    def scaled(self) -> bool:
+        return self.denoiser.autocast == torch.float16
+
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
         self.ema.update(self.model, self.global_step + 1)
-
-    def on_train_start(self) -> None:
-        self._told = self.global_step  # a resumed run does not tell its first step again
-        for config in self.trainer.lr_scheduler_configs:
-            schedule = config.scheduler
-            if isinstance(schedule, LambdaLR):  # with more steps than before, the rate is that of its step
-                for group, base in zip(schedule.optimizer.param_groups, schedule.base_lrs, strict=True):
-                    rate = base * self.lr(schedule.last_epoch)
-                    group["lr"] = group["lr"].fill_(rate) if isinstance(group["lr"], Tensor) else rate
-
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        self.tell()
-
-    def tell(self) -> None:
-        """Tells what is due at this step, once. A checkpoint comes after it, or the run that goes on from
-        there would count these images in its next line.
-        """
-        trainer, step = self.trainer, self.global_step
-        # with accumulation, several batches end at one step
-        if step % trainer.log_every_n_steps or step == self._told:  # type: ignore[attr-defined]
-            return
-        self._told = step
-        values = self.meter.take(lambda sums: trainer.strategy.reduce(sums, reduce_op="sum"))
-        if not math.isfinite(values["train/loss"]):
-            raise self.recent.error("the loss is not finite", step)
-        # in fp16 the gradient may overflow: then the scaler leaves the step out
-        if self.denoiser.autocast != torch.float16 and not math.isfinite(values.get("train/grad_norm", 0)):
-            raise self.recent.error("the gradient is not finite", step)
-        values["train/lr"] = trainer.optimizers[0].param_groups[0]["lr"]
-        self.log_dict(values, logger=False, batch_size=1)  # for callbacks
-        with self._telling(step):
-            for logger in trainer.loggers:
-                logger.log_metrics(values, step=step)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """The loss of the averaged weights at times and noise that belong to each image."""
@@ -211,12 +177,6 @@ class DiffusionModule(LightningModule):
             draw = Noise(key(self.seed, "val", "bpd"), index, self.model.latent_shape, self.device)
             bits = bits_per_dim(denoise, model.denoiser.schedule, x0, draw, cond, self.bpd_terms)
             self.log("val/bpd", bits.total.mean().float(), batch_size=len(x0), sync_dist=True)
-
-    def on_validation_start(self) -> None:
-        self.meter.pause()
-
-    def on_validation_end(self) -> None:
-        self.meter.go_on()
 
     def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
         optimizer = self.make_optimizer([*self.trained, *self.objective.parameters()])

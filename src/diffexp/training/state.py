@@ -34,6 +34,8 @@ def put_state(
         "base": dict(base),
         "learned": model.conditioning.learned(),
     }
+    if of_codec := model.codec.learned():
+        checkpoint["diffexp"]["codec"] = of_codec
 
 
 def take_state(
@@ -52,6 +54,7 @@ def take_state(
         do = f"put them back, or begin another run with its weights: init={path}"
         raise DataError(what, str(path), do)
     _check_images(checkpoint["diffexp"], model, path)
+    model.codec.remember(checkpoint["diffexp"].get("codec") or {})
     tune.load(model, checkpoint["trained"], path)
     if len(checkpoint["ema"]) != len(averages):
         what = f"the checkpoint has {len(checkpoint['ema'])} averages, and the run {len(averages)}"

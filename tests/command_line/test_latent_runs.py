@@ -1,0 +1,223 @@
+"""Diffusion in latents by the command line: trained, resumed, sampled, measured, exported, moved, refused."""
+
+import json
+import re
+import shutil
+
+import pytest
+import torch
+from forked import forked
+from tiny_autoencoder import NODE, Tiny, network, run
+
+import diffexp
+from diffexp.data import Digits
+from diffexp.model.autoencoder import AutoencoderOfRun
+from diffexp.model.restore import restore
+
+RESULTS = {"rfid_digits64": 3.25, "psnr": 21.5, "picture": "x.png"}
+SMALL = [
+    "network=unet_latent", "network.channels=8", "network.blocks=1", "trainer.max_steps=6",
+    "callbacks.checkpoint.every=3", "evaluator.every=0", "evaluator.scales=[1]", "metrics.n=20",
+    "evaluator.pictures=20", "sampler.steps=3", "logger=none", "loader.flip=true", "codec.folder=latents",
+]  # fmt: skip
+TRAIN = ["codec=autoencoder", "codec.ckpt=ae", *SMALL]
+
+
+class Runs:
+    def __init__(self, folder):
+        self.folder = folder
+
+    def type(self, *typed):
+        """(exit code, what was said)"""
+        return forked(typed, self.folder, self.folder / "said")
+
+    def done(self, *typed):
+        code, said = self.type(*typed)
+        assert code == 0, said
+        return said
+
+    def refused(self, code, *typed):
+        got, said = self.type(*typed)
+        assert got == code, said
+        return said
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("latent")
+    made = Runs(folder)
+    run(folder / "ae", results=RESULTS)
+    made.said = made.done(*TRAIN, "dir=run")
+    return made
+
+
+def held(folder):
+    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+
+
+def results(folder):
+    return json.loads((folder / "run.json").read_text())["results"]
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_checkpoint_has_the_scale_and_not_the_autoencoder(runs):
+    checkpoint = held(runs.folder / "run")
+    assert not [n for part in (checkpoint["trained"], *checkpoint["ema"]) for n in part if "codec" in n]
+    assert [*checkpoint["diffexp"]["base"]] == ["codec"]
+    scale = checkpoint["diffexp"]["codec"]
+    assert scale["images"] == 1437 and scale["channels"] == 2 and len(scale["mean"]) == 2
+    assert 0 < scale["error"][0] < 0.05 * scale["factor"][0]
+    assert re.search(r"encoding the train images of digits, mirrored: [\d.]+ MB in \S*latents", runs.said)
+    assert "for unit deviation over 1,437 images" in runs.said
+
+
+def test_the_scale_is_that_of_the_averaged_weights_over_the_training_set(runs):
+    codec = Tiny(network(0))
+    codec.latent((1, 8, 8))
+    codec.measure(codec.moments(batch.image) for batch in Digits().batches("train", 256))
+    scale = held(runs.folder / "run")["diffexp"]["codec"]
+    assert {key: pytest.approx(value) for key, value in codec.learned().items()} == scale
+
+
+def test_a_card_names_the_autoencoder_and_its_ceiling(runs):
+    cards = results(runs.folder / "run")["cards"]
+    digest = diffexp.load(runs.folder / "run", codec=str(runs.folder / "ae")).codec.digest[:12]
+    assert cards["fid_digits64"]["autoencoder"] == digest and cards["fid_digits64"]["ceiling"] == 3.25
+    assert cards["accuracy_svm"]["ceiling"] == "not measured"
+    assert cards["fid_digits64"]["clip"] == "NoClip()"
+    assert "of its reconstructions" in runs.said
+
+
+def test_the_ceiling_is_of_the_weights_that_were_measured(runs):
+    run(runs.folder / "measured", results=RESULTS)
+    ended = {"results": {"rfid_digits64": 1.5, "rkid": 10**400, "raccuracy_svm": "much"}}
+    (runs.folder / "measured" / "run.json").write_text(json.dumps(ended))
+    shutil.copy(runs.folder / "measured/checkpoints/last.ckpt", runs.folder / "measured/checkpoints/a.ckpt")
+    for ckpt, ema, ceiling in (
+        ("measured", True, 1.5),
+        ("measured/checkpoints/a.ckpt", True, 3.25),
+        ("measured", False, "not measured"),
+    ):
+        codec = AutoencoderOfRun(str(runs.folder / ckpt), ema)
+        codec.load()
+        assert codec.ceiling("fid_digits64") == {"ceiling": ceiling}
+        assert codec.ceiling("kid") == codec.ceiling("accuracy_svm") == {"ceiling": "not measured"}
+
+
+def test_cached_and_fresh_latents_train_the_same_weights(runs):
+    said = runs.done(*TRAIN, "codec.cache=false", "dir=fresh")
+    assert "encoding" not in said
+    a, b = (held(runs.folder / name) for name in ("run", "fresh"))
+    assert same(a["trained"], b["trained"]) and a["diffexp"]["codec"] == b["diffexp"]["codec"]
+
+
+def test_a_resumed_run_ends_as_the_unbroken_one_and_encodes_nothing_again(runs):
+    runs.done(*TRAIN, "trainer.max_steps=3", "lr.steps=6", "dir=broken")
+    said = runs.done(*TRAIN, "lr.steps=6", "dir=broken")
+    assert "going on from step 3" in said and "encoding" not in said and "unit deviation" not in said
+    unbroken = runs.done(*TRAIN, "lr.steps=6", "dir=unbroken")
+    assert "going on" not in unbroken
+    a, b = (held(runs.folder / name) for name in ("broken", "unbroken"))
+    assert same(a["trained"], b["trained"]) and same(a["ema"][0], b["ema"][0])
+    assert a["diffexp"]["codec"] == b["diffexp"]["codec"]
+
+
+TASKS = [
+    ["task=sample", "task.n=4"], ["task=evaluate", "evaluator.batch_size=7"],
+    ["task=encode", "task.n=4"], ["task=interpolate", "task.n=1", "task.points=2"],
+    ["task=sample", "task.n=4", "clip=dynamic", "guidance.scale=2"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("typed", TASKS, ids=lambda t: "_".join(t[::2]))
+def test_every_task_works_in_latents(runs, typed):
+    said = runs.done(*typed, "task.ckpt=run", "logger=none", f"dir=tasks/{TASKS.index(typed)}")
+    assert "reading codec.ckpt=ae" in said
+    if typed[0] == "task=evaluate":
+        before, now = (results(runs.folder / name) for name in ("run", "tasks/1"))
+        assert before["fid_digits64"] == pytest.approx(now["fid_digits64"])
+        assert before["cards"]["fid_digits64"]["ceiling"] == now["cards"]["fid_digits64"]["ceiling"]
+
+
+def test_a_classifier_guides_in_latents(runs):
+    runs.done("task=classifier", "task.ckpt=run", "task.steps=3", "logger=none", "dir=classifier")
+    guided = ["guidance=classifier", "guidance.ckpt=classifier", "guidance.scale=2"]
+    runs.done("task=sample", "task.ckpt=run", "task.n=2", *guided, "logger=none", "dir=guided")
+
+
+def test_an_exported_run_is_the_same(runs):
+    runs.done("task=export", "task.ckpt=run", "logger=none", "dir=exported")
+    where = str(runs.folder / "ae")
+    a, b = (diffexp.load(runs.folder / name, codec=where) for name in ("run", "exported"))
+    assert same(a.state_dict(), b.state_dict()) and a.codec.learned() == b.codec.learned()
+    x = torch.randn(2, 2, 4, 4)
+    assert torch.equal(a.codec.decode(x), b.codec.decode(x))
+
+
+def test_what_has_no_meaning_is_refused_in_a_sentence(runs):
+    said = runs.refused(2, "task=likelihood", "task.ckpt=run", "dir=no")
+    assert "the likelihood is that of 8-bit pixels" in said
+    said = runs.refused(2, *TRAIN, "model.bpd_terms=4", "dir=no")
+    assert "bpd_terms=4" in said and "give 0, or 2 or more, with codec=pixels" in said
+    said = runs.refused(2, *TRAIN, "objective=hybrid", "dir=no")
+    assert "the bound and the terms are of pixels, not of latents" in said
+    said = runs.refused(
+        2, "task=evaluate", "network=gaussian", "codec=autoencoder", "codec.ckpt=ae", "dir=no"
+    )
+    assert "a denoiser in closed form is of pixels" in said
+    assert not (runs.folder / "no").exists()
+
+
+def test_an_autoencoder_that_has_moved_is_named_at_its_new_place(runs):
+    shutil.copytree(runs.folder / "ae", runs.folder / "ae before")
+    runs.done(*TRAIN, "codec.ckpt='ae before'", "trainer.max_steps=1", "dir=moving")
+    (runs.folder / "ae before").rename(runs.folder / "ae now")
+    sampling = ["task=sample", "task.n=2", "task.ckpt=moving", "logger=none"]
+    said = runs.refused(3, *sampling, "dir=no")
+    assert "there is no checkpoint ae before" in said and "codec.ckpt" in said
+    runs.done(*sampling, "codec=autoencoder", "codec.ckpt='ae now'", "dir=found")
+    runs.done(*TRAIN, "codec.ckpt='ae now'", "trainer.max_steps=2", "dir=moving")
+    run(runs.folder / "other", seed=5)
+    said = runs.refused(3, *sampling, "codec=autoencoder", "codec.ckpt=other", "dir=no")
+    assert "codec has other weights than those that the run was trained on" in said
+    said = runs.refused(3, *TRAIN, "codec.ckpt=other", "trainer.max_steps=3", "dir=moving")
+    assert "codec has other weights than those that the run was trained on" in said
+    said = runs.refused(2, *sampling, "codec=autoencoder", "dir=no")
+    assert "codec is of the training run" in said
+
+
+def test_a_missing_or_foreign_autoencoder_is_told_by_one_line(runs):
+    said = runs.refused(2, "experiment=fashion_mnist_latent", "data=digits", "metrics=digits", "dir=no")
+    assert "codec=autoencoder needs an autoencoder\n  at: codec.ckpt" in said
+    assert "python run.py task=autoencoder data=..." in said and "codec.ckpt=RUN" in said
+    said = runs.refused(3, "codec=autoencoder", "codec.ckpt=run", *SMALL, "dir=no")
+    assert "this is no run of task=autoencoder" in said
+    run(runs.folder / "colours", shape=(3, 8, 8))
+    said = runs.refused(2, "codec=autoencoder", "codec.ckpt=colours", *SMALL, "dir=no")
+    assert "images of 1 channels, and an autoencoder of 3\n  at: codec.ckpt" in said
+
+
+BAD = {
+    "class": ({**NODE, "_target_": "torch.nn.Linear"}, "may not be built from a file"),
+    "path": ({**NODE, "_target_": "diffexp.files.write"}, "may not be built from a file"),
+    "larger": ({**NODE, "channels": 1 << 14}, "it is larger than what the file holds"),
+    "unknown": ({**NODE, "depth": 3}, "has no depth"),
+    "other": ({**NODE, "channels": 4}, "the weights do not fit the network"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_strangers_autoencoder_builds_only_what_the_catalogue_has(runs, name):
+    node, what = BAD[name]
+    run(runs.folder / f"bad_{name}", node=node)
+    code, said = runs.type("codec=autoencoder", f"codec.ckpt=bad_{name}", *SMALL, f"dir=no_{name}")
+    assert code in (2, 3) and what in said and "Traceback" not in said, said
+
+
+def test_a_restored_model_needs_no_cache_and_writes_none(runs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    restore(runs.folder / "run", codec=str(runs.folder / "ae"))
+    assert [*tmp_path.iterdir()] == []
