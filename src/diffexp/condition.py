@@ -4,7 +4,7 @@ Nothing in the core looks inside a Condition but the network that is built for i
 likelihood pass it on, take rows of it, repeat it, and put two of them into one batch.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -20,7 +20,8 @@ class Condition:
 
     label: int64 (B,); vector: (B, P), such as pooled text; tokens: (B, L, D), of which mask, bool (B, L),
     says which count; image: (B, C, H, W). null: the condition that guidance goes away from, such as a
-    negative prompt, of B rows as well; None without guidance.
+    negative prompt, of B rows as well; None without guidance. others: what models beside this one are told
+    of the same, by their names, each by its own conditioning (None: nothing).
     """
 
     label: Tensor | None = None
@@ -29,14 +30,19 @@ class Condition:
     mask: Tensor | None = None
     image: Tensor | None = None
     null: "Condition | None" = None
+    others: Mapping[str, "Condition | None"] | None = None
 
     def _tensors(self) -> dict[str, Tensor]:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if isinstance(value, Tensor)}
 
     def _each(self, of: Callable[[Tensor], Tensor]) -> "Condition":
-        null = None if self.null is None else self.null._each(of)
-        return replace(self, **{name: of(value) for name, value in self._tensors().items()}, null=null)
+        def nested(cond: "Condition | None") -> "Condition | None":
+            return None if cond is None else cond._each(of)
+
+        others = self.others and {name: nested(cond) for name, cond in self.others.items()}
+        made = {name: of(value) for name, value in self._tensors().items()}
+        return replace(self, **made, null=nested(self.null), others=others)
 
     def __len__(self) -> int:
         """B, the number of rows."""
@@ -71,7 +77,7 @@ class Condition:
 
     @staticmethod
     def cat(*parts: "Condition") -> "Condition":
-        """Return one batch of several, without what they go away from. Tokens are padded to the longest; the
+        """Return one batch of several, without `null` and `others`. Tokens are padded to the longest; the
         mask says which are those of a prompt. Raises ValueError where one has a field that another lacks.
         """
         names = [tuple(part._tensors()) for part in parts]

@@ -1,4 +1,4 @@
-"""Captions and what stands beside them: another run's weights, another guide, a file's encoder, two ranks."""
+"""Captions and what stands beside them: another run's weights, a file's encoder, two ranks."""
 
 import json
 import os
@@ -17,9 +17,8 @@ from listener import fill
 import diffexp
 from diffexp.conditioning.encoders.cache import Cache
 from diffexp.config.catalogue import judge
-from diffexp.errors import ConfigError, DataError
+from diffexp.errors import DataError
 from diffexp.model.begin import begin, weights_to_begin_with
-from diffexp.model.guides import guide_of
 from diffexp.model.trainable import Full
 
 ALLOWED = ["listener", "plugins"]
@@ -61,14 +60,6 @@ def test_other_captions_are_another_run(runs, tmp_path):
     assert (
         code == 3 and "captions of the training images have other words than when the run was begun" in said
     )
-
-
-def test_a_guide_with_an_encoder_of_its_own_is_refused(runs):
-    model, same = (diffexp.load(runs.trained("words"), plugins=ALLOWED) for _ in range(2))
-    assert guide_of(same, model) is same.denoiser
-    other = diffexp.load(runs.trained("words"), False, plugins=ALLOWED)
-    with pytest.raises(ConfigError, match="the guide has another"):
-        guide_of(other, model)
 
 
 def test_a_file_may_name_text_encoders_alone():

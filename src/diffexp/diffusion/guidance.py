@@ -16,7 +16,8 @@ from typing import Literal, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from diffexp.condition import Condition
+from diffexp.condition import Asked, Condition
+from diffexp.conditioning import Conditioning
 from diffexp.diffusion.denoiser import Denoise, Denoiser, Prediction
 from diffexp.diffusion.schedule import Schedule
 from diffexp.errors import ConfigError
@@ -33,6 +34,28 @@ class Need(NamedTuple):
     kind: Literal["model", "classifier"]
     ckpt: str | None = None
     ema: int | None = None
+
+
+class Guide(nn.Module):
+    """The denoiser of another model, which is told what its own conditioning makes of what is asked for.
+
+    name: that under which it stands in the helpers, and its condition in `Condition.others`.
+    """
+
+    def __init__(self, name: str, denoiser: Denoiser, conditioning: Conditioning) -> None:
+        super().__init__()
+        self.name, self.denoiser, self.conditioning = name, denoiser, conditioning
+
+    def condition(self, asked: Asked) -> Condition | None:
+        """Return what this model is told."""
+        return self.conditioning.encode(asked)
+
+    def forward(self, x: Tensor, t: Tensor, cond: Condition | None = None) -> Prediction:
+        if cond is None:
+            return self.denoiser(x, t)
+        if cond.others is None:
+            raise ValueError(f"this condition says not what {self.name} is told: Condition(..., others=...)")
+        return self.denoiser(x, t, cond.others[self.name])
 
 
 class Guidable(Protocol):
@@ -95,7 +118,8 @@ class Guidance(ABC):
 
     def needs(self) -> Mapping[str, Need]:
         """Return what is to be read from files beside the model, by the names that it has in `helpers`: of
-        a model its denoiser, of the same images, conditions and schedule. While a run trains, nothing is.
+        a model its denoiser, of the same images and schedule, which is told what is asked for by its own
+        conditioning. While a run trains, nothing is.
         """
         return {}
 

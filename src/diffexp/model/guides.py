@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from diffexp.archive import is_dict, is_mapping, plain
 from diffexp.config.build import OURS
 from diffexp.config.check import check
-from diffexp.diffusion import Denoiser
+from diffexp.diffusion.guidance import Guide
 from diffexp.errors import ConfigError, DataError
 from diffexp.model.checkpoint import read_checkpoint
 from diffexp.model.find import find
@@ -17,22 +17,41 @@ from diffexp.model.weights import holding_together, load_weights, no_larger_than
 from diffexp.networks.noisy_classifier import NoisyClassifier
 
 CLASSIFIER = "diffexp.networks.noisy_classifier.NoisyClassifier"
+_ASKED = {"label": "classes", "text": "captions"}
 
 
-def guide_of(guide: Model, model: Model) -> Denoiser:
-    """The worse model of autoguidance. Raises ConfigError for one of other data or another schedule."""
-    same = (guide.shape, _told(guide)) == (model.shape, _told(model))
-    a, b = guide.denoiser.schedule.angles, model.denoiser.schedule.angles
-    if not same or a.shape != b.shape or not torch.equal(a, b):
-        what = "the guide is of other images, classes or another schedule than the model"
-        raise ConfigError(what, "guidance.ckpt", "give a run of the same data and schedule")
+def guide_of(name: str, guide: Model, model: Model) -> nn.Module:
+    """The worse model of autoguidance, which reads the captions that are asked for by its own text encoder.
+    Raises ConfigError for one of other data or another schedule, or that wants to know more than the model.
+    """
+    if what := _difference(guide, model):
+        do = "give a run of the same data and schedule, that is told no more than the model"
+        raise ConfigError(what, "guidance.ckpt", do)
     if not _same_space(guide, model):
         what = "the guide works in other latents than the model"
         raise ConfigError(what, "guidance.ckpt", "give a run with the same autoencoder and scale")
-    if not _same_conditions(guide, model):
-        what = "the text encoder is trained along, and the guide has another: it would be told strange tokens"
-        raise ConfigError(what, "guidance.ckpt", "use guidance=cfg, or a frozen text encoder in both runs")
-    return guide.denoiser
+    if _same_conditions(guide, model):
+        return guide.denoiser
+    return Guide(name, guide.denoiser, guide.conditioning)
+
+
+def _difference(guide: Model, model: Model) -> str:
+    """Return why a model cannot guide another; "" where it can."""
+    if guide.shape != model.shape:
+        return f"the guide is of other images than the model: {guide.shape}, not {model.shape}"
+    if more := [_ASKED.get(name, name) for name in guide.conditioning.asks if name not in _asks(model)]:
+        return f"the guide wants {' and '.join(more)}, which are not asked for of this model"
+    classes, own = (len(one.class_names or ()) for one in (guide, model))
+    if "label" in guide.conditioning.asks and classes != own:
+        return f"the guide knows {classes} classes, and the model {own}"
+    a, b = guide.denoiser.schedule.angles, model.denoiser.schedule.angles
+    if a.shape != b.shape or not torch.equal(a, b):
+        return "the guide is of another schedule than the model"
+    return ""
+
+
+def _asks(model: Model) -> tuple[str, ...]:
+    return model.conditioning.asks
 
 
 def _same_space(guide: Model, model: Model) -> bool:
@@ -42,15 +61,10 @@ def _same_space(guide: Model, model: Model) -> bool:
 
 
 def _same_conditions(guide: Model, model: Model) -> bool:
-    """Return whether both make the same condition of the same captions."""
+    """Return whether both make the same condition of the same classes; captions are read by each of them."""
     a, b = guide.conditioning.state_dict(), model.conditioning.state_dict()
-    known = guide.conditioning.learned() == model.conditioning.learned()
-    return known and a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
-def _told(model: Model) -> tuple[Any, ...]:
-    """Return what the network of a model is told, and of how many classes."""
-    return model.conditioning.asks, model.class_names and len(model.class_names)
+    same = (type(guide.conditioning), _asks(guide)) == (type(model.conditioning), _asks(model))
+    return same and "text" not in _asks(model) and not a and not b
 
 
 def classifier_of(ckpt: str | None, model: Model) -> nn.Module:

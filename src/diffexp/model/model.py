@@ -12,7 +12,7 @@ from diffexp.condition import Asked, Condition
 from diffexp.conditioning import Conditioning
 from diffexp.diffusion.clip import Clip, Clipped, Dynamic, NoClip, Quantile
 from diffexp.diffusion.denoiser import Denoise, Denoiser
-from diffexp.diffusion.guidance import Guidance
+from diffexp.diffusion.guidance import Guidance, Guide
 
 Shape = tuple[int, int, int]
 
@@ -119,7 +119,9 @@ class Model(nn.Module):
         made = self.conditioning.encode(asked)
         if made is None or not guided:
             return made
-        return replace(made, null=self.conditioning.null(asked))
+        guides = {name: part for name, part in self.helpers.items() if isinstance(part, Guide)}
+        others = {name: guide.condition(asked) for name, guide in guides.items()}
+        return replace(made, null=self.conditioning.null(asked), others=others or None)
 
     def denoise(
         self, guidance: Guidance, clip: Clip, asked: Asked | None

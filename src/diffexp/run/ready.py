@@ -82,7 +82,7 @@ def _helped(job: Job, restored: Restored, guidance: Guidance, ckpt: str) -> Rest
         else:
             plugins, precision = job.config["plugins"], precision_of(job)
             other = _kept(need.ckpt or ckpt, need.ema, plugins, precision, codec_of(job))
-            helpers[name] = guide_of(other.model, restored.model)
+            helpers[name] = guide_of(name, other.model, restored.model)
     return replace(restored, model=restored.model.helped(helpers)) if helpers else restored
 
 
