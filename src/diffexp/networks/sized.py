@@ -1,6 +1,5 @@
 """A UNet for images of any size: as many levels as halve it, more channels on smaller maps."""
 
-import math
 from collections.abc import Sequence
 from math import gcd
 
@@ -48,7 +47,7 @@ def sized_unet(
         tuple(f"1/{1 << i}" for i in small),
         heads=1 if token_dim is None else gcd(4, channels),
         dropout=dropout,
-        groups=math.gcd(groups, channels),
+        groups=gcd(groups, channels),
         token_dim=token_dim,
         vector_dim=vector_dim,
     )

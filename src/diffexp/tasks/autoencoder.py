@@ -188,7 +188,7 @@ def _next(job: Job) -> list[str]:
     kept = [text for text in job.typed if text.lstrip("+~").partition("=")[0].split(".")[0] not in aside]
     again = [text for text in job.typed if text.partition("=")[0] not in (*aside[:5], "autoencoder.train")]
     lines = [
-        [*kept, "codec=autoencoder", f"codec.ckpt={run}", "network=unet_auto"],
+        [*kept, "codec=autoencoder", f"codec.ckpt={run}", "network=unet_latent"],
         [f"resume={run}", f"trainer.max_steps={4 * steps}"],
         [*again, f"init={run}", "autoencoder.train=decoder"],
     ]
