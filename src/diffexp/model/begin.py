@@ -54,6 +54,9 @@ def weights_to_begin_with(path: str) -> tuple[Path, dict[str, Tensor], Mapping[s
     except DataError as error:
         where = "init" if error.where == "task.ckpt" else error.where
         raise DataError(error.what, where, error.do) from error
+    if checkpoint["diffexp"].get("base_file"):
+        do = f"export it, task=export task.ckpt={path}, and type init= with the folder that this writes"
+        raise DataError("this run holds adapters, and not the weights below them", f"init={path}", do)
     learned: Any = plain(checkpoint["diffexp"].get("learned") or {}, "learned", found)
     weights = weights_of(checkpoint, 0 if checkpoint.get("ema") else None, found)
     return found, weights, learned if is_dict(learned) else {}

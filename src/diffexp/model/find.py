@@ -46,7 +46,7 @@ class Description:
     """A checkpoint says this of itself. config: of the training run, plain values; shape: (C, H, W) of the
     images; classes: their names, or None; step: of the optimizer; decays: of the averages; base: digests of
     the weights that come from other files, by the part that has them; learned: what the conditioning knows of
-    the captions.
+    the captions; base_file: of an adapted run, the file of the run below its adapters.
     """
 
     config: dict[str, Any]
@@ -56,6 +56,7 @@ class Description:
     decays: tuple[float, ...]
     base: Mapping[str, str]
     learned: Mapping[str, Any]
+    base_file: str | None
 
 
 def describe(checkpoint: Mapping[str, Any], path: Path) -> Description:
@@ -86,11 +87,14 @@ def describe(checkpoint: Mapping[str, Any], path: Path) -> Description:
     learned = told.get("learned")
     if not (learned is None or is_dict(learned)):
         faults.append("learned")
+    file = told.get("base_file")
+    if not (file is None or _name(file)):
+        faults.append("base_file")
     if faults:
         do = "use another checkpoint, or the version of diffexp that wrote it"
         raise DataError(f"the checkpoint is damaged in {', '.join(faults)}", str(path), do)
     names = classes and tuple(classes)
-    return Description(config, tuple(shape), names, step, tuple(decays), base or {}, learned or {})
+    return Description(config, tuple(shape), names, step, tuple(decays), base or {}, learned or {}, file)
 
 
 def _in(node: Any, key: str) -> Any:

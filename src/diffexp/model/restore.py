@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,24 +17,30 @@ from diffexp.config.kinds import check_kinds
 from diffexp.config.untrusted_paths import settled
 from diffexp.diffusion import ClosedForm
 from diffexp.diffusion.denoiser import Precision
-from diffexp.errors import DataError, all_at_once
+from diffexp.errors import ConfigError, DataError, all_at_once
+from diffexp.model.base import ANY, Base, check_base, put_base, read_base
 from diffexp.model.build import build_model
 from diffexp.model.find import MODEL, Description, describe, find, read
 from diffexp.model.model import Model
-from diffexp.model.trainable import Full, base_of, check_base
+from diffexp.model.trainable import Full, Trainable, base_of
 from diffexp.model.weights import holding_together, name_of, no_larger_than, weights_of
+from diffexp.notice import warn
 
 MODEL_PLACES = {"schedule": "snr"}  # the rest of a model's nodes are named like their groups
 
 
 @dataclass(frozen=True)
 class Restored:
-    """config: of the training run; step: of the optimizer; path: of the checkpoint."""
+    """config: of the training run; step: of the optimizer; path: of the checkpoint; base: digests of the
+    weights that come from other files; tune: what was trained.
+    """
 
     model: Model
     config: dict[str, Any]
     step: int
     path: Path
+    base: Mapping[str, str] = field(default_factory=dict[str, str])
+    tune: Trainable = Full()
 
     @property
     def class_names(self) -> tuple[str, ...] | None:
@@ -47,9 +53,10 @@ def restore(
     average: int | None = 0,
     plugins: Sequence[str] = (),
     precision: Precision | None = None,
+    base: str | None = None,
 ) -> Restored:
     """The model of a checkpoint or run folder, on the CPU; average: of its weights, None for those that are
-    trained. Raises DataError, ConfigError.
+    trained; base: of an adapted run, where its base lies now, or "any". Raises DataError, ConfigError.
 
     Only classes of diffexp and of `plugins` are built: a checkpoint may be a stranger's.
     """
@@ -58,7 +65,49 @@ def restore(
     told = describe(checkpoint, found)
     weights = weights_of(checkpoint, average, found)
     with torch.device("cpu"), holding_together(found):  # also where a network that reads it is made elsewhere
-        return _built(told, weights, average, tuple(plugins), precision, found)
+        tune = _tune(told, tuple(plugins), base, found)
+        below = _below(told, base, found) if tune.needs_base else None
+        model = _built(told, weights, average, tuple(plugins), precision, found, below)
+        if below is None:
+            tune = Full()  # what was frozen is nothing to whoever samples
+            tune.load(model, weights, found)
+        model.check()
+        model.load()
+        digests = base_of(model) if below is None else put_base(model, below)
+        check_base(model, tune, digests, told.base, found)
+        if below is not None:
+            tune.apply(model, empty=True)
+            tune.load(model, weights, found)
+    return Restored(model.eval().requires_grad_(False), told.config, told.step, found, digests, tune)
+
+
+def _tune(told: Description, plugins: tuple[str, ...], base: str | None, path: Path) -> Trainable:
+    """Return what was trained. Raises ConfigError, DataError."""
+    node = told.config.get("tune")
+    if node is None:
+        return Full()
+    nodes = judged({"tune": node}, plugins)
+    check(nodes, (*OURS, *plugins))
+    tune: Any = build(nodes["tune"], "tune", (*OURS, *plugins))
+    check_kinds({"tune": tune})
+    if base is not None and not tune.needs_base:
+        raise ConfigError("this run adapts no other", "tune.base", f"leave it away for {path}")
+    return replace(tune, base=base) if tune.needs_base else tune
+
+
+def _below(told: Description, base: str | None, path: Path) -> Base:
+    """Read the base of an adapted run. Raises DataError."""
+    if base not in (None, ANY):
+        return read_base(base, "tune.base")
+    if told.base_file is None:
+        raise DataError("it does not say where its base lies", str(path), "type tune.base=PATH")
+    file = Path(told.base_file)
+    if not file.exists():
+        digest = told.base.get("denoiser.network", "unknown")[:12]
+        what = f"the run below these adapters is not there: {file} (weights {digest})"
+        raise DataError(what, str(path), "type tune.base=PATH, where it lies now")
+    warn(f"reading {file}, the run below the adapters that {path} names")
+    return read_base(str(file))
 
 
 def _built(
@@ -68,7 +117,8 @@ def _built(
     plugins: tuple[str, ...],
     precision: Precision | None,
     path: Path,
-) -> Restored:
+    below: Base | None,
+) -> Model:
     nodes = judged({key: told.config["model"][key] for key in MODEL}, plugins, MODEL_PLACES)
     nodes["conditioning"] = _at_home(nodes["conditioning"], path)
     check(nodes, (*OURS, *plugins))
@@ -78,8 +128,9 @@ def _built(
         raise DataError("its network has no weights", str(path), "use a checkpoint of task=train")
     precision = cast(Precision, precision or told.config.get("precision", "fp32"))
     ours = all(str(node["_target_"]).startswith("diffexp.") for node in nodes.values())
-    with no_larger_than(weights, path) if ours else nullcontext():  # another may build more than it keeps
-        model = build_model(
+    held = weights if below is None else below.weights
+    with no_larger_than(held, path) if ours else nullcontext():  # another may build more than it keeps
+        return build_model(
             told.shape,
             told.classes,
             precision=precision,
@@ -87,11 +138,6 @@ def _built(
             learned=told.learned,
             **parts,
         )
-    Full().load(model, weights, path)
-    model.check()
-    model.load()
-    check_base(model, base_of(model), told.base, path)
-    return Restored(model.eval().requires_grad_(False), told.config, told.step, path)
 
 
 def _at_home(node: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -122,9 +168,11 @@ def judged(
     return nodes
 
 
-def load(path: str | Path, ema: bool = True, plugins: Sequence[str] = ()) -> Model:
+def load(
+    path: str | Path, ema: bool = True, plugins: Sequence[str] = (), base: str | None = None
+) -> Model:
     """Return the model of a checkpoint or run folder, for diffexp.sample. Raises DataError, ConfigError.
 
-    plugins: packages of your own of which it is made.
+    plugins: packages of your own of which it is made; base: of an adapted run, where its base lies now.
     """
-    return restore(path, 0 if ema else None, plugins).model
+    return restore(path, 0 if ema else None, plugins, base=base).model

@@ -35,7 +35,7 @@ SAMPLING = ("sampler", "guidance", "clip", "metrics", "data")
 TRAINED = (
     "network", "schedule", "snr", "prediction", "variance", "objective", "weighting", "times", "terms",
     "conditioning", "text_encoder", "codec", "optimizer", "lr", "ema", "loader", "model", "experiment",
-    "callbacks", "compile", "init",
+    "callbacks", "compile", "init", "tune",
 )  # fmt: skip
 
 
@@ -54,7 +54,7 @@ def ready(
             restored.model.load()
     else:
         plugins, precision = job.config["plugins"], precision_of(job)
-        restored = _kept(ckpt, 0 if ema else None, plugins, precision)
+        restored = _kept(ckpt, 0 if ema else None, plugins, precision, base_typed(job))
         nodes = sampling_config(job, restored.config, restored.path)
         restored = _helped(job, restored, build(nodes["guidance"], "guidance", job.allowed), ckpt)
     if not measure:
@@ -79,7 +79,8 @@ def _helped(job: Job, restored: Restored, guidance: Guidance, ckpt: str) -> Rest
             helpers[name] = classifier_of(need.ckpt, restored.model)
         else:
             plugins, precision = job.config["plugins"], precision_of(job)
-            other = _kept(need.ckpt or ckpt, need.ema, plugins, precision)
+            base = None if need.ckpt else base_typed(job)
+            other = _kept(need.ckpt or ckpt, need.ema, plugins, precision, base)
             helpers[name] = guide_of(other.model, restored.model)
     return replace(restored, model=restored.model.helped(helpers)) if helpers else restored
 
@@ -94,10 +95,21 @@ def _closed_form(job: Job) -> Restored:
     return Restored(model.eval(), config, 0, Path())
 
 
-def _kept(path: str, average: int | None, plugins: Sequence[str], precision: Precision | None) -> Restored:
+def base_typed(job: Job) -> str | None:
+    """Return where the base of an adapted run lies now, None where the run is to say it."""
+    return (job.config.get("tune") or {}).get("base")
+
+
+def _kept(
+    path: str,
+    average: int | None,
+    plugins: Sequence[str],
+    precision: Precision | None,
+    base: str | None = None,
+) -> Restored:
     """Restore a model, kept from the check to the run, and from job to job of a sweep."""
     file = find(path)
-    return _restored(file, written(file), average, tuple(plugins), precision)
+    return _restored(file, written(file), average, tuple(plugins), precision, base)
 
 
 @lru_cache(maxsize=2)
@@ -114,7 +126,7 @@ def sampling_config(job: Job, trained: Mapping[str, Any], path: Path) -> dict[st
     """
     typed = [t.lstrip("+~").split("=", 1)[0] for t in job.typed]
     for key in typed:
-        if key.split(".")[0].split("@")[0] in TRAINED:
+        if key.split(".")[0].split("@")[0] in TRAINED and key != "tune.base":
             do = "leave it away, or train with it"
             raise ConfigError(f"{key} is of the training run: the checkpoint holds it", key, do)
     stored = {}

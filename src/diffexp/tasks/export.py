@@ -18,7 +18,7 @@ from diffexp.model.trainable import Full, base_of, detached
 from diffexp.run.console import near, say
 from diffexp.run.folder import Record
 from diffexp.run.job import Job, Task
-from diffexp.run.ready import SAMPLING
+from diffexp.run.ready import SAMPLING, base_typed
 from diffexp.training.tracker import Artifact
 
 
@@ -31,10 +31,10 @@ class Export(Task):
     tracked: ClassVar[bool] = False
 
     def check(self, job: Job) -> None:
-        restore(self.ckpt, 0 if self.ema else None, job.config["plugins"])
+        restore(self.ckpt, 0 if self.ema else None, job.config["plugins"], base=base_typed(job))
 
     def run(self, job: Job, record: Record) -> None:
-        restored = restore(self.ckpt, 0 if self.ema else None, job.config["plugins"])
+        restored = restore(self.ckpt, 0 if self.ema else None, job.config["plugins"], base=base_typed(job))
         with replacing(job.folder / MODEL_FILE) as part:
             save_file({k: v.contiguous() for k, v in detached(Full().state(restored.model)).items()}, part)
         description = {
