@@ -53,7 +53,7 @@ class Adapter(Stored):
             raise ConfigError(f"rank={self.rank}", "tune.rank", "give 1 or more, e.g. 4")
         check_at_most(MOST_RANK, "tune", rank=self.rank)
         if not 0 < self.alpha < float("inf"):
-            raise ConfigError(f"alpha={self.alpha}", "tune.alpha", "give a number above 0: the rank, as usual")
+            raise ConfigError(f"alpha={self.alpha}", "tune.alpha", "give a number above 0, e.g. the rank")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"dropout={self.dropout}", "tune.dropout", "give a share in [0, 1)")
         check_patterns(self.modules, "tune.modules")

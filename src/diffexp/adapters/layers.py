@@ -72,8 +72,9 @@ def inject(model: Model, config: Callable[[Any], Any], empty: bool) -> None:
     except DiffexpError:
         raise
     except Exception as error:  # what peft refuses has no common type
-        what = f"peft refuses this adapter: {type(error).__name__}: {(str(error) or 'no text').splitlines()[0]}"
-        raise ConfigError(what[:300], "tune", "give other layers by tune.modules, or another rank") from error
+        first = (str(error) or "no text").splitlines()[0][:200]
+        what = f"peft refuses this adapter: {type(error).__name__}: {first}"
+        raise ConfigError(what, "tune", "give other layers by tune.modules, or another rank") from error
 
 
 def names_of(names: Sequence[str]) -> str:

@@ -30,8 +30,13 @@ _CAPTION = {
     "_target_": "diffexp.data.Captions", "lines": False, "clean": [], "shuffle": False, "keep": 0,
     "dropout": 0.0, "prefix": "", "suffix": "",
 }  # fmt: skip
-_FULL = {"_target_": "diffexp.model.trainable.Full", "freeze": [], "rates": None, "base": None}
-LATER = {
+_FULL: dict[str, Any] = {
+    "_target_": "diffexp.model.trainable.Full",
+    "freeze": [],
+    "rates": None,
+    "base": None,
+}
+LATER: dict[str, Any] = {
     "links": "refuse", "download": True, "text": None, "negative": None, "init": None, "time": "t",
     "artifacts": False, "prompts": None, "caption": _CAPTION,
     "context": None, "token_norm": False, "feed_forward": False, "transformer_depth": 0,

@@ -82,12 +82,12 @@ def _flat(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         if is_dict(value):
             yield from _flat(value, name)
         else:
-            yield name, list(value) if isinstance(value, tuple) else value
+            yield name, value
 
 
 def _typed(value: Any) -> str:
-    text = {None: "null", True: "true", False: "false"}.get(value) if not isinstance(value, list) else None
-    return text or str(value).replace(" ", "")
+    words = {"None": "null", "True": "true", "False": "false"}
+    return words.get(str(value), str(value).replace(" ", ""))
 
 
 def put_base(model: Model, base: Base, digests: bool = True) -> dict[str, str]:

@@ -11,9 +11,11 @@ from diffexp.archive import is_dict, is_list, plain
 from diffexp.config.suggest import path_of
 from diffexp.errors import DataError
 from diffexp.files import read_json
+from diffexp.model.adapter_names import from_peft
 from diffexp.model.checkpoint import LAST, PREVIOUS, latest, read_checkpoint
 
 MODEL_FILE, CONFIG = "model.safetensors", "config.json"  # of task=export
+ADAPTER_FILE = "adapter_model.safetensors"  # of task=export task.merge=false
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -27,8 +29,9 @@ def find(path: str | Path) -> Path:
     inside = given / "checkpoints"
     if not given.is_dir():
         return given
-    if (given / MODEL_FILE).is_file():
-        return given / MODEL_FILE
+    for name in (MODEL_FILE, ADAPTER_FILE):
+        if (given / name).is_file():
+            return given / name
     found = _latest(inside, written(inside / LAST), written(inside / PREVIOUS))
     if found is None:
         do = "give a run folder or a .ckpt file"
@@ -131,7 +134,8 @@ def _exported(path: Path) -> dict[str, Any]:
     try:
         told = read_json(path.parent / CONFIG)
         prefix = "denoiser.network." if told.get("format", 1) == 1 else ""  # of the network alone
-        weights = {prefix + name: value for name, value in load_file(path).items()}
+        of_file = from_peft if path.name == ADAPTER_FILE else prefix.__add__
+        weights = {of_file(name): value for name, value in load_file(path).items()}
         held = {"ema": [weights]} if told["ema"] else {"trained": weights}
     except (OSError, ValueError, KeyError, SafetensorError, DataError) as error:
         do = f"give a folder of task=export, with {MODEL_FILE} and {CONFIG}"

@@ -17,11 +17,11 @@ def short(name: str) -> str:
 
 def matching(patterns: Sequence[str], names: Sequence[str]) -> list[str]:
     """Return the names that any of the patterns names, as they are in the model or in the network."""
-    return [name for name in names if any(fnmatchcase(part, p) for p in patterns for part in (name, short(name)))]
+    return [n for n in names if any(fnmatchcase(n, p) or fnmatchcase(short(n), p) for p in patterns)]
 
 
 def named(pattern: str, names: Sequence[str], where: str) -> list[str]:
-    """Return the names that a pattern names. Raises ConfigError, with what is like it, where there are none."""
+    """Return the names that a pattern names. Raises ConfigError, with others like it, for none."""
     if made := matching([pattern], names):
         return made
     raise ConfigError(f"{pattern} names nothing here", where, near([pattern], names))

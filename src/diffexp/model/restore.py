@@ -40,7 +40,7 @@ class Restored:
     step: int
     path: Path
     base: Mapping[str, str] = field(default_factory=dict[str, str])
-    tune: Trainable = Full()
+    tune: Trainable = field(default_factory=Full)
 
     @property
     def class_names(self) -> tuple[str, ...] | None:
@@ -65,7 +65,7 @@ def restore(
     told = describe(checkpoint, found)
     weights = weights_of(checkpoint, average, found)
     with torch.device("cpu"), holding_together(found):  # also where a network that reads it is made elsewhere
-        tune = _tune(told, tuple(plugins), base, found)
+        tune = _tune_at(tune_of(told.config, plugins), base, found)
         below = _below(told, base, found) if tune.needs_base else None
         model = _built(told, weights, average, tuple(plugins), precision, found, below)
         if below is None:
@@ -81,15 +81,20 @@ def restore(
     return Restored(model.eval().requires_grad_(False), told.config, told.step, found, digests, tune)
 
 
-def _tune(told: Description, plugins: tuple[str, ...], base: str | None, path: Path) -> Trainable:
-    """Return what was trained. Raises ConfigError, DataError."""
-    node = told.config.get("tune")
+def tune_of(config: Mapping[str, Any], plugins: Sequence[str] = ()) -> Trainable:
+    """Return what was trained, of the configuration of a checkpoint. Raises ConfigError."""
+    node = config.get("tune")
     if node is None:
         return Full()
     nodes = judged({"tune": node}, plugins)
     check(nodes, (*OURS, *plugins))
     tune: Any = build(nodes["tune"], "tune", (*OURS, *plugins))
     check_kinds({"tune": tune})
+    return tune
+
+
+def _tune_at(tune: Any, base: str | None, path: Path) -> Trainable:
+    """Return it with the place of its base as it is now. Raises ConfigError."""
     if base is not None and not tune.needs_base:
         raise ConfigError("this run adapts no other", "tune.base", f"leave it away for {path}")
     return replace(tune, base=base) if tune.needs_base else tune
@@ -168,9 +173,7 @@ def judged(
     return nodes
 
 
-def load(
-    path: str | Path, ema: bool = True, plugins: Sequence[str] = (), base: str | None = None
-) -> Model:
+def load(path: str | Path, ema: bool = True, plugins: Sequence[str] = (), base: str | None = None) -> Model:
     """Return the model of a checkpoint or run folder, for diffexp.sample. Raises DataError, ConfigError.
 
     plugins: packages of your own of which it is made; base: of an adapted run, where its base lies now.

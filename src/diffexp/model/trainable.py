@@ -6,7 +6,7 @@ network and of the conditioning are stored; those of a codec never are, for it h
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -184,15 +184,21 @@ def base_of(model: Model) -> dict[str, str]:
     """Return a digest of the weights of each part that has them from a file, by the name of the part: a
     checkpoint says with it what it was trained on.
     """
-    digests = dict[str, str]()
-    for name, part in with_source(model):
-        digest = hashlib.sha256()
-        for key, value in part.state_dict().items():
-            if f"{name}.{key}" in model.of_files:
-                digest.update(f"{key} {tuple(value.shape)} {value.dtype}\n".encode())
-                digest.update(value.detach().cpu().contiguous().view(-1).numpy().tobytes())
-        digests[name] = digest.hexdigest()
-    return digests
+
+    def own(name: str, part: nn.Module) -> list[str]:
+        return [key for key in part.state_dict() if f"{name}.{key}" in model.of_files]
+
+    return {name: digest_of(part, own(name, part)) for name, part in with_source(model)}
+
+
+def digest_of(part: nn.Module, keys: Collection[str] | None = None) -> str:
+    """Return the sha256 of the weights and buffers of a part that have these names in it; None for all."""
+    digest = hashlib.sha256()
+    for key, value in part.state_dict().items():
+        if keys is None or key in keys:
+            digest.update(f"{key} {tuple(value.shape)} {value.dtype}\n".encode())
+            digest.update(value.detach().cpu().contiguous().view(-1).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def shared_copy(model: Model) -> Model:

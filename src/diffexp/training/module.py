@@ -47,9 +47,8 @@ class DiffusionModule(LightningModule):
 
     network, optimizer: called with what they still need. clip_norm: of the gradient, None for no clipping.
     precision: of the network alone. bpd_terms: of the bound, for each validation image; 0 for none of
-    val/bpd.
-    config: plain values, stored in the checkpoint. texts: the captions of the training images, if any.
-    tune: what is trained, None for all; below: the run that is adapted, of a tune that needs one.
+    val/bpd. config: plain values, stored in the checkpoint. texts: the captions of the training images, if
+    any. tune: what is trained, None for all; below: the run that is adapted, of a tune that needs one.
     """
 
     def __init__(
@@ -224,8 +223,8 @@ class DiffusionModule(LightningModule):
         self.meter.go_on()
 
     def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
-        others = [*self.objective.parameters()]
-        optimizer = optimizer_of(self.make_optimizer, self.tune.groups(self.model), others)
+        groups, others = self.tune.groups(self.model), [*self.objective.parameters()]
+        optimizer = optimizer_of(self.make_optimizer, groups, others)
         # a function, for of an object LambdaLR would restore the settings of the run before
         schedule = LambdaLR(optimizer, lambda step: self.lr(step))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
