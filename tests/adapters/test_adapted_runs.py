@@ -71,7 +71,7 @@ def test_a_base_that_was_moved_is_asked_for_and_another_is_refused(runs, tmp_pat
     before = answer(diffexp.load(tmp_path / "run"))
     moving.rename(tmp_path / "moved")
     with pytest.raises(
-        DataError, match=r"the run below these adapters is not there: .*\n.*\n.*tune.base=PATH"
+        DataError, match=r"the run below these adapters is not there: .*\n.*\n.*=PATH"
     ):
         diffexp.load(tmp_path / "run")
     sample = ["task=sample", "logger=none", f"task.ckpt={tmp_path / 'run'}", "task.n=2", "task.files=false"]
