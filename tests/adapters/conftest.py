@@ -28,12 +28,12 @@ class Runs:
         self.folder, self.done = folder, {}
 
     def base(self, *typed):
-        return self._trained(*LINE, "optimizer.lr=0.01", *typed)
+        return self.trained(*LINE, "optimizer.lr=0.01", *typed)
 
     def adapted(self, *typed, rate=0.05):
-        return self._trained(*LINE, f"init={self.base()}", f"optimizer.lr={rate}", *typed)
+        return self.trained(*LINE, f"init={self.base()}", f"optimizer.lr={rate}", *typed)
 
-    def _trained(self, *typed):
+    def trained(self, *typed):
         if typed not in self.done:
             folder = self.folder / f"run{len(self.done)}"
             self.done[typed] = folder

@@ -70,9 +70,7 @@ def test_a_base_that_was_moved_is_asked_for_and_another_is_refused(runs, tmp_pat
     go(tmp_path / "run", *typed)
     before = answer(diffexp.load(tmp_path / "run"))
     moving.rename(tmp_path / "moved")
-    with pytest.raises(
-        DataError, match=r"the run below these adapters is not there: .*\n.*\n.*=PATH"
-    ):
+    with pytest.raises(DataError, match=r"the run below these adapters is not there: .*\n.*\n.*=PATH"):
         diffexp.load(tmp_path / "run")
     sample = ["task=sample", "logger=none", f"task.ckpt={tmp_path / 'run'}", "task.n=2", "task.files=false"]
     go(tmp_path / "samples", *sample, f"tune.base={tmp_path / 'moved'}")
@@ -133,6 +131,18 @@ def test_what_does_not_fit_the_base_is_refused(runs, tmp_path, typed, said):
     with pytest.raises(ConfigError, match=said):
         go(tmp_path / "x", *LINE, f"init={runs.base()}", "tune=lora", *typed)
     assert not (tmp_path / "x").exists()
+
+
+def test_a_text_encoder_is_adapted_with_the_words_of_the_base(runs):
+    typed = [*LINE, "data=digits_text", "conditioning=text", "trainer.max_steps=1"]
+    typed += ["text_encoder.width=8", "text_encoder.layers=1"]
+    base = runs.trained(*typed)
+    run = held(runs.trained(*typed, f"init={base}", "tune=lora", "tune.text_encoder=true", "tune.rank=2"))
+    own = {name.split(".lora")[0] for name in run["trained"] if name.startswith("conditioning.")}
+    ends = ("narrow", "proj", "qkv", "wide")
+    assert own == {f"conditioning.encoder.blocks.0.{end}" for end in ends}
+    assert run["diffexp"]["learned"] == held(base)["diffexp"]["learned"]
+    assert set(run["diffexp"]["base"]) == {"denoiser.network", "conditioning"}
 
 
 def test_a_rank_above_the_size_of_a_layer_is_said(runs, tmp_path, capsys):

@@ -174,7 +174,18 @@ def test_strange_files_are_refused(runs, tmp_path):
         ({"unet.conv_in.lora_A.weight": torch.ones(2, 3)}, r"conv_in does not fit: 'lora_B'"),
         (
             {"unet.conv_in.lora_A.weight": torch.ones(2, 3), "unet.conv_in.lora_B.weight": torch.ones(8, 2)},
-            r"conv_in does not fit: a change of \(8, 3\) for a weight of \(8, 1, 3, 3\)",
+            "conv_in does not fit: it changes 24 numbers of a weight of 72",
+        ),
+        (
+            {f"unet.conv_in.lokr_w{i}": torch.ones(4000, 4000) for i in (1, 2)},
+            "it changes 256,000,000,000,000 numbers of a weight of 72",
+        ),
+        (
+            {
+                "unet.conv_in.lora_A.weight": torch.ones(1, 1 << 20),
+                "unet.conv_in.lora_B.weight": torch.ones(1 << 20, 1),
+            },
+            "it changes 1,099,511,627,776 numbers of a weight of 72",
         ),
     ):
         save_file(state, file)

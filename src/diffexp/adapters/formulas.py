@@ -42,15 +42,17 @@ def change(parts: Parts, weight: Tensor, scale: float) -> Tensor:
     RuntimeError or KeyError for parts that do not fit together, or to the weight.
     """
     w = weight.detach().double()
+    most = w.numel()
     if "hada_w1_a" in parts:
-        made = (parts["hada_w1_a"] @ parts["hada_w1_b"]) * (parts["hada_w2_a"] @ parts["hada_w2_b"])
+        a, b = (_product(parts[f"hada_w{i}_a"], parts[f"hada_w{i}_b"], most) for i in (1, 2))
+        made = a * b
     elif any(name.startswith("lokr") for name in parts):
-        first, second = _factor(parts, "lokr_w1"), _factor(parts, "lokr_w2")
+        first, second = _factor(parts, "lokr_w1", most), _factor(parts, "lokr_w2", most)
+        _check_size(first.numel() * second.numel(), most)
         made = torch.kron(first.reshape(*first.shape, *[1] * (second.ndim - 2)), second)
     else:
-        made = parts["lora_B"].flatten(1) @ parts["lora_A"].flatten(1)
-    if made.numel() != w.numel() or made.shape[0] != w.shape[0]:
-        raise ValueError(f"a change of {tuple(made.shape)} for a weight of {tuple(w.shape)}")
+        made = _product(parts["lora_B"].flatten(1), parts["lora_A"].flatten(1), most)
+    _check_size(made.numel(), most)
     made = scale * made.reshape(w.shape)
     magnitude = parts.get("lora_magnitude_vector")
     if magnitude is None:
@@ -60,8 +62,20 @@ def change(parts: Parts, weight: Tensor, scale: float) -> Tensor:
     return magnitude.view(sides) / whole.flatten(1).norm(dim=1).view(sides) * whole - w
 
 
-def _factor(parts: Parts, name: str) -> Tensor:
-    return parts[name] if name in parts else parts[f"{name}_a"] @ parts[f"{name}_b"]
+def _factor(parts: Parts, name: str, most: int) -> Tensor:
+    return parts[name] if name in parts else _product(parts[f"{name}_a"], parts[f"{name}_b"], most)
+
+
+def _product(a: Tensor, b: Tensor, most: int) -> Tensor:
+    """Return a b. Raises ValueError for more numbers than the weight has: a small file may ask for any."""
+    if (size := a.shape[0] * b.shape[1]) > most:
+        _check_size(size, most)
+    return a @ b
+
+
+def _check_size(numbers: int, wanted: int) -> None:
+    if numbers != wanted:
+        raise ValueError(f"it changes {numbers:,} numbers of a weight of {wanted:,}")
 
 
 def scale_of(alpha: float | None, rank: int | None, stabilised: bool = False) -> float:

@@ -103,7 +103,7 @@ class Sample(Task):
         if self.npz:
             _array(images, asked.label, folder / "samples.npz")
         record.results |= {"picture": str(picture), "n": self.n, "sampler": repr(parts["sampler"])}
-        more = f" with {len(self.adapters)} adapters" if self.adapters else ""
+        more = f" with adapters of {', '.join(self.adapters)}" if self.adapters else ""
         say(f"{self.n} images of step {restored.step}{more} by {parts['sampler']}: {picture}")
 
     def artifact(self, job: Job, results: Mapping[str, Any]) -> Artifact:
