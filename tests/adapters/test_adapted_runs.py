@@ -1,6 +1,7 @@
 """Runs that adapt another one: what is trained and stored, that they go on, and what is refused."""
 
 import shutil
+import sys
 
 import pytest
 import torch
@@ -105,6 +106,7 @@ def test_any_base_is_said(runs, tmp_path, capsys):
         (["tune=lora", "tune.dropout=1"], r"give a share in \[0, 1\)"),
         (["tune=lora", "tune.rates={down.*:-1}"], "give a factor above 0"),
         (["tune=full", "tune.rates={down.*:abc}"], "give a factor above 0"),
+        (["tune=full", "tune.rates=[1,2]"], "give patterns with their factors"),
         (["tune=lora", "tune.ranks=3"], "ranks"),
     ],
 )
@@ -172,6 +174,11 @@ def test_frozen_weights_stay_and_rates_are_those_of_their_patterns(runs, tmp_pat
     assert len(diffexp.load(tmp_path / "a").state_dict()) == len(before)
     with pytest.raises(ConfigError, match=r"dwon\.\* names nothing here\n  at: tune.freeze\n  do: there are"):
         go(tmp_path / "b", *typed, "tune.freeze=[dwon.*]")
+    with pytest.raises(ConfigError, match=r"dwon\.\* names nothing here\n  at: tune.rates"):
+        go(tmp_path / "b", *typed, "tune.rates={dwon.*:0.5}")
+    with pytest.raises(ConfigError, match="all weights are frozen"):
+        go(tmp_path / "b", *typed, "tune.freeze=['*']")
+    assert not (tmp_path / "b").exists()
 
 
 def test_adapters_are_no_weights_to_begin_with_nor_a_base(runs, tmp_path):
@@ -205,6 +212,15 @@ def test_the_tune_of_a_strangers_checkpoint_is_of_the_catalogue(runs, tmp_path):
         torch.save(checkpoint, path)
         with pytest.raises((ConfigError, DataError), match=said):
             diffexp.load(folder)
+
+
+def test_without_peft_it_is_said_what_to_install(runs, monkeypatch):
+    run = runs.adapted("tune=lora")
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(
+        ConfigError, match=r"adapters need peft .*\n.*\n  do: type: pip install 'diffexp\[adapters"
+    ):
+        diffexp.load(run)
 
 
 def test_a_run_of_before_there_was_a_choice_is_a_full_one():

@@ -119,12 +119,12 @@ def prepare(model: Model, tune: Trainable, base: Base | None) -> tuple[dict[str,
     Return the digests of the weights from files, and a line to say. Raises DiffexpError.
     """
     real = not any(p.is_meta for p in model.parameters())
-    if not tune.needs_base:
-        return base_of(model) if real else {}, tune.apply(model)
-    if base is None:
-        do = "type init=RUN, the run that is to be adapted"
-        raise ConfigError("adapters need a base", "init", do)
-    return put_base(model, base, real), tune.apply(model)
+    if tune.needs_base and base is None:
+        raise ConfigError("adapters need a base", "init", "type init=RUN, the run that is to be adapted")
+    digests = put_base(model, base, real) if base is not None else base_of(model) if real else {}
+    line = tune.apply(model)
+    tune.groups(model)  # for what it raises
+    return digests, line
 
 
 def check_base(

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
+from diffexp.archive import is_dict
 from diffexp.errors import ConfigError, DataError
 from diffexp.model.model import Model, with_source
 from diffexp.model.patterns import matching, named, short
@@ -115,10 +116,12 @@ class Full(Stored):
         for pattern in self.freeze:
             named(pattern, list(every), "tune.freeze")
         frozen = {name: every[name] for name in matching(self.freeze, list(every))}
-        for p in frozen.values():
-            p.requires_grad_(False)
         if not frozen:
             return None
+        if len(frozen) == len(every):
+            raise ConfigError("all weights are frozen", "tune.freeze", "leave some to be trained")
+        for p in frozen.values():
+            p.requires_grad_(False)
         whole, still = (sum(p.numel() for p in part.values()) for part in (every, frozen))
         return f"frozen: {len(frozen)} of {len(every)} weights, {still:,} of {whole:,} numbers"
 
@@ -128,13 +131,16 @@ class Full(Stored):
         return {name: p for name, p in every.items() if name not in frozen}
 
 
-def check_rates(rates: Mapping[str, Any] | None) -> None:
-    """Raise ConfigError for factors of the learning rate that are no positive numbers."""
+def check_rates(rates: Any) -> None:
+    """Raise ConfigError for factors of the learning rate that are no positive numbers, by patterns."""
+    if not (rates is None or is_dict(rates)):
+        do = "give patterns with their factors, tune.rates={down.*:0.1}"
+        raise ConfigError(f"rates={rates!r:.80}", "tune.rates", do)
     for pattern, factor in (rates or {}).items():
         sound = isinstance(factor, (int, float)) and not isinstance(factor, bool)
         if not sound or not 0 < factor < float("inf"):
             do = "give a factor above 0, tune.rates={down.*:0.1}; what is not to change: tune.freeze=[down.*]"
-            raise ConfigError(f"{short(pattern)}: {factor!r:.40}", "tune.rates", do)
+            raise ConfigError(f"{short(str(pattern)):.80}: {factor!r:.40}", "tune.rates", do)
 
 
 def fill(own: Mapping[str, Tensor], state: Mapping[str, Any], path: Path) -> None:
