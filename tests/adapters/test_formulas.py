@@ -205,5 +205,6 @@ def test_strange_files_are_refused(runs, tmp_path):
 def test_layers_that_are_not_called_get_no_adapter():
     from diffexp.adapters.layers import layers_of
 
-    net = nn.ModuleDict({"a": nn.MultiheadAttention(4, 1), "b": nn.Linear(4, 4), "c": nn.LayerNorm(4)})
-    assert list(layers_of(net)) == ["b"]
+    parts = {"a": nn.MultiheadAttention(4, 1), "b": nn.Linear(4, 4), "c": nn.Conv2d(4, 4, 3, groups=2)}
+    assert list(layers_of(nn.ModuleDict(parts), "")) == ["b"]
+    assert list(layers_of(nn.ModuleDict(parts))) == []  # of a codec, say

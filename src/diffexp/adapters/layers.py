@@ -13,15 +13,20 @@ from diffexp.model.patterns import matching, near, short
 _NETWORK, _TEXT = "denoiser.network.", "conditioning."
 
 
-def layers_of(model: nn.Module, part: str = "") -> dict[str, nn.Linear | nn.Conv2d]:
-    """Return the linear layers and convolutions whose names in the model begin with `part`. Those inside of
-    torch's own attention are not called, and are left out.
+def layers_of(
+    model: nn.Module, parts: str | tuple[str, ...] = (_NETWORK, _TEXT)
+) -> dict[str, nn.Linear | nn.Conv2d]:
+    """Return the linear layers and convolutions whose names in the model begin so. Those inside of torch's
+    own attention, which are not called, and convolutions in groups are left out.
     """
     inside = tuple(f"{name}." for name, m in model.named_modules() if isinstance(m, nn.MultiheadAttention))
     return {
         name: layer
         for name, layer in model.named_modules()
-        if isinstance(layer, nn.Linear | nn.Conv2d) and name.startswith(part) and not name.startswith(inside)
+        if isinstance(layer, nn.Linear | nn.Conv2d)
+        and getattr(layer, "groups", 1) == 1
+        and name.startswith(parts)
+        and not name.startswith(inside)
     }
 
 
