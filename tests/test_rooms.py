@@ -21,6 +21,7 @@ ORDER = (  # a room or file of the package imports those of the lines above its 
     {"config", "conditioning", "codecs", "networks"},
     {"diffusion"},
     {"model"},
+    {"adapters"},
     {"samplers"},
     {"data"},
     {"metrics"},

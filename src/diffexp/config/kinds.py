@@ -31,6 +31,7 @@ KINDS = {  # the type of what stands in a place; of protocols the methods count
     "times": "diffexp.diffusion.times:Times",
     "terms.*": "diffexp.diffusion.objective:Term",
     "objective": "diffexp.diffusion.objective:Objective",
+    "tune": "diffexp.model.trainable:Trainable",
     "optimizer": "torch.optim:Optimizer",
     "lr": "diffexp.training.lr:LearningRate",
     "ema": "diffexp.training.ema:EMA",

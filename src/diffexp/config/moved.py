@@ -30,11 +30,18 @@ _CAPTION = {
     "_target_": "diffexp.data.Captions", "lines": False, "clean": [], "shuffle": False, "keep": 0,
     "dropout": 0.0, "prefix": "", "suffix": "",
 }  # fmt: skip
-LATER = {
+_FULL: dict[str, Any] = {
+    "_target_": "diffexp.model.trainable.Full",
+    "freeze": [],
+    "rates": None,
+    "base": None,
+}
+LATER: dict[str, Any] = {
     "links": "refuse", "download": True, "text": None, "negative": None, "init": None, "time": "t",
     "artifacts": False, "prompts": None, "caption": _CAPTION,
     "captions": "val", "reference": None,
     "context": None, "token_norm": False, "feed_forward": False, "transformer_depth": 0,
+    "tune": _FULL, "adapters": None, "adapter_scales": None, "merge": True,
 }  # fmt: skip
 """Keys that came later, with the value that leaves everything as it was: jobs done before stay done."""
 _NONE = object()

@@ -10,7 +10,7 @@ from torch import Tensor
 from diffexp.archive import is_dict, plain
 from diffexp.errors import DataError
 from diffexp.model.find import find, read
-from diffexp.model.trainable import Trainable, few
+from diffexp.model.trainable import Choice, few
 from diffexp.model.weights import weights_of
 
 _TOLD = "conditioning."
@@ -53,14 +53,29 @@ def weights_to_begin_with(path: str) -> tuple[Path, dict[str, Tensor], Mapping[s
     except DataError as error:
         where = "init" if error.where == "task.ckpt" else error.where
         raise DataError(error.what, where, error.do) from error
+    if checkpoint["diffexp"].get("base_file"):
+        do = f"export it, task=export task.ckpt={path}, and type init= with the folder that this writes"
+        raise DataError("this run holds adapters, and not the weights below them", f"init={path}", do)
     learned: Any = plain(checkpoint["diffexp"].get("learned") or {}, "learned", found)
     weights = weights_of(checkpoint, 0 if checkpoint.get("ema") else None, found)
     return found, weights, learned if is_dict(learned) else {}
 
 
+def latents_of(path: str, digest: str | None) -> Mapping[str, Any]:
+    """Return what the codec of a run has measured, where its autoencoder has that digest; else nothing. The
+    weights of the run are of latents in this scale. Raises DataError.
+    """
+    checkpoint: Mapping[str, Any] = read(find(path))["diffexp"]
+    base: Any = checkpoint.get("base")
+    if digest is None or not is_dict(base) or base.get("codec") != digest:
+        return {}
+    scale: Any = plain(checkpoint.get("codec") or {}, "codec", find(path))
+    return scale if is_dict(scale) else {}
+
+
 def begin(
     model: Any,
-    tune: Trainable,
+    tune: Choice,
     path: Path,
     weights: Mapping[str, Tensor],
     learned: Mapping[str, Any] | None = None,

@@ -11,9 +11,11 @@ from diffexp.archive import is_dict, is_list, plain
 from diffexp.config.suggest import path_of
 from diffexp.errors import DataError
 from diffexp.files import read_json
+from diffexp.model.adapter_names import from_peft
 from diffexp.model.checkpoint import LAST, PREVIOUS, latest, read_checkpoint
 
 MODEL_FILE, CONFIG = "model.safetensors", "config.json"  # of task=export
+ADAPTER_FILE = "adapter_model.safetensors"  # of task=export task.merge=false
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -27,8 +29,9 @@ def find(path: str | Path) -> Path:
     inside = given / "checkpoints"
     if not given.is_dir():
         return given
-    if (given / MODEL_FILE).is_file():
-        return given / MODEL_FILE
+    for name in (MODEL_FILE, ADAPTER_FILE):
+        if (given / name).is_file():
+            return given / name
     found = _latest(inside, written(inside / LAST), written(inside / PREVIOUS))
     if found is None:
         do = "give a run folder or a .ckpt file"
@@ -47,7 +50,8 @@ class Description:
     """A checkpoint says this of itself. config: of the training run, plain values; shape: (C, H, W) of the
     images; classes: their names, or None; step: of the optimizer; decays: of the averages; base: digests of
     the weights that come from other files, by the part that has them; learned: what the conditioning knows of
-    the captions; codec: what the codec has measured.
+    the captions; codec: what the codec has measured; base_file: of an adapted run, the file of the run below
+    its adapters.
     """
 
     config: dict[str, Any]
@@ -58,6 +62,7 @@ class Description:
     base: Mapping[str, str]
     learned: Mapping[str, Any]
     codec: Mapping[str, Any]
+    base_file: str | None
 
 
 def describe(checkpoint: Mapping[str, Any], path: Path) -> Description:
@@ -88,18 +93,20 @@ def describe(checkpoint: Mapping[str, Any], path: Path) -> Description:
         faults.append("trained")
     if not (base is None or (is_dict(base) and all(isinstance(v, str) for v in base.values()))):
         faults.append("base")
-    learned, codec = told.get("learned"), told.get("codec")
+    learned, codec, file = told.get("learned"), told.get("codec"), told.get("base_file")
     faults += [
         key
         for key, value in (("learned", learned), ("codec", codec))
         if not (value is None or is_dict(value))
     ]
+    if not (file is None or _name(file)):
+        faults.append("base_file")
     if faults:
         do = "use another checkpoint, or the version of diffexp that wrote it"
         raise DataError(f"the checkpoint is damaged in {', '.join(faults)}", str(path), do)
     names = classes and tuple(classes)
     return Description(
-        config, tuple(shape), names, step, tuple(decays), base or {}, learned or {}, codec or {}
+        config, tuple(shape), names, step, tuple(decays), base or {}, learned or {}, codec or {}, file
     )
 
 
@@ -137,7 +144,8 @@ def _exported(path: Path) -> dict[str, Any]:
     try:
         told = read_json(path.parent / CONFIG)
         prefix = "denoiser.network." if told.get("format", 1) == 1 else ""  # of the network alone
-        weights = {prefix + name: value for name, value in load_file(path).items()}
+        of_file = from_peft if path.name == ADAPTER_FILE else prefix.__add__
+        weights = {of_file(name): value for name, value in load_file(path).items()}
         held = {"ema": [weights]} if told["ema"] else {"trained": weights}
     except (OSError, ValueError, KeyError, SafetensorError, DataError) as error:
         do = f"give a folder of task=export, with {MODEL_FILE} and {CONFIG}"

@@ -58,9 +58,9 @@ class Model(nn.Module):
         self.denoiser, self.conditioning, self.codec = denoiser, conditioning, codec
         self.shape, self.class_names, self.weights = shape, class_names, weights
         self.beside = nn.ModuleDict(helpers)
-        self._note()
+        self.note()
 
-    def _note(self) -> None:
+    def note(self) -> None:
         """See which weights come from files, while it can be seen: whoever samples freezes all of them."""
         self.codec.requires_grad_(False).eval()
         self.of_files = of_files(self)
@@ -99,7 +99,7 @@ class Model(nn.Module):
         """Read the weights that come from files of their own, once, after every check."""
         self.conditioning.load()
         self.codec.load()
-        self._note()
+        self.note()
 
     def helped(self, helpers: Mapping[str, nn.Module]) -> "Model":
         """Return the same model with these helpers in place of its own."""

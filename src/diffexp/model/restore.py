@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,10 +18,11 @@ from diffexp.config.untrusted_paths import settled
 from diffexp.diffusion import ClosedForm
 from diffexp.diffusion.denoiser import Precision
 from diffexp.errors import ConfigError, DataError, all_at_once
+from diffexp.model.base import Base, check_base, put_base, read_below
 from diffexp.model.build import build_model
 from diffexp.model.find import MODEL, Description, describe, find, read
 from diffexp.model.model import Model
-from diffexp.model.trainable import Full, base_of, check_base
+from diffexp.model.trainable import Full, Trainable, base_of
 from diffexp.model.weights import holding_together, name_of, no_larger_than, weights_of
 
 MODEL_PLACES = {"schedule": "snr"}  # the rest of a model's nodes are named like their groups
@@ -29,12 +30,16 @@ MODEL_PLACES = {"schedule": "snr"}  # the rest of a model's nodes are named like
 
 @dataclass(frozen=True)
 class Restored:
-    """config: of the training run; step: of the optimizer; path: of the checkpoint."""
+    """config: of the training run; step: of the optimizer; path: of the checkpoint; base: digests of the
+    weights that come from other files; tune: what was trained.
+    """
 
     model: Model
     config: dict[str, Any]
     step: int
     path: Path
+    base: Mapping[str, str] = field(default_factory=dict[str, str])
+    tune: Trainable = field(default_factory=Full)
 
     @property
     def class_names(self) -> tuple[str, ...] | None:
@@ -48,9 +53,11 @@ def restore(
     plugins: Sequence[str] = (),
     precision: Precision | None = None,
     codec: str | None = None,
+    base: str | None = None,
 ) -> Restored:
     """The model of a checkpoint or run folder, on the CPU; average: of its weights, None for those that are
-    trained; codec: where its autoencoder lies now. Raises DataError, ConfigError.
+    trained; codec: where its autoencoder lies now; base: of an adapted run, where its base does, or "any".
+    Raises DataError, ConfigError.
 
     Only classes of diffexp and of `plugins` are built: a checkpoint may be a stranger's.
     """
@@ -59,7 +66,39 @@ def restore(
     told = describe(checkpoint, found)
     weights = weights_of(checkpoint, average, found)
     with torch.device("cpu"), holding_together(found):  # also where a network that reads it is made elsewhere
-        return _built(told, weights, average, tuple(plugins), precision, found, codec)
+        tune = _tune_at(tune_of(told.config, plugins), base, found)
+        below = read_below(told, base, found) if tune.needs_base else None
+        model = _built(told, weights, average, tuple(plugins), precision, found, codec, below)
+        if below is None:
+            tune = Full()  # what was frozen is nothing to whoever samples
+            tune.load(model, weights, found)
+        model.check()
+        model.load()
+        digests = base_of(model) if below is None else put_base(model, below)
+        check_base(model, tune, digests, told.base, found)
+        if below is not None:
+            tune.apply(model, empty=True)
+            tune.load(model, weights, found)
+    return Restored(model.eval().requires_grad_(False), told.config, told.step, found, digests, tune)
+
+
+def tune_of(config: Mapping[str, Any], plugins: Sequence[str] = ()) -> Trainable:
+    """Return what was trained, of the configuration of a checkpoint. Raises ConfigError."""
+    node = config.get("tune")
+    if node is None:
+        return Full()
+    nodes = judged({"tune": node}, plugins)
+    check(nodes, (*OURS, *plugins))
+    tune: Any = build(nodes["tune"], "tune", (*OURS, *plugins))
+    check_kinds({"tune": tune})
+    return tune
+
+
+def _tune_at(tune: Any, base: str | None, path: Path) -> Trainable:
+    """Return it with the place of its base as it is now. Raises ConfigError."""
+    if base is not None and not tune.needs_base:
+        raise ConfigError("this run adapts no other", "tune.base", f"leave it away for {path}")
+    return replace(tune, base=base) if tune.needs_base else tune
 
 
 def _built(
@@ -70,7 +109,8 @@ def _built(
     precision: Precision | None,
     path: Path,
     codec: str | None,
-) -> Restored:
+    below: Base | None,
+) -> Model:
     nodes = judged({key: told.config["model"][key] for key in MODEL}, plugins, MODEL_PLACES)
     nodes |= _at_home(nodes, path, codec)
     check(nodes, (*OURS, *plugins))
@@ -79,9 +119,10 @@ def _built(
     if closed(parts["network"]):
         raise DataError("its network has no weights", str(path), "use a checkpoint of task=train")
     precision = cast(Precision, precision or told.config.get("precision", "fp32"))
+    held = weights if below is None else below.weights
     ours = all(map(_ours, nodes.values()))
-    with no_larger_than(weights, path) if ours else nullcontext():  # another may build more than it keeps
-        model = build_model(
+    with no_larger_than(held, path) if ours else nullcontext():  # another may build more than it keeps
+        return build_model(
             told.shape,
             told.classes,
             precision=precision,
@@ -90,11 +131,6 @@ def _built(
             of_codec=told.codec,
             **parts,
         )
-    Full().load(model, weights, path)
-    model.check()
-    model.load()
-    check_base(model, base_of(model), told.base, path)
-    return Restored(model.eval().requires_grad_(False), told.config, told.step, path)
 
 
 def _at_home(nodes: dict[str, Any], path: Path, place: str | None) -> dict[str, Any]:
@@ -139,10 +175,16 @@ def judged(
     return nodes
 
 
-def load(path: str | Path, ema: bool = True, plugins: Sequence[str] = (), codec: str | None = None) -> Model:
+def load(
+    path: str | Path,
+    ema: bool = True,
+    plugins: Sequence[str] = (),
+    codec: str | None = None,
+    base: str | None = None,
+) -> Model:
     """Return the model of a checkpoint or run folder, for diffexp.sample. Raises DataError, ConfigError.
 
-    plugins: packages of your own of which it is made; codec: where its autoencoder lies now, if not where it
-    was when the model was trained.
+    plugins: packages of your own of which it is made; codec, base: where its autoencoder, and the run below
+    its adapters, lie now, if not where they were when the model was trained.
     """
-    return restore(path, 0 if ema else None, plugins, codec=codec).model
+    return restore(path, 0 if ema else None, plugins, codec=codec, base=base).model

@@ -12,7 +12,8 @@ if TYPE_CHECKING:  # which needs torch
     from diffexp.model.model import Model
     from diffexp.run.job import Job
 
-_OF_ONE_RUN = ("name", "dir", "resume", "dry_run", "init", "schedule")
+_OF_ONE_FOLDER = ("name", "dir", "resume", "dry_run")
+_OF_ONE_RUN = (*_OF_ONE_FOLDER, "init", "schedule")
 """Groups and keys that another training has otherwise."""
 
 
@@ -60,5 +61,9 @@ def _other(job: "Job") -> list[str]:
     typed: Sequence[str] = redact_typed(job.typed)
     choices: Mapping[str, str] = job.choices or {}
     schedule = "cosine" if choices.get("schedule") == "linear" else "linear"
+    rank = (job.config.get("tune") or {}).get("rank")
+    if rank is not None:  # on the same base, which has its schedule
+        kept = [text for text in typed if text.split("=")[0] not in ("tune.rank", *_OF_ONE_FOLDER)]
+        return [*kept, f"tune.rank={4 * rank}", f"name={job.config['name']}_rank{4 * rank}"]
     kept = [text for text in typed if text.split("=")[0].split(".")[0] not in _OF_ONE_RUN]
     return [*kept, f"schedule={schedule}", f"name={job.config['name']}_{schedule}"]

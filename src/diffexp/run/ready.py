@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import nn
 
+from diffexp.adapters.add import added, check_scales
 from diffexp.codecs import Autoencoded
 from diffexp.config.build import build
 from diffexp.config.check import check
@@ -27,6 +28,7 @@ from diffexp.model.find import MODEL, find, written
 from diffexp.model.guides import classifier_of, guide_of
 from diffexp.model.model import Model
 from diffexp.model.restore import Restored, closed, judged, restore
+from diffexp.model.trainable import digest_of
 from diffexp.notice import warn
 from diffexp.run.calibrate import filled, provisional
 from diffexp.run.job import Job, device_of
@@ -37,40 +39,55 @@ PLACES = ("codec.ckpt", "codec.path")
 TRAINED = (
     "network", "schedule", "snr", "prediction", "variance", "objective", "weighting", "times", "terms",
     "conditioning", "text_encoder", "codec", "optimizer", "lr", "ema", "loader", "model", "experiment",
-    "callbacks", "compile", "init",
+    "callbacks", "compile", "init", "tune",
 )  # fmt: skip
 
 
 def ready(
-    job: Job, ckpt: str | None, ema: bool = True, measure: bool = False
+    job: Job,
+    ckpt: str | None,
+    ema: bool = True,
+    measure: bool = False,
+    adapters: Sequence[str] | None = None,
+    scales: Sequence[float] | None = None,
 ) -> tuple[Restored, dict[str, Any]]:
     """Return the model of `ckpt`, with what its guidance needs beside it, and the nodes of SAMPLING.
 
     Without ckpt the network is a closed form, and all the rest is the job's own. measure: also
     calibrate the sampler on the model, which runs the network; without, as in a check, the sampler has
-    something of the same size in its place. Raises DiffexpError.
+    something of the same size in its place. adapters: those of other runs, to be added with
+    these scales. Raises DiffexpError.
     """
+    scales = check_scales(adapters, scales)
     if ckpt is None:
         restored, nodes = _closed_form(job), {group: job.config[group] for group in SAMPLING}
         if measure:
             restored.model.load()
     else:
-        plugins, precision = job.config["plugins"], precision_of(job)
-        restored = _kept(ckpt, 0 if ema else None, plugins, precision, codec_of(job))
+        restored = _trained(job, ckpt, 0 if ema else None, adapters or (), scales)
         nodes = sampling_config(job, restored.config, restored.path)
         restored = _helped(job, restored, build(nodes["guidance"], "guidance", job.allowed), ckpt)
     if not measure:
         return restored, nodes | {"sampler": provisional(nodes["sampler"])}
 
     def name() -> str:  # a digest of a large file takes seconds, and few samplers measure
-        return (
-            f"{job.config['model']} {job.config['data']}"
-            if ckpt is None
-            else f"{digest(restored.path)} {ema}"
-        )
+        if ckpt is None:
+            return f"{job.config['model']} {job.config['data']}"
+        adapted = adapters or restored.tune.needs_base
+        weights = f" {digest_of(restored.model.denoiser)}" if adapted else ""
+        return f"{digest(restored.path)} {ema}{weights}"
 
     sampler = filled(job, nodes["sampler"], restored.model, name, nodes["data"], device_of(job))
     return restored, nodes | {"sampler": sampler}
+
+
+def _trained(
+    job: Job, ckpt: str, average: int | None, adapters: Sequence[str], scales: Sequence[float]
+) -> Restored:
+    """Return the model of a run, with adapters of others where there are some."""
+    plugins, base = job.config["plugins"], base_typed(job)
+    restored = _kept(ckpt, average, plugins, precision_of(job), codec_of(job), None if adapters else base)
+    return added(restored, adapters, scales, average, plugins, base) if adapters else restored
 
 
 def _helped(job: Job, restored: Restored, guidance: Guidance, ckpt: str) -> Restored:
@@ -81,7 +98,8 @@ def _helped(job: Job, restored: Restored, guidance: Guidance, ckpt: str) -> Rest
             helpers[name] = classifier_of(need.ckpt, restored.model)
         else:
             plugins, precision = job.config["plugins"], precision_of(job)
-            other = _kept(need.ckpt or ckpt, need.ema, plugins, precision, codec_of(job))
+            base = None if need.ckpt or job.config["task"].get("adapters") else base_typed(job)
+            other = _kept(need.ckpt or ckpt, need.ema, plugins, precision, codec_of(job), base)
             helpers[name] = guide_of(name, other.model, restored.model)
     return replace(restored, model=restored.model.helped(helpers)) if helpers else restored
 
@@ -107,16 +125,22 @@ def _closed_form(job: Job) -> Restored:
     return Restored(model.eval(), config, 0, Path())
 
 
+def base_typed(job: Job) -> str | None:
+    """Return where the base of an adapted run lies now, None where the run is to say it."""
+    return (job.config.get("tune") or {}).get("base")
+
+
 def _kept(
     path: str,
     average: int | None,
     plugins: Sequence[str],
     precision: Precision | None,
     codec: str | None = None,
+    base: str | None = None,
 ) -> Restored:
     """Restore a model, kept from the check to the run, and from job to job of a sweep."""
     file = find(path)
-    return _restored(file, written(file), average, tuple(plugins), precision, codec)
+    return _restored(file, written(file), average, tuple(plugins), precision, codec, base)
 
 
 @lru_cache(maxsize=2)
@@ -133,7 +157,7 @@ def sampling_config(job: Job, trained: Mapping[str, Any], path: Path) -> dict[st
     """
     typed = [t.lstrip("+~").split("=", 1)[0] for t in job.typed]
     for key in typed:
-        if key.split(".")[0].split("@")[0] in TRAINED and key not in ("codec", *PLACES):
+        if key.split(".")[0].split("@")[0] in TRAINED and key not in ("codec", "tune.base", *PLACES):
             do = "leave it away, or train with it"
             raise ConfigError(f"{key} is of the training run: the checkpoint holds it", key, do)
     stored = {}

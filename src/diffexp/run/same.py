@@ -16,7 +16,7 @@ MAY_CHANGE = (  # keys that change no result of the steps that are left
     "guidance", "clip", "data_root", "task", "choices", "trainer.max_steps", "trainer.accelerator",
     "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.log_every_n_steps",
     "trainer.check_val_every_n_epoch", "loader.workers", "loader.eval_batch_size", "lr.steps", "compile",
-    "plugins", "experiment", "on_divergence", "data.download",
+    "plugins", "experiment", "on_divergence", "data.download", "tune.base",
     "text_encoder.cache", "text_encoder.cache_gb", "codec.cache", "codec.folder", "codec.ckpt", "codec.path",
 )  # fmt: skip
 COPIED = (  # copies of top-level nodes, which are judged where they were typed

@@ -80,6 +80,8 @@ def identity(config: Mapping[str, Any]) -> str:
         hashed["fingerprint"] = _fingerprint(json.dumps(config["data"]), tuple(config.get("plugins", ())))
     if config.get("init"):
         hashed["init"] = _digest(str(config["init"]))
+    if isinstance(task, Mapping) and task.get("adapters"):
+        hashed["adapters"] = [_digest(str(path)) for path in task["adapters"]]
     if isinstance(task, Mapping) and task.get("images"):
         hashed["images"] = tree_digest(path_of(task["images"], "task.images"))
     return hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()[:12]

@@ -30,6 +30,8 @@ class Evaluate(Task):
     ckpt: str | None = None
     ema: bool = True
     calls: int | None = None
+    adapters: tuple[str, ...] | None = None
+    adapter_scales: tuple[float, ...] | None = None
 
     def check(self, job: Job) -> None:
         device_of(job)
@@ -38,7 +40,7 @@ class Evaluate(Task):
         evaluator.check(data, restored.model)
 
     def _ready(self, job: Job, measure: bool = False) -> tuple[Restored, Evaluator, DataSet, Any]:
-        restored, nodes = ready(job, self.ckpt, self.ema, measure)
+        restored, nodes = ready(job, self.ckpt, self.ema, measure, self.adapters, self.adapter_scales)
         node = {
             **job.config["evaluator"],
             "scales": [],  # of the end of a training

@@ -1,45 +1,65 @@
 """task=export: the weights of a run as safetensors, and beside them the configuration that they belong to.
 
-The exported folder is read wherever a run folder is: task.ckpt=FOLDER.
+The exported folder is read wherever a run folder is: task.ckpt=FOLDER. Of an adapted run it is a whole model,
+whose weights hold what the adapters add; or its adapters alone, with the names and the configuration of peft.
 """
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 from safetensors.torch import save_file
+from torch import Tensor
 
+from diffexp.adapters.add import merged
+from diffexp.adapters.files import PEFT_CONFIG, peft_config
+from diffexp.adapters.kinds import Adapter
+from diffexp.errors import ConfigError
 from diffexp.files import replacing, write
-from diffexp.model.find import CONFIG, MODEL_FILE
+from diffexp.model.adapter_names import to_peft
+from diffexp.model.find import ADAPTER_FILE, CONFIG, MODEL_FILE
 from diffexp.model.format import FORMAT
-from diffexp.model.restore import restore
-from diffexp.model.trainable import Full, base_of, detached
+from diffexp.model.restore import Restored, restore
+from diffexp.model.trainable import Full, detached
 from diffexp.run.console import near, say
 from diffexp.run.folder import Record
 from diffexp.run.job import Job, Task
-from diffexp.run.ready import SAMPLING, codec_of
+from diffexp.run.ready import SAMPLING, base_typed, codec_of
 from diffexp.training.tracker import Artifact
 
 
 @dataclass(frozen=True)
 class Export(Task):
-    """ckpt: a checkpoint or a run folder; ema: the averaged weights, or those being trained."""
+    """ckpt: a checkpoint or a run folder; ema: the averaged weights, or those being trained; merge: of an
+    adapted run, a whole model, or False for its adapters alone.
+    """
 
     ckpt: str
     ema: bool = True
+    merge: bool = True
     tracked: ClassVar[bool] = False
 
     def check(self, job: Job) -> None:
-        restore(self.ckpt, 0 if self.ema else None, job.config["plugins"], codec=codec_of(job))
+        restored = self._restored(job)
+        if not self.merge and not isinstance(restored.tune, Adapter):
+            raise ConfigError("this run has no adapters", "task.merge", "leave task.merge away")
+
+    def _restored(self, job: Job) -> Restored:
+        average, plugins = 0 if self.ema else None, job.config["plugins"]
+        return restore(self.ckpt, average, plugins, codec=codec_of(job), base=base_typed(job))
 
     def run(self, job: Job, record: Record) -> None:
-        restored = restore(self.ckpt, 0 if self.ema else None, job.config["plugins"], codec=codec_of(job))
-        with replacing(job.folder / MODEL_FILE) as part:
-            save_file({k: v.contiguous() for k, v in detached(Full().state(restored.model)).items()}, part)
+        restored = self._restored(job)
+        if isinstance(restored.tune, Adapter) and not self.merge:
+            path, more = _adapters(restored, restored.tune, job.folder)
+        else:
+            restored, more = merged(restored) if restored.tune.needs_base else restored, {}
+            path = _save(Full().state(restored.model), job.folder / MODEL_FILE)
         description = {
             "format": FORMAT,
-            "base": base_of(restored.model),
+            "base": dict(restored.base),
             "learned": restored.model.conditioning.learned(),
             "codec": restored.model.codec.learned(),
             "shape": list(restored.model.shape),
@@ -53,12 +73,34 @@ class Export(Task):
                 **{group: restored.config[group] for group in SAMPLING},
             },
         }
+        if more:
+            description |= {"base_file": more["base_file"]}
+            description["config"] |= {"tune": restored.config["tune"]}
         write(job.folder / CONFIG, json.dumps(description, indent=1, ensure_ascii=False) + "\n")
-        size = (job.folder / MODEL_FILE).stat().st_size
-        record.results |= {"file": str(job.folder / MODEL_FILE), "bytes": size, "step": restored.step}
-        say(f"{near(job.folder / MODEL_FILE)}, {size / 1e6:.1f} MB, of step {restored.step}, and {CONFIG}")
+        size = path.stat().st_size
+        record.results |= {"file": str(path), "bytes": size, "step": restored.step}
+        say(f"{near(path)}, {_size(size)}, of step {restored.step}, and {CONFIG}")
 
     def artifact(self, job: Job, results: Mapping[str, Any]) -> Artifact:
         """Return what a tracker keeps of it."""
-        files = {name: job.folder / name for name in (MODEL_FILE, CONFIG)}
+        names = [Path(results["file"]).name, CONFIG, *([] if self.merge else [PEFT_CONFIG])]
+        files = {name: job.folder / name for name in names}
         return Artifact("model", "model", files, ["export"], {"step": results["step"], "ema": self.ema})
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size > 1e6 else f"{size / 1e3:.1f} kB"
+
+
+def _save(state: Mapping[str, Tensor], path: Path) -> Path:
+    with replacing(path) as part:
+        save_file({name: value.contiguous() for name, value in detached(state).items()}, part)
+    return path
+
+
+def _adapters(restored: Restored, tune: Adapter, folder: Path) -> tuple[Path, dict[str, str]]:
+    """Write the adapters alone, as peft reads them; return the file, and where their base lies."""
+    state = tune.state(restored.model)
+    write(folder / PEFT_CONFIG, json.dumps(peft_config(tune, restored.model), indent=1) + "\n")
+    path = _save({to_peft(name): value for name, value in state.items()}, folder / ADAPTER_FILE)
+    return path, {"base_file": str(restored.model.denoiser.network.source)}

@@ -36,7 +36,8 @@ class Sample(Task):
 
     files: each as <number>_seed<seed>.png, its class and its prompt in metadata.jsonl; npz: all in
     samples.npz, `images` uint8 (N, H, W, C), `labels`.
-    ema: the averaged weights.
+    ema: the averaged weights. adapters: runs or files, whose adapters are added; adapter_scales: to what
+    share each, 1 where none is given.
     """
 
     ckpt: str | None = None
@@ -48,6 +49,8 @@ class Sample(Task):
     files: bool = True
     npz: bool = False
     ema: bool = True
+    adapters: tuple[str, ...] | None = None
+    adapter_scales: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.n < 1:
@@ -60,7 +63,7 @@ class Sample(Task):
         self._ready(job)
 
     def _ready(self, job: Job, measure: bool = False) -> tuple[Restored, dict[str, Any], Asked]:
-        restored, nodes = ready(job, self.ckpt, self.ema, measure)
+        restored, nodes = ready(job, self.ckpt, self.ema, measure, self.adapters, self.adapter_scales)
         parts = {key: build(nodes[key], key, job.allowed) for key in ("sampler", "guidance", "clip")}
         check(restored.model, parts["sampler"], parts["guidance"])
         asked = ask(restored.model, self.n, self.classes, prompts(self.prompts) or self.text, self.negative)
@@ -100,7 +103,8 @@ class Sample(Task):
         if self.npz:
             _array(images, asked.label, folder / "samples.npz")
         record.results |= {"picture": str(picture), "n": self.n, "sampler": repr(parts["sampler"])}
-        say(f"{self.n} images of step {restored.step} by {parts['sampler']}: {picture}")
+        more = f" with adapters of {', '.join(self.adapters)}" if self.adapters else ""
+        say(f"{self.n} images of step {restored.step}{more} by {parts['sampler']}: {picture}")
 
     def artifact(self, job: Job, results: Mapping[str, Any]) -> Artifact:
         """Return what a tracker keeps of it."""

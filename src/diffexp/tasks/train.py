@@ -44,10 +44,13 @@ class Train(Fitting):
         loader: DataModule = job.build("loader")
         loader.prepare_data()
         module = checked_module(job, loader)
+        if (line := module.make_ready()) is not None:
+            say(line)
         check_room(job.folder, checkpoint_bytes(module.stored(), module.trained))
         check_room_for_latents(module.model.codec, loader)
         check_sources(module.model)
-        if ckpt is None and (other := job.config.get("init")):
+        other = None if module.tune.needs_base else job.config.get("init")
+        if ckpt is None and other:
             say(begin(module.model, module.tune, *weights_to_begin_with(other), copy=False).words())
         module.model.check()
         if not module.trained:
@@ -64,7 +67,8 @@ class Train(Fitting):
         evaluator: Evaluator = job.build("evaluator")
         module = _loaded(job, loader)
         ckpt = start(job)
-        if ckpt is None and (other := job.config.get("init")):
+        other = None if module.tune.needs_base else job.config.get("init")
+        if ckpt is None and other:
             module.begin_with(other)
         if job.plugins:
             images = loader.data.split("train")

@@ -11,6 +11,7 @@ from torch import nn
 from diffexp.conditioning import Unconditional
 from diffexp.diffusion.objective import Term
 from diffexp.errors import ConfigError, Problems
+from diffexp.model.base import ANY, Base, check_like, read_base
 from diffexp.run.job import Job
 from diffexp.training.data_module import DataModule
 from diffexp.training.module import DiffusionModule
@@ -93,7 +94,23 @@ def build_module(
     if by is not None:
         network = make.keywords["network"]
         make = partial(make, network=wraps(network)(partial(by, network)))
-    return make(shape=loader.shape, classes=loader.classes, config=job.public(), texts=loader.texts)
+    below = base_below(job)
+    return make(
+        shape=loader.shape, classes=loader.classes, config=job.public(), texts=loader.texts, below=below
+    )
+
+
+def base_below(job: Job) -> Base | None:
+    """Return the run that is adapted, None where none is to be. Raises DiffexpError."""
+    tune, init = job.build("tune"), job.config.get("init")
+    if not tune.needs_base:
+        return None
+    if not init:
+        what = f"tune={(job.choices or {}).get('tune', '...')} adapts another run"
+        raise ConfigError(what, "init", "type init=RUN, the run that is to be adapted")
+    base = read_base(str(init)) if tune.base in (None, ANY) else read_base(tune.base, "tune.base")
+    check_like(base, job.config["model"])
+    return base
 
 
 def _without_memory(network: Callable[..., nn.Module], **options: Any) -> nn.Module:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from diffexp.errors import ConfigError
-from diffexp.model.trainable import Trainable, shared_copy
+from diffexp.model.trainable import Choice, shared_copy
 from diffexp.model.weights import name_of
 
 
@@ -50,7 +50,7 @@ class Averages(nn.Module):
         self,
         model: nn.Module,
         settings: EMA,
-        tune: Trainable,
+        tune: Choice,
         copy: Callable[[Any], nn.Module] = shared_copy,
     ) -> None:
         super().__init__()

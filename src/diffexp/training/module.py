@@ -23,14 +23,16 @@ from diffexp.diffusion.likelihood import bits_per_dim
 from diffexp.diffusion.prediction import Parameterization
 from diffexp.diffusion.variance import Variance
 from diffexp.errors import ConfigError
-from diffexp.model.begin import Fit, begin, weights_to_begin_with
+from diffexp.model.base import Base, prepare
+from diffexp.model.begin import Fit, begin, latents_of, weights_to_begin_with
 from diffexp.model.build import build_model
 from diffexp.model.model import Model
-from diffexp.model.trainable import Full, base_of
+from diffexp.model.trainable import Full, Trainable
 from diffexp.randomness import Noise, key
 from diffexp.training.ema import EMA, Averages
 from diffexp.training.lr import LearningRate
 from diffexp.training.meter import Meter
+from diffexp.training.optimizer import optimizer_of
 from diffexp.training.state import put_state, take_state
 from diffexp.training.trained import Trained
 
@@ -42,8 +44,8 @@ class DiffusionModule(Trained):
 
     network, optimizer: called with what they still need. clip_norm: of the gradient, None for no clipping.
     precision: of the network alone. bpd_terms: of the bound, for each validation image; 0 for none of
-    val/bpd.
-    config: plain values, stored in the checkpoint. texts: the captions of the training images, if any.
+    val/bpd. config: plain values, stored in the checkpoint. texts: the captions of the training images, if
+    any. tune: what is trained, None for all; below: the run that is adapted, of a tune that needs one.
     """
 
     def __init__(
@@ -67,14 +69,17 @@ class DiffusionModule(Trained):
         bpd_terms: int = 0,
         config: Mapping[str, Any] | None = None,
         texts: Sequence[str] | None = None,
+        tune: Trainable | None = None,
+        below: Base | None = None,
     ) -> None:
         super().__init__(lr, Meter(), config)
         objective.check(variance, codec.pixels)
         objective.check_captions(texts)
         weights = ema.name(None)
         parts = (network, schedule, prediction, variance, conditioning, codec, precision, weights)
-        self.model = build_model(shape, classes, *parts, texts=texts)
-        self.tune = Full()
+        known = {} if below is None else {"learned": below.learned, "of_codec": below.codec or None}
+        self.model = build_model(shape, classes, *parts, texts=texts, **known)
+        self.tune, self.below = tune or Full(), below
         self.trained, self.base = self.tune.parameters(self.model), dict[str, str]()
         self.ema = Averages(self.model, ema, self.tune)
         if compile:
@@ -104,15 +109,22 @@ class DiffusionModule(Trained):
         other = weights_to_begin_with(path)
         for average in self._averages():
             begin(average, self.tune, *other)
+        if scale := latents_of(path, self.base.get("codec")):
+            self.model.codec.remember(scale)
         return begin(self.model, self.tune, *other)
 
     def load(self) -> None:
         """Read the weights that come from files of their own, once, before anything is encoded."""
         self.model.load()
-        self.base = base_of(self.model)
-        if self.base:  # what was read is shared with the averages
+        self.make_ready()
+
+    def make_ready(self) -> str | None:
+        """Make ready what is trained, without `load` for checks alone; return a line to say."""
+        self.base, line = prepare(self.model, self.tune, self.below)
+        if self.base or line:  # what was read is shared with the averages
             self.ema = Averages(self.model, self.ema.settings, self.tune)
             self.trained = self.tune.parameters(self.model)
+        return line
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         # 0 is the rank of whoever draws for all
@@ -179,14 +191,15 @@ class DiffusionModule(Trained):
             self.log("val/bpd", bits.total.mean().float(), batch_size=len(x0), sync_dist=True)
 
     def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
-        optimizer = self.make_optimizer([*self.trained, *self.objective.parameters()])
+        groups, others = self.tune.groups(self.model), [*self.objective.parameters()]
+        optimizer = optimizer_of(self.make_optimizer, groups, others)
         # a function, for of an object LambdaLR would restore the settings of the run before
         schedule = LambdaLR(optimizer, lambda step: self.lr(step))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         reduce = self.trainer.strategy.reduce
-        put_state(checkpoint, self.model, self._averages(), self.objective, self.tune, self.base)
+        put_state(checkpoint, self.model, self._averages(), self.objective, self.tune, self.base, self.below)
         checkpoint["diffexp"] |= {
             "config": self.config,
             "step": self.global_step,

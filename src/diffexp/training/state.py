@@ -6,9 +6,10 @@ from typing import Any
 
 from diffexp.diffusion import Objective
 from diffexp.errors import DataError
+from diffexp.model.base import Base, check_base
 from diffexp.model.format import FORMAT
 from diffexp.model.model import Model
-from diffexp.model.trainable import Trainable, check_base, detached, fill
+from diffexp.model.trainable import Trainable, detached, fill
 
 
 def put_state(
@@ -18,10 +19,11 @@ def put_state(
     objective: Objective,
     tune: Trainable,
     base: Mapping[str, str],
+    below: Base | None = None,
 ) -> None:
     """Put what is trained, its averages, and what the objective has learned into Lightning's checkpoint.
 
-    base: digests of the weights that come from other files (`base_of`).
+    base: digests of the weights that come from other files (`base_of`); below: the run below adapters.
     """
     del checkpoint["state_dict"]
     checkpoint["trained"] = detached(tune.state(model))
@@ -33,6 +35,7 @@ def put_state(
         "classes": None if model.class_names is None else list(model.class_names),
         "base": dict(base),
         "learned": model.conditioning.learned(),
+        **({} if below is None else {"base_file": str(below.path)}),
     }
     if of_codec := model.codec.learned():
         checkpoint["diffexp"]["codec"] = of_codec
@@ -48,7 +51,7 @@ def take_state(
     path: Path,
 ) -> None:
     """Put what a checkpoint holds into its places. Raises DataError where it does not fit, naming it."""
-    check_base(model, base, checkpoint["diffexp"].get("base") or {}, path)
+    check_base(model, tune, base, checkpoint["diffexp"].get("base") or {}, path)
     if (checkpoint["diffexp"].get("learned") or {}) != model.conditioning.learned():
         what = "the captions of the training images have other words than when the run was begun"
         do = f"put them back, or begin another run with its weights: init={path}"

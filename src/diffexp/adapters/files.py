@@ -1,0 +1,139 @@
+"""Adapters of a file: of a run of ours, of its export, or safetensors of peft, diffusers, kohya and LyCORIS.
+
+A file of others has names of layers by some habit, and says its scale or not: one that does not has s = 1.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from diffexp.adapters.formulas import Parts, by_layer, rank_of, scale_of
+from diffexp.adapters.kinds import Adapter
+from diffexp.adapters.layers import anchored
+from diffexp.archive import is_dict
+from diffexp.config.suggest import path_of
+from diffexp.errors import ConfigError, DataError
+from diffexp.files import read_json
+from diffexp.model.find import ADAPTER_FILE, CONFIG, describe, find, read
+from diffexp.model.model import Model
+from diffexp.model.restore import tune_of
+from diffexp.model.weights import weights_of
+
+PEFT_CONFIG = "adapter_config.json"
+_NETWORK, _WHERE = "denoiser.network.", "task.adapters"
+_FILES = (ADAPTER_FILE, "pytorch_lora_weights.safetensors")  # of peft, of diffusers
+_OWN_WORDS = {"lora_down": "lora_A", "lora_up": "lora_B"}  # of kohya
+_CODE = (".bin", ".pt", ".pth", ".pkl")
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """path: of the file; layers: the parts of each, by its name in the model; scales: s of each; base: the
+    digests of the weights that it was trained on, None where the file does not say them.
+    """
+
+    path: Path
+    layers: Mapping[str, Parts]
+    scales: Mapping[str, float]
+    base: Mapping[str, str] | None
+
+
+def read_adapter(
+    text: str, layers: Sequence[str], average: int | None = 0, plugins: Sequence[str] = ()
+) -> Adapted:
+    """Read the adapters of a run or of a file. layers: the names of those of the model that they are for;
+    average: of their weights, None for those being trained. Raises DataError, ConfigError.
+    """
+    path = path_of(text, _WHERE)
+    others = (
+        path
+        if path.suffix == ".safetensors"
+        else next((path / n for n in _FILES if (path / n).is_file()), None)
+    )
+    if path.suffix in _CODE:
+        do = "give its .safetensors; files that may hold code are not read"
+        raise DataError("this is no file of tensors alone", str(path), do)
+    if others is not None and not (others.parent / CONFIG).is_file():
+        return _of_others(others, layers)
+    file = find(path)
+    checkpoint = read(file)
+    tune = tune_of(describe(checkpoint, file).config, plugins)
+    if not isinstance(tune, Adapter):
+        do = "give a run of tune=lora, ...; a whole model is task.ckpt"
+        raise ConfigError(f"{file} holds a whole model, and no adapters", _WHERE, do)
+    parts = by_layer(weights_of(checkpoint, average, file), file)
+    base = describe(checkpoint, file).base
+    return Adapted(file, parts, dict.fromkeys(parts, tune.scale), base)
+
+
+def _of_others(path: Path, layers: Sequence[str]) -> Adapted:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            state: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            config = _config(path, file.metadata() or {})
+    except (OSError, ValueError, SafetensorError) as error:
+        raise DataError(f"these adapters cannot be read: {error}", str(path), "give a whole file") from error
+    alphas = {name.removesuffix(".alpha"): v for name, v in state.items() if name.endswith(".alpha")}
+    known = {**{name.replace(".", "_"): name for name in layers}, **{name: name for name in layers}}
+    named = {_own_name(name): value for name, value in state.items() if not name.endswith(".alpha")}
+    found = by_layer(named, path)
+    alpha, stabilised = config.get("lora_alpha", config.get("alpha")), bool(config.get("use_rslora"))
+    parts, scales = dict[str, Parts](), dict[str, float]()
+    for name, part in found.items():
+        layer = _layer(name, known)
+        if layer is None:
+            do = "give adapters of a network with the same layers"
+            raise DataError(f"the model has no layer {name[:200]}", str(path), do)
+        own = float(alphas[name]) if name in alphas and alphas[name].numel() == 1 else alpha
+        rank = rank_of(part) or config.get("r")
+        parts[layer], scales[layer] = part, scale_of(_number(own), rank, stabilised)
+    return Adapted(path, parts, scales, None)
+
+
+def _number(value: Any) -> float | None:
+    sound = isinstance(value, (int, float)) and math.isfinite(value)
+    return float(value) if sound else None
+
+
+def _config(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
+    """Return what peft or diffusers say beside the weights. Raises ValueError, OSError, DataError."""
+    if (path.parent / PEFT_CONFIG).is_file():
+        config = read_json(path.parent / PEFT_CONFIG)
+    else:
+        config = json.loads(metadata.get("lora_adapter_metadata", "{}"))
+        config = {str(k).removeprefix("unet."): v for k, v in config.items()} if is_dict(config) else {}
+    if config.get("alpha_pattern"):
+        raise DataError("it has a scale for each layer", str(path), "write it with one alpha")
+    rank = config.get("r")
+    return config if isinstance(rank, int) and rank > 0 else config | {"r": None}
+
+
+def _own_name(name: str) -> str:
+    """Return the name of a weight with the words of peft."""
+    for theirs, own in _OWN_WORDS.items():
+        name = name.replace(f".{theirs}.", f".{own}.")
+    return name.removeprefix("base_model.model.")
+
+
+def _layer(name: str, known: Mapping[str, str]) -> str | None:
+    """Return the layer of the model that a file calls so."""
+    rest = name.removeprefix("lora_unet_").removeprefix("unet.").removeprefix("diffusion_model.")
+    ways = (name, f"{_NETWORK}{rest}", f"{_NETWORK.replace('.', '_')}{rest}")
+    return next((known[way] for way in ways if way in known), None)
+
+
+def peft_config(tune: Adapter, model: Model) -> dict[str, Any]:
+    """Return what peft has to know of the adapters of a model, as plain values."""
+    import peft
+
+    layers = by_layer(tune.state(model), Path())
+    config: dict[str, Any] = tune.config(peft, anchored(list(layers))).to_dict()
+    plain = {k: sorted(v) if isinstance(v, set) else getattr(v, "value", v) for k, v in config.items()}
+    return {**plain, "inference_mode": True}
