@@ -227,3 +227,20 @@ def test_a_run_of_before_there_was_a_choice_is_a_full_one():
     from diffexp.model.restore import tune_of
 
     assert tune_of({}) == Full()
+
+
+def test_the_latents_of_an_adapted_run_have_the_scale_of_its_base(runs, tmp_path):
+    """Or the base would be asked about others than those that it was trained on."""
+    typed = ["task=autoencoder", "data=digits", "trainer.max_steps=2", "logger=none", "metrics=none"]
+    go(tmp_path / "auto", *typed)
+    latent = [*LINE, "codec=autoencoder", f"codec.ckpt={tmp_path / 'auto'}", "network=unet_latent"]
+    latent += ["network.channels=8", "trainer.max_steps=1", f"codec.folder={tmp_path}"]
+    go(tmp_path / "base", *latent)
+    tuned = [*latent, f"init={tmp_path / 'base'}", "loader.flip=true"]
+    go(tmp_path / "lora", *tuned, "tune=lora")
+    go(tmp_path / "full", *tuned)
+    scales = [held(tmp_path / name)["diffexp"]["codec"] for name in ("base", "lora", "full")]
+    assert scales[0]["factor"][0] > 0 and scales[0] == scales[1] == scales[2]
+    go(tmp_path / "other", *typed, "seed=1")
+    with pytest.raises(ConfigError, match="the base was trained in the latents of another autoencoder"):
+        go(tmp_path / "x", *tuned, "tune=lora", f"codec.ckpt={tmp_path / 'other'}")

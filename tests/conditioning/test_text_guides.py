@@ -56,5 +56,8 @@ def test_at_scale_0_a_guide_of_other_words_is_that_run_itself(runs):
         runs.sampled("words", f"led{scale}", prompts, *more, *guided, f"guidance.scale={scale}")[0]
         for scale in (0, 2)
     )
+    odd = ["task.prompts=[a brigth left half]", *guided[:2], f"guidance.ckpt={runs.trained('words')}", *more]
+    _, said = runs.sampled("bytes", "odd", *odd, "guidance.scale=2")
+    assert "guide: words that the model does not know are left out: brigth (nearest: bright)" in said
     a, b, c = (np.load(folder / "samples" / "samples.npz")["images"] for folder in (own, led, half))
     assert (a == b).all() and (a != c).any()

@@ -75,6 +75,9 @@ def test_the_null_equals_an_empty_negative_and_a_prompt_its_batch(runs):
         images(runs.sampled("words", f"o{i}", prompt, "guidance.scale=1", "task.npz=true", *more)[0])
         for i, more in enumerate(([], ["task.negative=left"]))
     ]
+    with np.load(runs.folder / "o0" / "samples" / "samples.npz") as arrays:
+        captions = arrays["captions"].tolist()
+    assert captions == [row["text"] for row in rows(runs.folder / "o0")]
     assert (off[0] == off[1]).all()  # at scale 1 a negative does nothing
 
 

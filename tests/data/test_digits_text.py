@@ -5,6 +5,7 @@ import torch
 
 from diffexp.data import Digits, DigitsText
 from diffexp.data.digits_text import CAPTIONS, COLOURS, PAIRS, WORDS, is_held_out, painted, said, unmixed
+from diffexp.errors import ConfigError
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +30,22 @@ def test_splits_have_the_digits_of_their_own(data):
     both = 2 * sum(held)
     assert held[:both] == [False, True] * (both // 2) and not any(held[both:])
     assert train.texts == [CAPTIONS[i] for i in train.labels.tolist()]
+
+
+def test_a_share_of_the_training_captions_leaves_things_out(data):
+    whole, part = data.split("train"), DigitsText(partial=0.3)
+    shown = 0
+    for full, text in zip(whole.texts, part.split("train").texts, strict=True):
+        if text == full:
+            continue
+        shown += 1
+        assert text in COLOURS or all(a in (b, None) for a, b in zip(said(text), said(full), strict=True))
+        assert set(text.split()) < set(full.split())
+    assert abs(shown / len(whole.texts) - 0.3) < 0.01
+    assert part.split("test").texts == data.split("test").texts
+    assert torch.equal(part.split("train").labels, whole.labels)
+    with pytest.raises(ConfigError, match=r"partial=1.5\n.*\n.*a share from 0 to 1"):
+        DigitsText(partial=1.5)
 
 
 def test_the_class_is_the_caption_or_the_digit(data):

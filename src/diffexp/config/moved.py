@@ -38,7 +38,7 @@ _FULL: dict[str, Any] = {
 }
 LATER: dict[str, Any] = {
     "links": "refuse", "download": True, "text": None, "negative": None, "init": None, "time": "t",
-    "artifacts": False, "prompts": None, "caption": _CAPTION,
+    "artifacts": False, "prompts": None, "partial": 0.0, "caption": _CAPTION,
     "captions": "val", "reference": None,
     "context": None, "token_norm": False, "feed_forward": False, "transformer_depth": 0,
     "tune": _FULL, "adapters": None, "adapter_scales": None, "merge": True,

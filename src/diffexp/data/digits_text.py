@@ -15,6 +15,7 @@ from torch import Tensor
 from diffexp.data.dataset import DataSet, Images, Splits
 from diffexp.data.digits import Digits
 from diffexp.data.memory import InMemory
+from diffexp.errors import ConfigError
 from diffexp.randomness import keys
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -28,6 +29,9 @@ COLOURS = {
 }
 PAIRS = tuple((ink, ground) for ink in COLOURS for ground in COLOURS if ink != ground)
 CAPTIONS = tuple(f"a {ink} {word} on a {ground} ground" for word in WORDS for ink, ground in PAIRS)
+
+PARTIAL = ("a {ink} {digit}", "a {digit} on a {ground} ground", "a {digit}", "a {ground} ground", "{ink}")
+"""What a caption is that leaves things out."""
 
 
 def is_held_out(digit: Tensor, pair: Tensor) -> Tensor:
@@ -53,13 +57,16 @@ class DigitsText(DataSet):
     Splits are those of the digits, so that no digit is in two of them, in every pair of colours: train has
     36,643 images of the 255 captions that are not held out; val and test have 5,400 of all 300, one that was
     held out after each that was not, as long as there are some.
-    label: what the class of an image is: its caption (300 classes), or the digit.
+    label: what the class of an image is: its caption (300 classes), or the digit. partial: the share of the
+    training captions that leave things out, so that a word alone means something, in a negative prompt too.
     """
 
     name = "digits_text"
 
-    def __init__(self, label: Literal["caption", "digit"] = "caption") -> None:
-        self.label = label
+    def __init__(self, label: Literal["caption", "digit"] = "caption", partial: float = 0.0) -> None:
+        if not 0 <= partial <= 1:
+            raise ConfigError(f"partial={partial}", "data.partial", "give a share from 0 to 1")
+        self.label, self.partial = label, partial
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -85,7 +92,18 @@ class DigitsText(DataSet):
         caption = digit * len(PAIRS) + pair
         images = painted(part.images[number, 0] / 255, pair)
         labels = caption if self.label == "caption" else digit
-        return InMemory(images, labels, [CAPTIONS[i] for i in caption.tolist()])
+        texts = [CAPTIONS[i] for i in caption.tolist()]
+        return InMemory(images, labels, self._shortened(texts) if split == "train" else texts)
+
+    def _shortened(self, texts: list[str]) -> list[str]:
+        """Return the captions, a share `partial` of them with things left out."""
+        drawn = (keys(0, "partial", index=torch.arange(len(texts))).double() / 2**63).tolist()
+        for i, u in enumerate(drawn):
+            if u < self.partial:
+                digit, ink, ground = said(texts[i])
+                form = PARTIAL[int(u / self.partial * len(PARTIAL))]
+                texts[i] = form.format(digit=digit, ink=ink, ground=ground)
+        return texts
 
     def _order(self, held: Tensor, split: str) -> Tensor:
         """Return the images of a split by number, shuffled; but for train, seen and held out in turn."""

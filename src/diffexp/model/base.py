@@ -22,21 +22,33 @@ from diffexp.notice import warn
 
 PARTS = ("denoiser.network", "conditioning")
 ANY = "any"
-_FREE = ("dropout", "class_dropout", "text_dropout", "checkpoint", "cache", "cache_gb", "_partial_")
+_FREE = (
+    "dropout",
+    "class_dropout",
+    "text_dropout",
+    "checkpoint",
+    "cache",
+    "cache_gb",
+    "_partial_",
+    "folder",
+    "ckpt",
+    "path",
+)
 _MAY_BE_CALLED = ("network", "conditioning")  # otherwise, where its options and weights are the same
 
 
 @dataclass(frozen=True)
 class Base:
     """path: of its file; weights: the averaged ones, by their names in the model; learned: what its
-    conditioning knows of the captions; codec: what its codec has measured; parts: the nodes of MODEL of its
-    configuration.
+    conditioning knows of the captions; codec: what its codec has measured; autoencoder: the digest of the
+    codec's weights, None where it has none; parts: the nodes of MODEL of its configuration.
     """
 
     path: Path
     weights: Mapping[str, Tensor]
     learned: Mapping[str, Any]
     codec: Mapping[str, Any]
+    autoencoder: str | None
     parts: Mapping[str, Any]
 
 
@@ -49,9 +61,11 @@ def read_base(path: str, where: str = "init") -> Base:
     checkpoint = read(file)["diffexp"]
     config: Any = checkpoint.get("config")
     codec: Any = plain(checkpoint.get("codec") or {}, "codec", file)
+    digests: Any = checkpoint.get("base")
+    autoencoder = digests.get("codec") if is_dict(digests) else None
     nodes = config.get("model") if is_dict(config) else None
     parts = {key: nodes.get(key) for key in MODEL} if is_dict(nodes) else {}
-    return Base(file.resolve(), weights, learned, codec if is_dict(codec) else {}, parts)
+    return Base(file.resolve(), weights, learned, codec if is_dict(codec) else {}, autoencoder, parts)
 
 
 def read_below(of_run: Description, base: str | None, path: Path) -> Base:
@@ -143,6 +157,9 @@ def prepare(model: Model, tune: Trainable, base: Base | None) -> tuple[dict[str,
     if tune.needs_base and base is None:
         raise ConfigError("adapters need a base", "init", "type init=RUN, the run that is to be adapted")
     digests = put_base(model, base, real) if base is not None else base_of(model) if real else {}
+    if real and base is not None and digests.get("codec") != base.autoencoder:
+        what = "the base was trained in the latents of another autoencoder"
+        raise ConfigError(what, "codec", f"type the codec of {base.path}")
     line = tune.apply(model)
     tune.groups(model)  # for what it raises
     return digests, line

@@ -123,6 +123,12 @@ class Model(nn.Module):
         others = {name: guide.condition(asked) for name, guide in guides.items()}
         return replace(made, null=self.conditioning.null(asked), others=others or None)
 
+    def remarks(self, asked: Asked) -> list[str]:
+        """Return lines to say of what is asked for: what it, or a guide beside it, does not know or cuts."""
+        guides = [part for part in self.helpers.values() if isinstance(part, Guide)]
+        lines = self.conditioning.remarks(asked)
+        return lines + [f"{g.name}: {line}" for g in guides for line in g.conditioning.remarks(asked)]
+
     def denoise(
         self, guidance: Guidance, clip: Clip, asked: Asked | None
     ) -> tuple[Denoise, Condition | None]:

@@ -17,6 +17,7 @@ from diffexp.errors import ConfigError
 from diffexp.files import create, make_folder, replacing, write
 from diffexp.model.ask import ask
 from diffexp.model.restore import Restored
+from diffexp.notice import warn
 from diffexp.pictures import grid, save
 from diffexp.progress import counting
 from diffexp.run.console import say
@@ -27,6 +28,8 @@ from diffexp.samplers import check, generate, nfe
 from diffexp.tasks.prompts import prompts
 from diffexp.training.tracker import Artifact
 
+MOST_TEXT = 1 << 28  # bytes of the captions in samples.npz
+
 
 @dataclass(frozen=True)
 class Sample(Task):
@@ -35,8 +38,8 @@ class Sample(Task):
     were called.
 
     files: each as <number>_seed<seed>.png, its class and its prompt in metadata.jsonl; npz: all in
-    samples.npz, `images` uint8 (N, H, W, C), `labels`.
-    ema: the averaged weights. adapters: runs or files, whose adapters are added; adapter_scales: to what
+    samples.npz, `images` uint8 (N, H, W, C), `labels`,
+    `captions`. ema: the averaged weights. adapters: runs or files, whose adapters are added; adapter_scales: to what
     share each, 1 where none is given.
     """
 
@@ -75,7 +78,7 @@ class Sample(Task):
 
     def run(self, job: Job, record: Record) -> None:
         restored, parts, asked = self._ready(job, measure=True)
-        for line in restored.model.conditioning.remarks(asked):
+        for line in restored.model.remarks(asked):
             say(line)
         given = len(prompts(self.prompts) or ())
         if given > self.n:
@@ -101,7 +104,7 @@ class Sample(Task):
         if self.files:
             _files(images, seed, folder, asked, restored.class_names)
         if self.npz:
-            _array(images, asked.label, folder / "samples.npz")
+            _array(images, asked, folder / "samples.npz")
         record.results |= {"picture": str(picture), "n": self.n, "sampler": repr(parts["sampler"])}
         more = f" with adapters of {', '.join(self.adapters)}" if self.adapters else ""
         say(f"{self.n} images of step {restored.step}{more} by {parts['sampler']}: {picture}")
@@ -130,10 +133,15 @@ def _grid(images: Tensor, asked: Asked, names: tuple[str, ...] | None, path: Pat
     return path
 
 
-def _array(images: Tensor, labels: Tensor | None, path: Path) -> None:
-    arrays = {"images": images.permute(0, 2, 3, 1).numpy()}
-    if labels is not None:
-        arrays["labels"] = labels.numpy()
+def _array(images: Tensor, asked: Asked, path: Path) -> None:
+    arrays: dict[str, Any] = {"images": images.permute(0, 2, 3, 1).numpy()}
+    if asked.label is not None:
+        arrays["labels"] = asked.label.numpy()
+    if asked.text is not None:  # numpy gives each as much room as the longest takes
+        if 4 * len(asked.text) * max(map(len, asked.text)) > MOST_TEXT:
+            warn("the captions are too long for samples.npz, and are in metadata.jsonl alone")
+        else:
+            arrays["captions"] = np.array(asked.text)
     with replacing(path) as part, create(part) as file:
         np.savez_compressed(file, **arrays)  # pyright: ignore[reportArgumentType]
 
