@@ -38,9 +38,9 @@ class Sample(Task):
     were called.
 
     files: each as <number>_seed<seed>.png, its class and its prompt in metadata.jsonl; npz: all in
-    samples.npz, `images` uint8 (N, H, W, C), `labels`,
-    `captions`. ema: the averaged weights. adapters: runs or files, whose adapters are added; adapter_scales: to what
-    share each, 1 where none is given.
+    samples.npz, `images` uint8 (N, H, W, C), `labels`, `captions`. ema: the averaged weights.
+    adapters: runs or files, whose adapters are added; adapter_scales: to what share each, 1 where none is
+    given.
     """
 
     ckpt: str | None = None
