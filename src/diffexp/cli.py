@@ -61,6 +61,10 @@ def _answer(conf: Path, full: bool) -> int:
 
             return completion(conf, sys.argv[2:])
         before, typed = _again(with_latest(without_shipped(quoted(sys.argv[1:]))))
+        if folders := [text.partition("=")[2] for text in typed if text.startswith("dir=")]:
+            from diffexp.run.results import keep_standing
+
+            keep_standing(Path(folders[-1].strip("'\"")))
         with command_line(typed), searching(conf, typed):
             hidden(conf)
             return _main(conf, before, full)

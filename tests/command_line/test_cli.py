@@ -79,6 +79,14 @@ def test_typo_is_answered_without_torch(args, code, texts, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_folder_of_the_persons_stays_though_it_is_empty(tmp_path):
+    (tmp_path / "mine").mkdir()
+    for place in ("mine/a/b", "new/a"):
+        assert forked(["sampler.steps=abc", f"dir={place}"], tmp_path, tmp_path / "said.txt")[0] == 2
+    assert (tmp_path / "mine").is_dir() and not list((tmp_path / "mine").iterdir())
+    assert not (tmp_path / "new").exists()
+
+
 def _no_torch(folder):
     """A torch that cannot be imported."""
     folder.mkdir()

@@ -1,5 +1,6 @@
 """The parts of a sweep in this process: lines, plans, rows, what is shown, links, clocks."""
 
+import json
 import re
 import sys
 import time
@@ -14,6 +15,7 @@ from test_sweep import QUICKER, rows
 from diffexp.config.compat import BASE
 from diffexp.report import html as report
 from diffexp.report.html import page, refresh
+from diffexp.report.labels import short
 from diffexp.report.table import better_high, metrics_of, read
 from diffexp.run import console as screen
 from diffexp.run import results as store
@@ -192,6 +194,26 @@ def test_what_looks_like_markup_is_shown_as_it_is(tmp_path, capsys):
     assert "\x1b" not in out and "\u202e" not in out and "\u2028" not in out
     plain = re.sub(r"[│┃\s]+", " ", out)
     assert "[/b]" in plain and "[bold]y" in plain and out.count(":warning:") >= 7, out
+
+
+def test_a_run_that_is_a_job_of_a_sweep_is_called_by_what_varied_there(tmp_path):
+    cells = [
+        {
+            "id": str(i),
+            "typed": [],
+            "values": {"autoencoder.kl": kl, "network.channels": "4"},
+            "folder": f"jobs/{i}",
+        }
+        for i, kl in enumerate(("1e-6", "1e-3"))
+    ]
+    plan = {"name": "a", "command": "c", "layout": {}, "cells": cells, "complete": True}
+    varying = {"autoencoder.kl": ["1e-6", "1e-3"], "network.channels": ["4"]}
+    (tmp_path / "plan.json").write_text(json.dumps(plan | {"varying": varying}))
+    job = str(tmp_path / "jobs" / "1")
+    assert short("codec.ckpt", job, 1) == "kl=1e-3 channels=4"
+    assert short("codec.ckpt", job, 2) == "ckpt=kl=1e-3 channels=4"
+    for other in (str(tmp_path / "jobs" / "2"), str(tmp_path / "none" / "jobs" / "1"), "0.5"):
+        assert short("key", other, 1) == other
 
 
 @pytest.mark.parametrize(

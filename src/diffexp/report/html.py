@@ -19,6 +19,7 @@ from diffexp.config import argv
 from diffexp.escape import markup
 from diffexp.files import write
 from diffexp.report.curves import Line, curves
+from diffexp.report.labels import short
 from diffexp.report.table import (
     LAST,
     Cells,
@@ -34,7 +35,6 @@ from diffexp.report.table import (
     places,
     protocol,
     read,
-    short,
 )
 
 BUDGET = 1_300_000  # bytes of pictures in base64

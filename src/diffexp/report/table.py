@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from diffexp.escape import csv_field, first_line, line, markdown_cell
+from diffexp.report.labels import short
 from diffexp.run.plan import read_plan
 from diffexp.run.results import ROWS, read_rows
 
@@ -141,12 +142,6 @@ def places(plan: Mapping[str, Any], cells: Cells) -> list[tuple[str, str]]:
         return " ".join(short(k, cell["values"][k], len(keys)) for k in keys)
 
     return [(name(cell, down), name(cell, across)) for cell, _ in cells]
-
-
-def short(key: str, value: str | None, of: int) -> str:
-    """Return a value, with the last part of its key where there are several."""
-    value = "" if value is None else value
-    return value if of == 1 else f"{key.rpartition('.')[2]}={value}"
 
 
 def _heads(plan: Mapping[str, Any]) -> tuple[list[str], list[str]]:

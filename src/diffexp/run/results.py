@@ -17,6 +17,8 @@ from diffexp.files import json_rows, open_to_append
 from diffexp.locks import Busy, lock, locked
 
 ROWS, PLAN, LOCK = "results.jsonl", "plan.json", ".lock"
+_standing = set[Path]()
+"""Folders that were there before this process made any."""
 
 
 def append(folder: Path, row: Mapping[str, Any]) -> None:
@@ -108,12 +110,28 @@ def refuse_links(*paths: Path) -> None:
             raise DataError("this is a link, and nothing is written through it", str(path), do)
 
 
+def keep_standing(path: Path) -> None:
+    """Note which folders at and above a path are there, before anything is made: they are not ours to
+    remove.
+    """
+    _standing.update(p for p in (path.absolute(), *path.absolute().parents) if p.is_dir())
+
+
 def remove_if_empty(folder: Path) -> None:
     """Remove a folder that was made before the checks refused the job, and its parents that are empty."""
-    with suppress(OSError, ValueError):
+    with suppress(OSError):
         if [path.name for path in folder.iterdir()] == [LOCK]:
             (folder / LOCK).unlink()
-        os.removedirs(os.path.relpath(folder))
+    keep_standing(Path())
+    for path in (folder.absolute(), *folder.absolute().parents):
+        if path in _standing:
+            return
+        try:
+            path.rmdir()
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return
 
 
 @contextmanager
