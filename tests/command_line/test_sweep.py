@@ -217,6 +217,7 @@ def test_two_launchers_do_not_share_a_folder(tmp_path):
     assert code == 2 and "another process is at work" in out and "process 1 on here" in out
 
 
+@pytest.mark.slow
 def test_trainings_are_swept_over_seeds(tmp_path):
     quick = [a for a in QUICK if not a.startswith("logger")]
     args = [*quick, "logger=none", "trainer.max_steps=3", "prediction=v,eps", "seed=0,1"]

@@ -30,7 +30,7 @@ COLOURS = {
 PAIRS = tuple((ink, ground) for ink in COLOURS for ground in COLOURS if ink != ground)
 CAPTIONS = tuple(f"a {ink} {word} on a {ground} ground" for word in WORDS for ink, ground in PAIRS)
 
-PARTIAL = ("a {ink} {digit}", "a {digit} on a {ground} ground", "a {digit}", "a {ground} ground", "{ink}")
+PARTIAL = ("a {ink} {digit}", "a {digit} on a {ground} ground", "{ink}")
 """What a caption is that leaves things out."""
 
 
