@@ -19,7 +19,8 @@ from torch import Tensor
 
 from diffexp.diffusion import Prediction, linear
 from diffexp.errors import ConfigError
-from diffexp.report.curves import Line, curves, page
+from diffexp.report.curves import Line, curves
+from diffexp.report.page import document
 from diffexp.samplers import (
     DDIM,
     PNDM,
@@ -133,7 +134,7 @@ def picture(found: Sequence[tuple[str, str, int, float, float]]) -> str:
             for name in SAMPLERS
         ]
         figures.append(curves(f"root mean square error, {spacing}", [line for line in lines if line.points]))
-    return page("samplers", figures)
+    return document("samplers", {}, figures)
 
 
 def main() -> None:

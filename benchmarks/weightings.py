@@ -13,7 +13,8 @@ import torch
 import yaml
 
 import diffexp.diffusion as d
-from diffexp.report.curves import Line, curves, page
+from diffexp.report.curves import Line, curves
+from diffexp.report.page import document
 
 SCHEDULE = d.cosine()
 CONF = Path(__file__).parents[1] / "conf"
@@ -55,7 +56,7 @@ def main() -> None:
             lines.append(Line(kind, kept))
         figures.append(curves(f"weight of the error of {name}", lines, "log SNR", marks=False))
     out.mkdir(parents=True, exist_ok=True)
-    (out / "weightings.html").write_text(page("weightings", figures))
+    (out / "weightings.html").write_text(document("weightings", {}, figures))
 
 
 if __name__ == "__main__":

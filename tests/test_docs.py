@@ -1,5 +1,6 @@
 """README and docs/: short, every command line can be typed, every option says what it is."""
 
+import importlib.util
 import re
 import runpy
 import shlex
@@ -121,3 +122,11 @@ def test_every_fault_has_its_test():
     named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "faults.md").read_text()))
     assert len(named) > 30
     assert [name for name in named if f"def {name}(" not in there] == []
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda file: file.stem)
+def test_benchmarks_are_imported(file, monkeypatch):
+    """What they take from us is where they look for it; running one takes minutes."""
+    monkeypatch.syspath_prepend(file.parent)
+    spec = importlib.util.spec_from_file_location(f"benchmark_{file.stem}", file)
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
