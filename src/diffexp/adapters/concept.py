@@ -11,7 +11,7 @@ from torch import Tensor
 
 from diffexp.archive import is_dict
 from diffexp.conditioning.encoders import TextEncoder
-from diffexp.conditioning.encoders.concepts import MOST_VECTORS, is_word
+from diffexp.conditioning.encoders.concepts import MOST_VECTORS, is_word, pattern_of
 from diffexp.errors import ConfigError, DataError, check_at_most
 from diffexp.model.model import Model
 from diffexp.model.trainable import Stored
@@ -71,7 +71,8 @@ class Concept(Stored):
         word, or it is cut off in each.
         """
         encoder = text_encoder_of(model, "tune=concept")
-        having = list(dict.fromkeys(text for text in texts or () if encoder.concepts.within(text)))
+        word = pattern_of([self.word])
+        having = list(dict.fromkeys(text for text in texts or () if word.search(text)))
         if not having:
             what = f"no caption of the training images has the word {self.word}"
             do = f"write it into them, or before them: 'data.caption.prefix=\"{self.word} \"'"
