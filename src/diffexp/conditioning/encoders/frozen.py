@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffexp.conditioning.encoders.concepts import Concepts
 from diffexp.files import open_regular
@@ -178,15 +178,24 @@ class Frozen:
         marks = set(self.tokenizer.all_special_ids)
         stand_in = next(i for i in range(first) if i not in marks)
         rows = concepts.rows()[(ids - first).clamp(min=0)]
+        done = list[bool]()
 
         def put(module: Any, given: Any, made: Tensor) -> Tensor:
+            done.append(True)
             return torch.where(new[..., None], rows.to(made), made)
 
-        hook = self.net.get_input_embeddings().register_forward_hook(put)
+        table = self.embeddings().data_ptr()  # T5 has it twice, and calls one of both
+        parts = [
+            m for m in self.net.modules() if isinstance(m, nn.Embedding) and m.weight.data_ptr() == table
+        ]
+        hooks = [part.register_forward_hook(put) for part in parts]
         try:
             yield torch.where(new, stand_in, ids)
+            if not done:
+                raise ValueError("it does not look its tokens up in a table, and learns no word")
         finally:
-            hook.remove()
+            for hook in hooks:
+                hook.remove()
 
 
 def _spelled(part: str | range) -> str:
