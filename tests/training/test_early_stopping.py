@@ -28,7 +28,7 @@ class Validations:
         self.callback, self.callback_metrics, self.global_step, self.should_stop = callback, {}, 0, False
         self.state, self.sanity_checking, self.fast_dev_run = SimpleNamespace(fn="fit"), False, False
         self.strategy = SimpleNamespace(reduce_boolean_decision=lambda value, all: value)
-        self.current_epoch, self.is_global_zero = 0, True
+        self.current_epoch, self.is_global_zero, self.callbacks = 0, True, []
 
     def __call__(self, *measured):
         """Return how many validations there were when it was stopped, None where it was not."""
@@ -63,6 +63,7 @@ def test_it_stops_after_so_many_measurements_that_are_no_better(options, key, va
     assert (callback.ended is None) == (stopped is None)
     if stopped:
         assert callback.ended["step"] == stopped and callback.ended["metric"] == key
+        assert (" by 0.5 in 2 measurements" in callback.ended["why"]) == ("min_delta" in options)
 
 
 def test_a_validation_that_does_not_measure_it_does_not_count():
@@ -103,10 +104,11 @@ def test_a_run_ends_at_the_step_that_its_losses_say(stopped):
     assert json.loads((run / "run.json").read_text())["state"] == "done"
 
 
-def test_a_run_that_was_cut_ends_at_the_same_step(stopped, tmp_path, capsys):
+@pytest.mark.parametrize("every", [500, 2])  # with 2 the checkpoint is of before the validation
+def test_a_run_that_was_cut_ends_at_the_same_step(stopped, tmp_path, capsys, every):
     images, run, results = stopped
     half = results["stopped"]["step"] - 2
-    typed = [*LINE, f"data.path={images}"]
+    typed = [*LINE, f"data.path={images}", f"callbacks.checkpoint.every={every}"]
     go(tmp_path / "run", *typed, f"trainer.max_steps={half}")
     assert go(tmp_path / "run", *typed)["stopped"] == results["stopped"]
     assert f"early stopping at step {half + 2}: val/loss has not got better than" in capsys.readouterr().out

@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import EarlyStopping as Lightnings
 from diffexp.errors import ConfigError, check_at_most
 from diffexp.notice import say, warn
 from diffexp.training.direction import better_high
+from diffexp.training.saving import Checkpoint
 
 _ALWAYS = ("val/loss", "val/bpd")  # of a validation without samples
 _WHERE = "callbacks.early_stopping.metric"
@@ -74,8 +75,13 @@ class EarlyStopping(Lightnings):
         self._run_early_stopping_check(trainer)
         if self.stopping_reason_message is not None and trainer.should_stop:
             best = float(self.best_score)
-            why = f"{keys[0]} has not got better than {best:.4g} in {self.wait_count} measurements"
+            by = f" by {abs(self.min_delta):g}" if self.min_delta else ""
+            why = f"{keys[0]} has not got better than {best:.4g}{by} in {self.wait_count} measurements"
             self.ended = {"step": trainer.global_step, "metric": keys[0], "best": best, "why": why}
+
+        for callback in cast("list[Any]", trainer.callbacks):  # type: ignore[attr-defined]
+            if isinstance(callback, Checkpoint):
+                callback.again(trainer, pl_module)
 
     def _keys(self, trainer: Trainer) -> list[str]:
         known = cast("dict[str, Any]", trainer.callback_metrics)

@@ -83,7 +83,7 @@ class TextEncoder(nn.Module):
 
     @property
     def width(self) -> int:
-        """How many numbers a row of `embeddings` has."""
+        """Return how many numbers a row of `embeddings` has."""
         return self.dim
 
     def adapted(self, weights: Mapping[str, Tensor], learned: Mapping[str, Any]) -> dict[str, Tensor]:
