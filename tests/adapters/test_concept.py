@@ -6,8 +6,9 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from adapters.concepts import KNOWN, NEW, base, line
+from adapters.concepts import KNOWN, NEW, TYPED, base, line
 from adapters.conftest import go, held
+from captioned import model, tokenizer
 from safetensors.torch import load_file, save_file
 
 import diffexp
@@ -203,7 +204,7 @@ def test_files_of_others_are_read_and_strange_ones_are_not(runs, tmp_path):
         ({"word": 7}, "without blanks and points"),
         ({"vectors": 0}, "vectors=0"),
         ({"vectors": 1001}, "give at most 1,000"),
-        ({"vectors": 8}, r"vectors=8, and 7 words of a caption are read\n.*\n  do: give fewer"),
+        ({"vectors": 8}, r"is cut off in each caption: 7 words are read\n.*\n  do: give fewer"),
         ({"word": "<thin>"}, r"no caption of the training images has the word <thin>\n.*\n.*prefix="),
     ],
 )
@@ -213,6 +214,30 @@ def test_what_makes_no_word_is_refused(runs, options, said):
         tune = Concept(**{"word": "<thing>"} | options)
         tune.apply(model)
         tune.check_captions(model, NEW)
+
+
+def test_a_word_of_a_frozen_encoder_is_learned_and_kept(runs, tmp_path):
+    model("bert").save_pretrained(tmp_path / "bert")
+    tokenizer(True).save_pretrained(tmp_path / "bert")
+    typed = [
+        "text_encoder=transformers",
+        f"text_encoder.model={tmp_path / 'bert'}",
+        "text_encoder.cache=null",
+    ]
+    typed = [*typed, "trainer.max_steps=2"]
+    known = [text for text in TYPED if not text.startswith("text_encoder")]
+    base(runs)  # and its images
+    below = runs.trained(*known, f"data.path={runs.folder / 'known'}", "optimizer.lr=0.01", *typed)
+    new = [text for text in line(runs, *ONE, below=below) if not text.startswith("text_encoder")]
+    go(tmp_path / "run", *new, *typed)
+    kept = held(tmp_path / "run")
+    begun = of_run(below).frozen.embeddings()[[7]]
+    assert list(kept["trained"]) == [TUNED] and (kept["trained"][TUNED] - begun).abs().max() > 1e-3
+    go(tmp_path / "whole", "task=export", f"task.ckpt={tmp_path / 'run'}", "logger=none")
+    whole, run = diffexp.load(tmp_path / "whole"), diffexp.load(tmp_path / "run")
+    assert whole.conditioning.learned() == {"concepts": {"<thing>": 1}}
+    assert same(told(whole), told(run)) and not same(told(run), told(diffexp.load(below)))
+    assert same(told(run, *KNOWN), told(diffexp.load(below), *KNOWN))
 
 
 def test_it_is_refused_before_there_is_a_folder(runs, tmp_path, capsys):

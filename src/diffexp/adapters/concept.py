@@ -11,7 +11,7 @@ from torch import Tensor
 
 from diffexp.archive import is_dict
 from diffexp.conditioning.encoders import TextEncoder
-from diffexp.conditioning.encoders.concepts import MOST_VECTORS, is_word, pattern_of
+from diffexp.conditioning.encoders.concepts import MOST, MOST_VECTORS, is_word, pattern_of
 from diffexp.errors import ConfigError, DataError, check_at_most
 from diffexp.model.model import Model
 from diffexp.model.trainable import Stored
@@ -68,20 +68,22 @@ class Concept(Stored):
 
     def check_captions(self, model: Model, texts: Sequence[str] | None) -> str | None:
         """Return a line where captions of the training images are cut. Raises ConfigError where none has the
-        word, or it is cut off in each.
+        word where it is read.
         """
         encoder = text_encoder_of(model, "tune=concept")
         word = pattern_of([self.word])
-        having = list(dict.fromkeys(text for text in texts or () if word.search(text)))
+        having = {text: text[: match.end()] for text in texts or () if (match := word.search(text))}
         if not having:
             what = f"no caption of the training images has the word {self.word}"
             do = f"write it into them, or before them: 'data.caption.prefix=\"{self.word} \"'"
             raise ConfigError(what, "tune.word", do)
-        lengths, room = encoder.lengths(having), encoder.room
+        lengths, room = encoder.lengths(list(having)), encoder.room
         cut = sum(length > room for length in lengths)
-        if self.vectors > room:
-            what = f"vectors={self.vectors}, and {room} {encoder.piece} of a caption are read"
-            raise ConfigError(what, "tune.vectors", "give fewer")
+        if min(encoder.lengths(list(having.values()))) > room:
+            what = (
+                f"{self.word}, of vectors={self.vectors}, is cut off in each caption: {room} {encoder.piece}"
+            )
+            raise ConfigError(f"{what} are read", "tune.vectors", "give fewer, or shorter captions")
         if not cut:
             return None
         shown = f"{room} {encoder.piece} are read, and the longest has {max(lengths):,}"
@@ -149,7 +151,7 @@ def words_of_file(state: Mapping[str, Any], path: Path) -> dict[str, Tensor] | N
     """
     if list(state) == [_A1111]:
         state = {path.stem: state[_A1111]}
-    if not state or not all(is_word(name) and _is_vectors(v) for name, v in state.items()):
+    if not 0 < len(state) <= MOST or not all(is_word(name) and _is_vectors(v) for name, v in state.items()):
         return None
     return {name: v[None] if v.ndim == 1 else v for name, v in state.items()}
 
