@@ -32,6 +32,7 @@ NEEDS = {
 }
 NEEDS |= {option: ["conditioning=text"] for option in OPTIONS if option.startswith("text_encoder=")}
 NEEDS |= {option: ["task=autoencoder"] for option in OPTIONS if option.startswith("autoencoder=")}
+NEEDS["tune=concept"] = ["tune.word=glyph"]
 NEEDS["text_encoder=transformers"] = ["conditioning=text", "text_encoder.model=here"]
 
 

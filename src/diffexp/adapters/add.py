@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffexp.adapters.concept import Concept, add_word, text_encoder_of
 from diffexp.adapters.files import Adapted, read_adapter
 from diffexp.adapters.formulas import Parts, by_layer, change
 from diffexp.adapters.kinds import Adapter
@@ -60,6 +61,7 @@ def added(
         _check_base(adapter, own, base)
     totals = dict[str, Tensor]()
     for adapter, c in zip(read, scales, strict=True):
+        _add_words(model, adapter, c)
         for name, parts in adapter.layers.items():
             made = c * _change(name, parts, layers, adapter.scales[name], adapter.path)
             totals[name] = totals[name] + made if name in totals else made
@@ -81,6 +83,15 @@ def _check_base(adapter: Adapted, own: Mapping[str, str], base: str | None) -> N
     warn(f"{what}, and are added all the same (tune.base={ANY}): {adapter.path}")
 
 
+def _add_words(model: Model, adapter: Adapted, c: float) -> None:
+    """Add the new words of a file; c: 1, or 0 to leave them out. Raises ConfigError, DataError."""
+    if adapter.words and c not in (0, 1):
+        what = f"{', '.join(adapter.words)} is a word, and has no scale: {c:g}"
+        raise ConfigError(what, "task.adapter_scales", "give 1 for it, or 0 to leave it out")
+    for word, vectors in adapter.words.items() if c else ():
+        add_word(model, word, vectors, adapter.keep_norm, adapter.path)
+
+
 def _change(name: str, parts: Parts, layers: Mapping[str, Any], scale: float, path: Path) -> Tensor:
     if name not in layers:
         do = "give adapters of a network with the same layers"
@@ -98,17 +109,25 @@ def _add(weight: Tensor, total: Tensor) -> None:
 
 
 def merged(restored: Restored) -> Restored:
-    """Return an adapted run as a plain model, whose weights hold what the adapters add; in place."""
+    """Return an adapted run as a plain model, whose weights hold what the adapters add, and which knows the
+    word that was learned; in place.
+    """
     model, tune = restored.model, restored.tune
-    assert isinstance(tune, Adapter)
-    for name, parts in by_layer(tune.state(model), restored.path).items():
+    if isinstance(tune, Adapter):
+        _merge(model, tune, restored.path)
+    if isinstance(tune, Concept):
+        text_encoder_of(model, "tune").concepts.keep()
+    _unseat(model)
+    return replace(restored, base={n: d for n, d in restored.base.items() if n not in PARTS})
+
+
+def _merge(model: Model, tune: Adapter, path: Path) -> None:
+    for name, parts in by_layer(tune.state(model), path).items():
         layer: Any = model.get_submodule(name)
         base = layer.base_layer
         _add(base.weight, change(parts, base.weight, tune.scale))
         parent, _, last = name.rpartition(".")
         setattr(model.get_submodule(parent), last, base)
-    _unseat(model)
-    return replace(restored, base={n: d for n, d in restored.base.items() if n not in PARTS})
 
 
 def _unseat(model: Model) -> None:

@@ -1,4 +1,5 @@
-"""Adapters of a file: of a run of ours, of its export, or safetensors of peft, diffusers, kohya and LyCORIS.
+"""Adapters of a file: of a run of ours, of its export, or safetensors of peft, diffusers, kohya and LyCORIS;
+and new words, as diffusers and A1111 write them.
 
 A file of others has names of layers by some habit, and says its scale or not: one that does not has s = 1.
 """
@@ -6,12 +7,13 @@ A file of others has names of layers by some habit, and says its scale or not: o
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from diffexp.adapters.concept import Concept, base_said, words_of_file
 from diffexp.adapters.formulas import Parts, by_layer, rank_of, scale_of
 from diffexp.adapters.kinds import Adapter
 from diffexp.adapters.layers import anchored
@@ -19,14 +21,15 @@ from diffexp.archive import is_dict
 from diffexp.config.suggest import path_of
 from diffexp.errors import ConfigError, DataError
 from diffexp.files import read_json
-from diffexp.model.find import ADAPTER_FILE, CONFIG, describe, find, read
+from diffexp.model.adapter_names import TUNED
+from diffexp.model.find import ADAPTER_FILE, CONCEPT_FILE, CONFIG, describe, find, read
 from diffexp.model.model import Model
 from diffexp.model.restore import tune_of
 from diffexp.model.weights import weights_of
 
 PEFT_CONFIG = "adapter_config.json"
 _NETWORK, _WHERE = "denoiser.network.", "task.adapters"
-_FILES = (ADAPTER_FILE, "pytorch_lora_weights.safetensors")  # of peft, of diffusers
+_FILES = (ADAPTER_FILE, "pytorch_lora_weights.safetensors", CONCEPT_FILE)  # of peft, and two of diffusers
 _OWN_WORDS = {"lora_down": "lora_A", "lora_up": "lora_B"}  # of kohya
 _CODE = (".bin", ".pt", ".pth", ".pkl")
 
@@ -34,13 +37,16 @@ _CODE = (".bin", ".pt", ".pth", ".pkl")
 @dataclass(frozen=True)
 class Adapted:
     """path: of the file; layers: the parts of each, by its name in the model; scales: s of each; base: the
-    digests of the weights that it was trained on, None where the file does not say them.
+    digests of the weights that it was trained on, None where the file does not say them; words: the vectors
+    of new words, (V, width); keep_norm: whether these are brought to the length of the vocabulary's.
     """
 
     path: Path
     layers: Mapping[str, Parts]
     scales: Mapping[str, float]
     base: Mapping[str, str] | None
+    words: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
+    keep_norm: bool = False
 
 
 def read_adapter(
@@ -63,12 +69,22 @@ def read_adapter(
     file = find(path)
     checkpoint = read(file)
     tune = tune_of(describe(checkpoint, file).config, plugins)
+    if isinstance(tune, Concept):
+        return _of_word(tune, weights_of(checkpoint, average, file), file, describe(checkpoint, file).base)
     if not isinstance(tune, Adapter):
-        do = "give a run of tune=lora, ...; a whole model is task.ckpt"
+        do = "give a run of tune=lora, concept, ...; a whole model is task.ckpt"
         raise ConfigError(f"{file} holds a whole model, and no adapters", _WHERE, do)
     parts = by_layer(weights_of(checkpoint, average, file), file)
     base = describe(checkpoint, file).base
     return Adapted(file, parts, dict.fromkeys(parts, tune.scale), base)
+
+
+def _of_word(tune: Concept, state: Mapping[str, Tensor], path: Path, base: Mapping[str, str]) -> Adapted:
+    vectors = state.get(TUNED)
+    if len(state) != 1 or vectors is None or vectors.ndim != 2 or not vectors.is_floating_point():
+        do = "use another checkpoint of the run"
+        raise DataError(f"these are no vectors of the word {tune.word}", str(path), do)
+    return Adapted(path, {}, {}, base, {tune.word: vectors}, tune.keep_norm)
 
 
 def _of_others(path: Path, layers: Sequence[str]) -> Adapted:
@@ -77,9 +93,12 @@ def _of_others(path: Path, layers: Sequence[str]) -> Adapted:
     try:
         with safe_open(path, "pt") as file:
             state: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            config = _config(path, file.metadata() or {})
+            metadata = file.metadata() or {}
+            config = _config(path, metadata)
     except (OSError, ValueError, SafetensorError) as error:
         raise DataError(f"these adapters cannot be read: {error}", str(path), "give a whole file") from error
+    if (words := words_of_file(state, path)) is not None:
+        return Adapted(path, {}, {}, base_said(metadata), words)
     alphas = {name.removesuffix(".alpha"): v for name, v in state.items() if name.endswith(".alpha")}
     known = {**{name.replace(".", "_"): name for name in layers}, **{name: name for name in layers}}
     named = {_own_name(name): value for name, value in state.items() if not name.endswith(".alpha")}

@@ -1,5 +1,6 @@
 """The names of adapters' weights: in a model, where peft calls an adapter "default", and in peft's files."""
 
+TUNED = "conditioning.encoder.concepts.tuned"  # the vectors of a new word
 _PREFIX, _ADAPTER, _MAGNITUDE = "base_model.model.", ".default", ".lora_magnitude_vector"
 
 

@@ -4,7 +4,7 @@ They are the weights of that run's file: frozen, shared by the averages, and not
 adapted run says where the file lies, and has a digest of the weights.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -149,20 +149,23 @@ def seat(model: Model, path: Path, digests: bool = True) -> dict[str, str]:
     return base_of(model) if digests else {}
 
 
-def prepare(model: Model, tune: Trainable, base: Base | None) -> tuple[dict[str, str], str | None]:
+def prepare(
+    model: Model, tune: Trainable, base: Base | None, texts: Sequence[str] | None = None
+) -> tuple[dict[str, str], str | None]:
     """Make a model ready to be trained, when it is built, and loaded unless it is made for checks alone.
-    Return the digests of the weights from files, and a line to say. Raises DiffexpError.
+    texts: the captions of the training images. Return the digests of the weights from files, and what is to
+    be said. Raises DiffexpError.
     """
     real = not any(p.is_meta for p in model.parameters())
     if tune.needs_base and base is None:
-        raise ConfigError("adapters need a base", "init", "type init=RUN, the run that is to be adapted")
+        raise ConfigError("this tune needs a base", "init", "type init=RUN, the run that is to be adapted")
     digests = put_base(model, base, real) if base is not None else base_of(model) if real else {}
     if real and base is not None and digests.get("codec") != base.autoencoder:
         what = "the base was trained in the latents of another autoencoder"
         raise ConfigError(what, "codec", f"type the codec of {base.path}")
-    line = tune.apply(model)
+    lines = [tune.apply(model), tune.check_captions(model, texts)]
     tune.groups(model)  # for what it raises
-    return digests, line
+    return digests, "\n  ".join(filter(None, lines)) or None
 
 
 def check_base(

@@ -11,11 +11,12 @@ from diffexp.archive import is_dict, is_list, plain
 from diffexp.config.suggest import path_of
 from diffexp.errors import DataError
 from diffexp.files import read_json
-from diffexp.model.adapter_names import from_peft
+from diffexp.model.adapter_names import TUNED, from_peft
 from diffexp.model.checkpoint import LAST, PREVIOUS, latest, read_checkpoint
 
 MODEL_FILE, CONFIG = "model.safetensors", "config.json"  # of task=export
 ADAPTER_FILE = "adapter_model.safetensors"  # of task=export task.merge=false
+CONCEPT_FILE = "learned_embeds.safetensors"  # and of a new word
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -29,7 +30,7 @@ def find(path: str | Path) -> Path:
     inside = given / "checkpoints"
     if not given.is_dir():
         return given
-    for name in (MODEL_FILE, ADAPTER_FILE):
+    for name in (MODEL_FILE, ADAPTER_FILE, CONCEPT_FILE):
         if (given / name).is_file():
             return given / name
     found = _latest(inside, written(inside / LAST), written(inside / PREVIOUS))
@@ -146,6 +147,8 @@ def _exported(path: Path) -> dict[str, Any]:
         prefix = "denoiser.network." if told.get("format", 1) == 1 else ""  # of the network alone
         of_file = from_peft if path.name == ADAPTER_FILE else prefix.__add__
         weights = {of_file(name): value for name, value in load_file(path).items()}
+        if path.name == CONCEPT_FILE and len(weights) == 1:
+            weights = {TUNED: weights.popitem()[1]}
         held = {"ema": [weights]} if told["ema"] else {"trained": weights}
     except (OSError, ValueError, KeyError, SafetensorError, DataError) as error:
         do = f"give a folder of task=export, with {MODEL_FILE} and {CONFIG}"

@@ -6,7 +6,7 @@ network and of the conditioning are stored; those of a codec never are, for it h
 """
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +61,12 @@ class Trainable(Choice, Protocol):
         """Return the parameters in groups, each with the factor of its learning rate."""
         ...
 
+    def check_captions(self, model: Model, texts: Sequence[str] | None) -> str | None:
+        """Check, after `apply`, the captions of the training images, None where they have none. Return a line
+        to say, None for nothing. Raises ConfigError.
+        """
+        ...
+
 
 class Stored:
     """All weights that do not come from a file of their own are stored, and those with a gradient trained."""
@@ -95,6 +101,9 @@ class Stored:
 
     def load(self, model: Model, state: Mapping[str, Any], path: Path) -> None:
         fill(self.state(model), state, path)
+
+    def check_captions(self, model: Model, texts: Sequence[str] | None) -> str | None:
+        return None
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from diffexp.escape import csv_field, first_line, line, markdown_cell
 from diffexp.report.labels import short
 from diffexp.run.plan import read_plan
 from diffexp.run.results import ROWS, read_rows
+from diffexp.training.direction import better_high
 
 ASIDE = {
     "n",
@@ -22,8 +23,6 @@ ASIDE = {
     "steps",
     "epoch",
 }  # numbers that are no result
-_HIGH = ("accuracy", "precision", "recall", "density", "coverage", "inception_score", "clip_score", "right")
-HIGHER = (*_HIGH, *(f"r{name}" for name in _HIGH), "psnr", "ssim", "active_channels")  # r: reconstructed
 LAST = ("sampler.steps", "task.calls")  # keys that read best from left to right
 
 
@@ -77,11 +76,6 @@ class Pivot:
         """The best mean."""
         means = [s.mean for s in self.stats.values() if math.isfinite(s.mean)]
         return (max if better_high(self.metric) else min)(means, default=None)
-
-
-def better_high(metric: str) -> bool:
-    """Return whether more is better."""
-    return metric.startswith(HIGHER)
 
 
 def numbers(row: Mapping[str, Any]) -> dict[str, float]:

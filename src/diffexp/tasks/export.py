@@ -1,7 +1,8 @@
 """task=export: the weights of a run as safetensors, and beside them the configuration that they belong to.
 
 The exported folder is read wherever a run folder is: task.ckpt=FOLDER. Of an adapted run it is a whole model,
-whose weights hold what the adapters add; or its adapters alone, with the names and the configuration of peft.
+whose weights hold what the adapters add; or its adapters alone, with the names and the configuration of peft,
+or a new word alone, as diffusers reads it.
 """
 
 import json
@@ -14,12 +15,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from diffexp.adapters.add import merged
+from diffexp.adapters.concept import Concept, metadata_of, text_encoder_of
 from diffexp.adapters.files import PEFT_CONFIG, peft_config
 from diffexp.adapters.kinds import Adapter
 from diffexp.errors import ConfigError
 from diffexp.files import replacing, write
 from diffexp.model.adapter_names import to_peft
-from diffexp.model.find import ADAPTER_FILE, CONFIG, MODEL_FILE
+from diffexp.model.find import ADAPTER_FILE, CONCEPT_FILE, CONFIG, MODEL_FILE
 from diffexp.model.format import FORMAT
 from diffexp.model.restore import Restored, restore
 from diffexp.model.trainable import Full, detached
@@ -43,7 +45,7 @@ class Export(Task):
 
     def check(self, job: Job) -> None:
         restored = self._restored(job)
-        if not self.merge and not isinstance(restored.tune, Adapter):
+        if not self.merge and not isinstance(restored.tune, Adapter | Concept):
             raise ConfigError("this run has no adapters", "task.merge", "leave task.merge away")
 
     def _restored(self, job: Job) -> Restored:
@@ -52,8 +54,9 @@ class Export(Task):
 
     def run(self, job: Job, record: Record) -> None:
         restored = self._restored(job)
-        if isinstance(restored.tune, Adapter) and not self.merge:
-            path, more = _adapters(restored, restored.tune, job.folder)
+        if isinstance(restored.tune, Adapter | Concept) and not self.merge:
+            path = _alone(restored, restored.tune, job.folder)
+            more = {"base_file": str(restored.model.denoiser.network.source)}
         else:
             restored, more = merged(restored) if restored.tune.needs_base else restored, {}
             path = _save(Full().state(restored.model), job.folder / MODEL_FILE)
@@ -83,7 +86,8 @@ class Export(Task):
 
     def artifact(self, job: Job, results: Mapping[str, Any]) -> Artifact:
         """Return what a tracker keeps of it."""
-        names = [Path(results["file"]).name, CONFIG, *([] if self.merge else [PEFT_CONFIG])]
+        file = Path(results["file"]).name
+        names = [file, CONFIG, *([PEFT_CONFIG] if file == ADAPTER_FILE else [])]
         files = {name: job.folder / name for name in names}
         return Artifact("model", "model", files, ["export"], {"step": results["step"], "ema": self.ema})
 
@@ -92,15 +96,17 @@ def _size(size: int) -> str:
     return f"{size / 1e6:.1f} MB" if size > 1e6 else f"{size / 1e3:.1f} kB"
 
 
-def _save(state: Mapping[str, Tensor], path: Path) -> Path:
+def _save(state: Mapping[str, Tensor], path: Path, about: dict[str, str] | None = None) -> Path:
     with replacing(path) as part:
-        save_file({name: value.contiguous() for name, value in detached(state).items()}, part)
+        save_file({name: value.contiguous() for name, value in detached(state).items()}, part, about)
     return path
 
 
-def _adapters(restored: Restored, tune: Adapter, folder: Path) -> tuple[Path, dict[str, str]]:
-    """Write the adapters alone, as peft reads them; return the file, and where their base lies."""
+def _alone(restored: Restored, tune: Adapter | Concept, folder: Path) -> Path:
+    """Write the adapters alone, as peft reads them, or the new word, as diffusers does; return the file."""
+    if isinstance(tune, Concept):
+        vectors = text_encoder_of(restored.model, "tune").concepts.vectors()
+        return _save({tune.word: vectors[tune.word]}, folder / CONCEPT_FILE, metadata_of(restored.base))
     state = tune.state(restored.model)
     write(folder / PEFT_CONFIG, json.dumps(peft_config(tune, restored.model), indent=1) + "\n")
-    path = _save({to_peft(name): value for name, value in state.items()}, folder / ADAPTER_FILE)
-    return path, {"base_file": str(restored.model.denoiser.network.source)}
+    return _save({to_peft(name): value for name, value in state.items()}, folder / ADAPTER_FILE)

@@ -16,6 +16,7 @@ from diffexp.run.folder import Record
 from diffexp.run.job import Job, Task
 from diffexp.run.resume import after_divergence, finished
 from diffexp.training.data_module import DataModule
+from diffexp.training.early_stopping import EarlyStopping
 from diffexp.training.launched import launching
 from diffexp.training.log_filters import quiet
 from diffexp.training.logger import Jsonl, TrackedLogger
@@ -89,6 +90,9 @@ class Training:
                 self._fit(module, trainer, ckpt)
             except DivergedError as again:
                 after_divergence(self.job, again)
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, EarlyStopping) and callback.ended is not None:
+                self.record.results["stopped"] = callback.ended
         return module, trainer
 
     def _fit(self, module: Trained, trainer: Trainer, ckpt: Path | None) -> None:

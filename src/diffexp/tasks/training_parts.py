@@ -11,9 +11,11 @@ from torch import nn
 from diffexp.conditioning import Unconditional
 from diffexp.diffusion.objective import Term
 from diffexp.errors import ConfigError, Problems
+from diffexp.metrics.evaluator import Evaluator
 from diffexp.model.base import ANY, Base, check_like, read_base
 from diffexp.run.job import Job
 from diffexp.training.data_module import DataModule
+from diffexp.training.early_stopping import EarlyStopping
 from diffexp.training.module import DiffusionModule
 
 _NO_CONDITION = {"conditioning": Unconditional()}
@@ -32,6 +34,8 @@ def checked_module(job: Job, loader: DataModule) -> DiffusionModule:
             module = module or build_module(job, loader, by, parts)
     with problems:
         job.build("evaluator").check(loader.data, None if module is None else module.averaged())
+    with problems:
+        check_stopping(job)
     problems.all_at_once()
     assert module is not None
     return module
@@ -52,6 +56,14 @@ def check_numbers(job: Job) -> None:
             if isinstance(value, int) and value < 1 and not (key == "devices" and value == -1):
                 raise ConfigError(f"{key}={value}", f"trainer.{key}", "give 1 or more")
     problems.all_at_once()
+
+
+def check_stopping(job: Job) -> None:
+    """Raise ConfigError where the training is to end by a metric that is not measured in it."""
+    evaluator: Evaluator = job.build("evaluator")
+    for callback in job.build("callbacks").values():
+        if isinstance(callback, EarlyStopping):
+            callback.check(samples=evaluator.every > 0)
 
 
 def check_terms(terms: Mapping[str, Term], shape: tuple[int, int, int]) -> None:

@@ -128,6 +128,14 @@ class Checkpoint(Callback):
         self._signals.leave()
         self._write(trainer, pl_module, last=True)
 
+    def again(self, trainer: Trainer, module: LightningModule) -> None:
+        """Write the checkpoint of this step again, if there is one: it is of before the validation, and what
+        that has told other callbacks would be lost.
+        """
+        if trainer.global_step == self._written:
+            self._written = -1
+            self._write(trainer, module)
+
     def _write(self, trainer: Trainer, module: LightningModule, last: bool = False) -> None:
         """Write a checkpoint; last: the run ends with it, and a failure is raised."""
         if trainer.global_step == self._written:  # with accumulation, several batches end at one step

@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from diffexp.conditioning.encoders.concepts import Concepts
+
 
 class Encoded(NamedTuple):
     """Captions, encoded. tokens: float32 (B, L, dim); mask: bool (B, L), which of them count, at least one of
@@ -31,6 +33,12 @@ class TextEncoder(nn.Module):
     """How many pieces (words, bytes, tokens) of a caption are encoded; the rest is cut."""
     piece = "pieces"
     """What `room` counts, for messages."""
+    learns = False
+    """Whether it can learn new words (`concepts`): it then has `ids`, `embeddings` and `width`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.concepts = Concepts()
 
     def fit(self, texts: Sequence[str] | None) -> None:
         """Find out, once, what is to be known of the captions of the training images; None: they have none.
@@ -64,6 +72,19 @@ class TextEncoder(nn.Module):
     def unknown(self, texts: Sequence[str]) -> dict[str, str | None]:
         """Return the words that it does not know, at most ten, and the known word that is nearest to each."""
         return {}
+
+    def ids(self, text: str) -> list[int]:
+        """Return the rows of `embeddings` of a text without new words; what is not known is left out."""
+        raise NotImplementedError
+
+    def embeddings(self) -> Tensor | None:
+        """Return the vector of each piece, (pieces, width); None before `load` where that reads it."""
+        raise NotImplementedError
+
+    @property
+    def width(self) -> int:
+        """Return how many numbers a row of `embeddings` has."""
+        return self.dim
 
     def adapted(self, weights: Mapping[str, Tensor], learned: Mapping[str, Any]) -> dict[str, Tensor]:
         """Return the weights of another run, by their names in this module, for what is known here; learned:

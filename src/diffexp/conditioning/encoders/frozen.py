@@ -5,14 +5,17 @@
 # pyright: reportUnknownLambdaType=false
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from diffexp.conditioning.encoders.concepts import Concepts
 from diffexp.files import open_regular
 from diffexp.hub import check_stored, is_file, weights_of, whole
 
@@ -38,6 +41,8 @@ class Frozen:
         self.clip = self.kind.startswith("clip")
         self.mask = not self.clip if mask is None else mask
         self.dim, depth = int(config.hidden_size), int(config.num_hidden_layers)
+        self.width = int(getattr(config, "embedding_size", None) or self.dim)
+        self._with = dict[int, Any]()
         if -layer > depth:
             raise ValueError(f"layer={layer} of a model of {depth} layers")
         own = min(int(self.tokenizer.model_max_length), getattr(config, "max_position_embeddings", 1 << 30))
@@ -95,36 +100,62 @@ class Frozen:
                 total.update(f"{file.name} {own}\n".encode())
         return total.digest()
 
-    def _read(self, texts: Sequence[str], **options: Any) -> Any:
+    def _read(self, texts: Sequence[str], concepts: Concepts, **options: Any) -> Any:
         plain = [text[:_LETTERS].encode("utf-8", "replace").decode() for text in texts]
-        return self.tokenizer(plain, **options)
+        spelled = ["".join(_spelled(part) for part in concepts.parts(text)) for text in plain]
+        return self._tokenizer(len(concepts))(spelled, **options)
 
-    def lengths(self, texts: Sequence[str]) -> list[int]:
+    def _tokenizer(self, new: int) -> Any:
+        """Return the tokenizer with so many tokens more, for the rows of new words."""
+        if not new:
+            return self.tokenizer
+        if new not in self._with:
+            from transformers import AddedToken
+
+            names = [AddedToken(_spelled(range(i, i + 1)), normalized=False) for i in range(new)]
+            made = self._with[new] = deepcopy(self.tokenizer)
+            made.add_tokens(names)
+        return self._with[new]
+
+    def ids(self, text: str) -> list[int]:
+        """Return the tokens of a text that are known, without those that begin and end a caption."""
+        read: list[int] = self.tokenizer(text[:_LETTERS], add_special_tokens=False)["input_ids"]
+        return [token for token in read if token != self.tokenizer.unk_token_id]
+
+    def embeddings(self) -> Tensor:
+        """Return the vector of each token, (tokens, width)."""
+        return self.net.get_input_embeddings().weight
+
+    def lengths(self, texts: Sequence[str], concepts: Concepts) -> list[int]:
         """Return how many tokens each has, those that begin and end it as well."""
         ids = [
-            self._read(texts[i : i + 1000], verbose=False)["input_ids"] for i in range(0, len(texts), 1000)
+            self._read(texts[i : i + 1000], concepts, verbose=False)["input_ids"]
+            for i in range(0, len(texts), 1000)
         ]
         return [len(row) for part in ids for row in part]
 
-    def rows(self, texts: Sequence[str], device: torch.device) -> list[Tensor]:
+    def rows(self, texts: Sequence[str], device: torch.device, concepts: Concepts) -> list[Tensor]:
         """Return of each caption its vector and then its tokens, (1 + L, dim)."""
         padding = "longest" if self.mask else "max_length"
         options = {"truncation": True, "max_length": self.room, "return_tensors": "pt"}
-        read = self._read(texts, padding=padding, **options).to(device)
+        read = self._read(texts, concepts, padding=padding, **options).to(device)
         real = read["attention_mask"]
         mask = real if self.mask else None
-        tokens, pooled = self._tokens(read["input_ids"], mask, device)
+        tokens, pooled = self._tokens(read["input_ids"], mask, device, concepts)
         if pooled is None:
             pooled = (tokens * real[..., None]).sum(1) / real.sum(1, keepdim=True).clamp(min=1)
         lengths = real.sum(1).clamp(min=1).tolist() if self.mask else [tokens.shape[1]] * len(texts)
         return [torch.cat([pooled[i : i + 1], tokens[i, :n]]) for i, n in enumerate(lengths)]
 
-    def _tokens(self, ids: Tensor, mask: Tensor | None, device: torch.device) -> tuple[Tensor, Tensor | None]:
+    def _tokens(
+        self, ids: Tensor, mask: Tensor | None, device: torch.device, concepts: Concepts
+    ) -> tuple[Tensor, Tensor | None]:
         before = list[Tensor]()
         net, norm = self.net.to(device), self.final_norm
         hook = norm and norm.register_forward_pre_hook(lambda _, given: before.append(given[0]))
         try:
-            out = net(input_ids=ids, attention_mask=mask, output_hidden_states=True)
+            with self._told(ids, concepts) as known:
+                out = net(input_ids=known, attention_mask=mask, output_hidden_states=True)
         finally:
             if hook:
                 hook.remove()
@@ -133,3 +164,40 @@ class Frozen:
             return (out.last_hidden_state if self.norm or not before else before[-1]), pooled
         hidden = out.hidden_states[self.layer]
         return (norm(hidden) if self.norm and norm is not None else hidden), pooled
+
+    @contextmanager
+    def _told(self, ids: Tensor, concepts: Concepts) -> Generator[Tensor]:
+        """Yield tokens that the model knows in place of those of new words, whose vectors it then gets. The
+        stand-in is no token that means anything to it, as one that ends a caption does.
+        """
+        first = len(self.tokenizer)
+        new = ids >= first
+        if not concepts.sizes or not new.any():
+            yield ids
+            return
+        marks = set(self.tokenizer.all_special_ids)
+        stand_in = next(i for i in range(first) if i not in marks)
+        rows = concepts.rows()[(ids - first).clamp(min=0)]
+        done = list[bool]()
+
+        def put(module: Any, given: Any, made: Tensor) -> Tensor:
+            done.append(True)
+            return torch.where(new[..., None], rows.to(made), made)
+
+        table = self.embeddings().data_ptr()  # T5 has it twice, and calls one of both
+        parts = [
+            m for m in self.net.modules() if isinstance(m, nn.Embedding) and m.weight.data_ptr() == table
+        ]
+        hooks = [part.register_forward_hook(put) for part in parts]
+        try:
+            yield torch.where(new, stand_in, ids)
+            if not done:
+                raise ValueError("it does not look its tokens up in a table, and learns no word")
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+
+def _spelled(part: str | range) -> str:
+    """Return a part of a caption as the tokenizer is to read it: a token of its own for each row."""
+    return part if isinstance(part, str) else "".join(f"\ue000{row}\ue001" for row in part)

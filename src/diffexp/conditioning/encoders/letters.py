@@ -22,4 +22,8 @@ class Bytes(Trained):
         return [1 + byte for byte in text[: 4 * self.length].encode("utf-8", "replace")]
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
-        return [len(text.encode("utf-8", "replace")) for text in texts]
+        # not of `pieces`, which reads no further than it must
+        return [
+            sum(len(p.encode("utf-8", "replace")) if isinstance(p, str) else len(p) for p in parts)
+            for parts in map(self.concepts.parts, texts)
+        ]

@@ -1,12 +1,13 @@
 """Any text encoder of transformers, from a folder or the hub, frozen; what it makes of a caption is kept."""
 
 import hashlib
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from diffexp.conditioning.encoders.cache import Cache
@@ -32,6 +33,7 @@ class Pretrained(TextEncoder):
     """
 
     piece = "tokens"
+    learns = True
 
     def __init__(
         self,
@@ -53,6 +55,7 @@ class Pretrained(TextEncoder):
         self.dtype: torch.dtype = getattr(torch, dtype)
         self.cache, self.cache_gb = cache, cache_gb
         self._frozen: Frozen | None = None
+        self._loaded = False
         self._cache: Cache | None = None
         self.register_buffer("digest", torch.zeros(32, dtype=torch.uint8))  # so that the checkpoint knows it
 
@@ -80,8 +83,17 @@ class Pretrained(TextEncoder):
 
     def setup(self) -> None:
         self.dim, self.room = self.frozen.dim, self.frozen.room
+        self.concepts.setup(self.frozen.width)
+
+    def learned(self) -> dict[str, Any]:
+        words = self.concepts.learned()
+        return {"concepts": words} if words else {}
+
+    def remember(self, learned: Mapping[str, Any]) -> None:
+        self.concepts.remember(learned.get("concepts") or {})
 
     def load(self) -> None:
+        self._loaded = True
         digest = self.frozen.digest()
         self.digest = torch.tensor(list(digest), dtype=torch.uint8, device=self.digest.device)
         if self.cache is not None:
@@ -89,14 +101,16 @@ class Pretrained(TextEncoder):
             name = hashlib.sha256(f"{told} {self.dtype}".encode()).hexdigest()[:32]
             self._cache = Cache(at(self.cache) / name, self.dim, self.dtype, self.cache_gb * 1e9)
 
-    @torch.no_grad()
     def forward(self, texts: Sequence[str]) -> Encoded:
-        rows = self._rows(list(dict.fromkeys(texts)))
+        distinct = list(dict.fromkeys(texts))
+        new = {text: self.concepts.within(text) for text in distinct}
+        with torch.no_grad():
+            rows = self._rows([text for text in distinct if not new[text]])
+        rows |= self._encoded([text for text in distinct if new[text]])  # never kept: the word is learned
         most = max(len(row) for row in rows.values()) - 1
-        made = torch.zeros(len(texts), 1 + most, self.dim)
-        for i, text in enumerate(texts):
-            made[i, : len(rows[text])] = rows[text]
         lengths = torch.tensor([len(rows[text]) - 1 for text in texts])
+        filled = {text: F.pad(row.float(), (0, 0, 0, 1 + most - len(row))) for text, row in rows.items()}
+        made = torch.stack([filled[text] for text in texts])
         made, mask = (part.to(self.digest.device) for part in (made, torch.arange(most) < lengths[:, None]))
         return Encoded(made[:, 1:], mask, made[:, 0])
 
@@ -107,10 +121,7 @@ class Pretrained(TextEncoder):
         rows = {text: row for text, row in kept.items() if row is not None}
         missing = sorted((text for text in texts if text not in rows), key=len)
         for i in range(0, len(missing), CHUNK):
-            some = missing[i : i + CHUNK]
-            with self._foreign(self.frozen.folder), torch.autocast(self.digest.device.type, enabled=False):
-                made = dict(zip(some, self.frozen.rows(some, self.digest.device), strict=True))
-            made = {text: row.to(self.dtype).cpu() for text, row in made.items()}
+            made = {text: row.to(self.dtype) for text, row in self._encoded(missing[i : i + CHUNK]).items()}
             if not all(row.isfinite().all() for row in made.values()):
                 do = "type text_encoder.dtype=float32, or get its weights again"
                 raise DataError("the encoded captions are not finite", str(self.source), do)
@@ -119,5 +130,23 @@ class Pretrained(TextEncoder):
             rows |= made
         return rows
 
+    def _encoded(self, texts: Sequence[str]) -> dict[str, Tensor]:
+        """Run the model on captions, at most `CHUNK` of them without gradients; as `_rows`, float32."""
+        if not texts:
+            return {}
+        with self._foreign(self.frozen.folder), torch.autocast(self.digest.device.type, enabled=False):
+            made = self.frozen.rows(texts, self.digest.device, self.concepts)
+        return {text: row.cpu() for text, row in zip(texts, made, strict=True)}
+
+    def ids(self, text: str) -> list[int]:
+        return self.frozen.ids(text)
+
+    def embeddings(self) -> Tensor | None:
+        return self.frozen.embeddings() if self._loaded else None
+
+    @property
+    def width(self) -> int:
+        return self.frozen.width
+
     def lengths(self, texts: Sequence[str]) -> list[int]:
-        return self.frozen.lengths(texts)
+        return self.frozen.lengths(texts, self.concepts)

@@ -35,6 +35,8 @@ class Trained(TextEncoder):
     training caption. The vector is the mean of the tokens that count.
     """
 
+    learns = True
+
     def __init__(self, width: int, layers: int, heads: int, length: int) -> None:
         super().__init__()
         for key, value, least in (("width", width, 1), ("layers", layers, 0), ("heads", heads, 1)):
@@ -54,8 +56,23 @@ class Trained(TextEncoder):
         raise NotImplementedError
 
     def pieces(self, text: str) -> list[int]:
-        """Return the pieces of a caption by their numbers, from 1."""
+        """Return the pieces of a text without new words by their numbers, from 1."""
         raise NotImplementedError
+
+    def numbers_of(self, text: str) -> list[int]:
+        """Return the pieces of a caption by their numbers; those of new words follow the table's."""
+        if not self.concepts.sizes:
+            return self.pieces(text)
+        made, first = list[int](), self.rows() + 1
+        for part in self.concepts.parts(text):
+            made += self.pieces(part) if isinstance(part, str) else [first + i for i in part]
+        return made
+
+    def ids(self, text: str) -> list[int]:
+        return [number - 1 for number in self.pieces(text)]
+
+    def embeddings(self) -> Tensor:
+        return self.table.weight[1:]
 
     def fit(self, texts: Sequence[str] | None) -> None:
         if not texts:
@@ -64,13 +81,15 @@ class Trained(TextEncoder):
         self.room = min(self.length, max(1, *self.lengths(list(dict.fromkeys(texts)))))
 
     def learned(self) -> dict[str, Any]:
-        return {"room": self.room}
+        words = self.concepts.learned()
+        return {"room": self.room} | ({"concepts": words} if words else {})
 
     def remember(self, learned: Mapping[str, Any]) -> None:
         room = learned.get("room")
         if type(room) is not int or not 1 <= room <= self.length:
             raise ValueError(f"the longest caption is {room!r:.40}, no whole number to {self.length}")
         self.room = room
+        self.concepts.remember(learned.get("concepts") or {})
 
     def setup(self) -> None:
         if not self.room:
@@ -79,21 +98,27 @@ class Trained(TextEncoder):
         self.places = nn.Parameter(0.3 * torch.randn(self.room + 1, self.dim))
         self.blocks = nn.ModuleList(Block(self.dim, self.heads) for _ in range(self.layers))
         self.norm = nn.LayerNorm(self.dim)
+        self.concepts.setup(self.dim)
 
     def forward(self, texts: Sequence[str]) -> Encoded:
-        numbers = [[0, *self.pieces(text)[: self.room]] for text in texts]
+        numbers = [[0, *self.numbers_of(text)[: self.room]] for text in texts]
         lengths = torch.tensor([len(row) for row in numbers])
         filled = torch.tensor([row + [0] * (self.room + 1 - len(row)) for row in numbers])
         device = self.table.weight.device
         mask = (torch.arange(self.room + 1) < lengths[:, None]).to(device)
-        h = self.table(filled.to(device)) + self.places
+        h = self._embedded(filled.to(device)) + self.places
         for block in self.blocks:
             h = block(h, mask)
         tokens = self.norm(h) * mask[..., None]
         return Encoded(tokens, mask, tokens.sum(1) / mask.sum(1, keepdim=True))
 
+    def _embedded(self, numbers: Tensor) -> Tensor:
+        if not self.concepts.sizes:
+            return self.table(numbers)
+        return F.embedding(numbers, torch.cat([self.table.weight, self.concepts.rows()]))
+
     def lengths(self, texts: Sequence[str]) -> list[int]:
-        return [len(self.pieces(text)) for text in texts]
+        return [len(self.numbers_of(text)) for text in texts]
 
     def adapted(self, weights: Mapping[str, Tensor], learned: Mapping[str, Any]) -> dict[str, Tensor]:
         made = dict(weights)

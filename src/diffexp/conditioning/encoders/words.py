@@ -74,7 +74,8 @@ class Words(Trained):
         return [self.numbers[word] for word in words_of(text) if word in self.numbers]
 
     def unknown(self, texts: Sequence[str]) -> dict[str, str | None]:
-        words = dict.fromkeys(word for text in texts for word in words_of(text) if word not in self.numbers)
+        plain = (part for text in texts for part in self.concepts.plain(text))
+        words = dict.fromkeys(word for part in plain for word in words_of(part) if word not in self.numbers)
         some = [word for word in words if len(word) <= LONGEST][:SAID]
         near = {word: get_close_matches(word, self.numbers, n=1, cutoff=0.5) for word in some}
         long = {f"{word[:40]}...": None for word in words if len(word) > LONGEST}

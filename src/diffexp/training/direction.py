@@ -1,0 +1,9 @@
+"""Of which metrics more is better."""
+
+_HIGH = ("accuracy", "precision", "recall", "density", "coverage", "inception_score", "clip_score", "right")
+HIGHER = (*_HIGH, *(f"r{name}" for name in _HIGH), "psnr", "ssim", "active_channels")  # r: reconstructed
+
+
+def better_high(metric: str) -> bool:
+    """Return whether more of a metric is better, by its key, which may begin with "val/"."""
+    return metric.removeprefix("val/").startswith(HIGHER)
