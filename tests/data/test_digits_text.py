@@ -117,5 +117,5 @@ def test_a_concept_that_cannot_be_is_refused(options, words):
 
 
 def test_more_drawings_than_there_are_are_refused():
-    with pytest.raises(ConfigError, match="1000 images, and there are 1[0-9][0-9] drawings of seven"):
+    with pytest.raises(ConfigError, match=r"1000 images, and there are 1[0-9][0-9] drawings of seven"):
         DigitsText(concept={"digit": "seven", "images": 1000}).split("train")

@@ -227,7 +227,7 @@ def _aliases() -> dict[str, str]:
     """Return the places that conf/ fills from another: snr.schedule is a schedule, model.schedule an snr."""
     groups = [path.name for path in conf_folder().iterdir() if path.is_dir() and path.name != "experiment"]
     nodes = [(group, node) for group in groups for node in _group(group)]
-    return {
+    return {"data.parts.*": "data"} | {
         f"{key}.{name}": value[2:-1]
         for key, node in (*_root().items(), *nodes)
         if isinstance(node, dict) and "_target_" in node

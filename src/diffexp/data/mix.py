@@ -97,7 +97,7 @@ class Mix(DataSet):
         return Splits(self.split("train"), self.split("val"), self.split("test"))
 
     def split(self, name: SplitName) -> Images:
-        """Return the images of a split, made once. Raises ConfigError for parts that do not fit, DataError."""
+        """Return the images of a split, made once. Raises ConfigError where parts do not fit."""
         if name not in self._made:
             self._made[name] = self._training() if name == "train" else self._shown(name)
         return self._made[name]

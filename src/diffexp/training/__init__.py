@@ -10,8 +10,8 @@ _FILES = {
     "EMA": "ema", "Adversarial": "autoencoder_adversarial", "AtomicCheckpointIO": "saving",
     "AutoencoderModule": "autoencoder_module", "Averages": "ema", "Best": "best", "Checkpoint": "saving",
     "Csv": "csv_file", "DataModule": "data_module", "DiffusionModule": "module", "Jsonl": "logger",
-    "LearningRate": "lr", "NoTracker": "tracker", "TensorBoard": "tensorboard", "Trackio": "trackio",
-    "TrainingProgress": "progress", "Wandb": "wandb",
+    "LearningRate": "lr", "NoTracker": "tracker", "PriorImages": "prior_images",
+    "TensorBoard": "tensorboard", "Trackio": "trackio", "TrainingProgress": "progress", "Wandb": "wandb",
 }  # fmt: skip
 __all__ = [*_FILES]
 
