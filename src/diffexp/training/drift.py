@@ -66,7 +66,7 @@ class Drift:
             each = ((before.double() - after.double()) / 255).square().flatten(1).mean(1)
             sums += torch.stack([torch.tensor(float(len(each))), each.sum(), each.square().sum()])
             self._add(sets, index, before, after)
-        return self._values(*summed(sums), [(a.over_ranks(), b.over_ranks()) for a, b in sets])
+        return self._values(summed(sums)[0], [(a.over_ranks(), b.over_ranks()) for a, b in sets])
 
     def _add(
         self, sets: list[tuple[Statistics, Statistics]], index: Tensor, before: Tensor, after: Tensor
