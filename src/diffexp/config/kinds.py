@@ -15,7 +15,6 @@ KINDS = {  # the type of what stands in a place; of protocols the methods count
     "metrics.extractor": "diffexp.metrics.extractor:Extractor",
     "metrics.metrics[]": "diffexp.metrics.metric:Metric",
     "data": "diffexp.data.dataset:DataSet",
-    "data.parts.*": "diffexp.data.dataset:DataSet",
     "data.caption": "diffexp.data.captions:Captions",
     "network": "torch.nn:Module",
     "autoencoder": "diffexp.training.autoencoder_module:AutoencoderModule",

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -59,23 +60,31 @@ def general(base: Restored, n: int, split: SplitName, prompts: Sequence[str] | N
     asks = base.model.conditioning.asks
     if "text" not in asks or prompts:
         return ask(base.model, n, text=prompts or None)
+    texts, labels = _captions(json.dumps(base.config.get("data")), base.path, n, split)
+    return ask(base.model, n, labels if "label" in asks else None, texts)
+
+
+@lru_cache(maxsize=4)
+def _captions(node: str, path: Path, n: int, split: SplitName) -> tuple[list[str], list[int]]:
+    """Return n captions, or all, of a split of the data that a run was trained on, with their classes: kept
+    from the check to the run.
+    """
     texts, labels = list[str](), list[int]()
-    for batch in _data_of(base).batches(split, 256):
+    for batch in _data_of(json.loads(node), path).batches(split, 256):
         texts += batch.text or ()
         labels += [] if batch.label is None else batch.label.tolist()
         if len(texts) >= n:
             break
     if not texts:
-        raise DataError("the data that this run was trained on has no captions", str(base.path))
-    return ask(base.model, n, labels if "label" in asks else None, texts)
+        raise DataError("the data that this run was trained on has no captions", str(path))
+    return texts, labels
 
 
-def _data_of(base: Restored) -> DataSet:
-    node = base.config.get("data")
+def _data_of(node: Any, path: Path) -> DataSet:
     if not isinstance(node, dict):
-        raise DataError("config.data of the checkpoint is missing", str(base.path), "name the prompts")
+        raise DataError("config.data of the checkpoint is missing", str(path), "name the prompts")
     root = os.environ.get("DIFFEXP_DATA", "~/.cache/diffexp")
-    nodes = settled(judged({"data": node}, ()), (), root, base.path)
+    nodes = settled(judged({"data": node}, ()), (), root, path)
     check(nodes)
     return build(nodes["data"], "data")
 
