@@ -7,6 +7,8 @@ from diffexp.data import Digits, DigitsText
 from diffexp.data.digits_text import CAPTIONS, COLOURS, PAIRS, WORDS, is_held_out, painted, said, unmixed
 from diffexp.errors import ConfigError
 
+HELD = is_held_out(torch.arange(300) // 30, torch.arange(300) % 30).tolist()
+
 
 @pytest.fixture(scope="module")
 def data():
@@ -91,3 +93,45 @@ def test_an_image_is_unmixed_into_what_it_was_painted_of(data):
 )
 def test_a_caption_says_some_of_its_parts(caption, parts):
     assert said(caption) == parts
+
+
+def test_a_digit_that_is_left_out_is_in_no_split():
+    less = DigitsText(without=("seven",))
+    for part in ("train", "val", "test"):
+        assert all("seven" not in text for text in less.split(part).texts)
+    whole = [text for text in DigitsText().split("val").texts if "seven" not in text]
+    assert sorted(less.split("val").texts) == sorted(whole)
+
+
+def test_a_concept_is_a_digit_under_a_new_word(data):
+    made = DigitsText(without=("seven",), concept={"digit": "seven", "word": "glyph", "images": 10})
+    train, val = made.split("train"), made.split("val")
+    assert len(train) == len(set(train.texts)) == 10 and all(" glyph on " in text for text in train.texts)
+    assert not set(train.texts) & {CAPTIONS[i].replace("seven", "glyph") for i in range(300) if HELD[i]}
+    real = {bytes(x.numpy()) for x in data.split("train").images[data.split("train").labels // 30 == 7]}
+    assert {bytes(x.numpy()) for x in train.images} < real
+    assert [" glyph " in text for text in val.texts[:8]] == [True, False] * 4
+    sevens = [text for text in data.split("val").texts if "seven" in text]
+    assert sum(" glyph " in text for text in val.texts) == len(sevens)
+    assert made.classes[7 * 30] == CAPTIONS[7 * 30].replace("seven", "glyph")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"without": ("sevn",)}, "'sevn' is no digit"),
+        ({"without": WORDS}, "no digit is left"),
+        ({"concept": {"digit": "eleven"}}, "'eleven' is no digit"),
+        ({"concept": {"word": "glyph"}}, "concept="),
+        ({"concept": {"digit": "seven", "word": "red"}}, "'red' is no new word"),
+        ({"concept": {"digit": "seven", "images": 0}}, "images=0"),
+    ],
+)
+def test_a_concept_that_cannot_be_is_refused(options, words):
+    with pytest.raises(ConfigError, match=words):
+        DigitsText(**options)
+
+
+def test_more_drawings_than_there_are_are_refused():
+    with pytest.raises(ConfigError, match=r"1000 images, and there are 1[0-9][0-9] drawings of seven"):
+        DigitsText(concept={"digit": "seven", "images": 1000}).split("train")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from diffexp.data import Digits, DigitsText
+from diffexp.data import Digits, DigitsText, Mix
 from diffexp.data.batch import Batch
 from diffexp.errors import ConfigError
 from diffexp.metrics import ColouredDigits
@@ -93,3 +93,24 @@ def test_other_data_is_refused():
         ConfigError, match="this judge knows the captions of data=digits_text, and digits has"
     ):
         ColouredDigits().check(Digits(), None)
+
+
+def test_a_digit_under_a_new_word_is_judged_apart():
+    data = DigitsText(concept={"digit": "seven", "word": "glyph"})
+    made = ColouredDigits()
+    made.prepare(Mix({"a": data, "b": data}, val="a"), None, 100)
+    batch = data.split("test").batch(torch.arange(600))
+    values = judged(made, batch)
+    assert made.card()["n_concept"] == 300 and made.card()["n"] == 600
+    assert values["right_concept"] > 0.98 and values["right_ink_concept"] == 1
+    other = [text.replace("glyph", "three") for text in batch.text]
+    assert "right_concept" not in judged(made, batch._replace(text=other))
+    swapped = judged(made, batch._replace(text=[t.replace("nine", "glyph") for t in batch.text]))
+    assert swapped["right_digit_concept"] < 0.95
+
+
+def test_a_mixture_is_judged_by_the_part_that_is_shown():
+    text, grey = DigitsText(), Digits()
+    ColouredDigits().check(Mix({"a": text, "b": grey}, val="a"), None)
+    with pytest.raises(ConfigError, match="mix_a_b has others"):
+        ColouredDigits().check(Mix({"a": text, "b": grey}), None)

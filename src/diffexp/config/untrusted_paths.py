@@ -10,7 +10,7 @@ from diffexp.notice import warn
 WRITTEN = ("cache", "folder", "dir")
 """Keys whose value is a place where something is written."""
 CACHE = "~/.cache/diffexp/stats"
-CACHES = (CACHE, "~/.cache/diffexp/text", "~/.cache/diffexp/latents")
+CACHES = (CACHE, "~/.cache/diffexp/text", "~/.cache/diffexp/latents", "~/.cache/diffexp/prior")
 
 
 def settled(nodes: Mapping[str, Any], typed: Sequence[str], data_root: str, source: Path) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from diffexp.data.digits_text import DigitsText
 from diffexp.data.folder import Folder
 from diffexp.data.latents import Latents
 from diffexp.data.memory import InMemory
+from diffexp.data.mix import Mix
+from diffexp.data.mixed import Mixed
 from diffexp.data.mnist import MNIST, FashionMNIST
 from diffexp.data.npz import Npz
 from diffexp.data.stream import Stream
@@ -26,6 +28,8 @@ __all__ = [
     "Images",
     "InMemory",
     "Latents",
+    "Mix",
+    "Mixed",
     "Npz",
     "SplitName",
     "Splits",

@@ -144,7 +144,11 @@ class Texts:
             return [self.first[i] for i in index.tolist()]
         which = keys(seed, "caption", epoch, index=index).tolist()
         some = [(self[i], draw) for i, draw in zip(index.tolist(), which, strict=True)]
-        return self.options.drawn([texts[n % len(texts)] for texts, n in some], seed, epoch, index)
+        return self.shown([texts[n % len(texts)] for texts, n in some], seed, epoch, index)
+
+    def shown(self, texts: Sequence[str], seed: int, epoch: int, index: Tensor) -> list[str]:
+        """Return what the options make of these captions, of the images of these numbers, int64 (B,)."""
+        return self.options.drawn(texts, seed, epoch, index)
 
     def every(self) -> list[str]:
         """Return every caption that training may draw, whole: of them a vocabulary is made."""

@@ -15,14 +15,12 @@ from torch import Tensor
 
 from diffexp.data.batch import Batch
 from diffexp.data.loader import fetch
-from diffexp.data.memory import InMemory
+from diffexp.data.mixed import Images
 from diffexp.data.order import in_turn
-from diffexp.data.stream import Stream
 from diffexp.errors import DataError
 from diffexp.notice import warn
 from diffexp.randomness import keys
 
-Images = InMemory | Stream
 SplitName = Literal["train", "val", "test"]
 
 

@@ -6,14 +6,15 @@
 that each digit, and each pair of colours, is known from other captions.
 """
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from diffexp.data.dataset import DataSet, Images, Splits
 from diffexp.data.digits import Digits
+from diffexp.data.digits_concept import Concept, check_digits, in_turn_with
 from diffexp.data.memory import InMemory
 from diffexp.errors import ConfigError
 from diffexp.randomness import keys
@@ -59,14 +60,24 @@ class DigitsText(DataSet):
     held out after each that was not, as long as there are some.
     label: what the class of an image is: its caption (300 classes), or the digit. partial: the share of the
     training captions that leave things out, so that a word alone means something, in a negative prompt too.
+    without: words of digits that are in no split. concept: a digit under a new word, which alone is in the
+    train split, with some drawings; in val and test it comes in turn with all others. Raises ConfigError.
     """
 
     name = "digits_text"
 
-    def __init__(self, label: Literal["caption", "digit"] = "caption", partial: float = 0.0) -> None:
+    def __init__(
+        self,
+        label: Literal["caption", "digit"] = "caption",
+        partial: float = 0.0,
+        without: tuple[str, ...] = (),
+        concept: Mapping[str, Any] | None = None,
+    ) -> None:
         if not 0 <= partial <= 1:
             raise ConfigError(f"partial={partial}", "data.partial", "give a share from 0 to 1")
-        self.label, self.partial = label, partial
+        check_digits(without, WORDS)
+        self.label, self.partial, self.without = label, partial, without
+        self.concept = None if concept is None else Concept.of(concept, (*WORDS, *COLOURS))
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -74,7 +85,8 @@ class DigitsText(DataSet):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        return CAPTIONS if self.label == "caption" else WORDS
+        names = CAPTIONS if self.label == "caption" else WORDS
+        return names if self.concept is None else tuple(map(self.concept.named, names))
 
     def read(self) -> Splits:
         train, val, test = Digits().read()
@@ -87,13 +99,16 @@ class DigitsText(DataSet):
         number = torch.arange(len(part)).repeat_interleave(len(PAIRS))
         pair = torch.arange(len(PAIRS)).repeat(len(part))
         digit = part.labels[number]
-        order = self._order(is_held_out(digit, pair), split)
+        order = self._order(digit, pair, split)
         number, pair, digit = number[order], pair[order], digit[order]
         caption = digit * len(PAIRS) + pair
         images = painted(part.images[number, 0] / 255, pair)
         labels = caption if self.label == "caption" else digit
         texts = [CAPTIONS[i] for i in caption.tolist()]
-        return InMemory(images, labels, self._shortened(texts) if split == "train" else texts)
+        texts = self._shortened(texts) if split == "train" else texts
+        return InMemory(
+            images, labels, texts if self.concept is None else list(map(self.concept.named, texts))
+        )
 
     def _shortened(self, texts: list[str]) -> list[str]:
         """Return the captions, a share `partial` of them with things left out."""
@@ -105,14 +120,22 @@ class DigitsText(DataSet):
                 texts[i] = form.format(digit=digit, ink=ink, ground=ground)
         return texts
 
-    def _order(self, held: Tensor, split: str) -> Tensor:
+    def _order(self, digit: Tensor, pair: Tensor, split: str) -> Tensor:
         """Return the images of a split by number, shuffled; but for train, seen and held out in turn."""
-        shuffled = keys(0, "split", "digits_text", split, index=torch.arange(len(held))).argsort(stable=True)
-        seen, others = shuffled[~held[shuffled]], shuffled[held[shuffled]]
+        shuffled = keys(0, "split", "digits_text", split, index=torch.arange(len(digit))).argsort(stable=True)
+        held, concept = is_held_out(digit, pair), self.concept
+        if concept is not None and split == "train":
+            return concept.chosen(shuffled[(digit == concept.number)[shuffled] & ~held[shuffled]], len(PAIRS))
+        left_out = torch.tensor(
+            [WORDS.index(w) for w in self.without if not (concept and concept.digit == w)]
+        )
+        shuffled = shuffled[~torch.isin(digit, left_out)[shuffled]]
+        new = torch.zeros_like(held) if concept is None else digit == concept.number
+        mine, general = shuffled[new[shuffled]], shuffled[~new[shuffled]]
+        seen, others = general[~held[general]], general[held[general]]
         if split == "train":
             return seen
-        both = min(len(seen), len(others))
-        return torch.cat([torch.stack([seen[:both], others[:both]], 1).flatten(), seen[both:], others[both:]])
+        return in_turn_with(mine, in_turn_with(seen, others))
 
 
 def unmixed(images: Tensor) -> tuple[Tensor, Tensor]:

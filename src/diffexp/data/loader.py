@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from diffexp.data.batch import Batch
 from diffexp.data.memory import InMemory
+from diffexp.data.mixed import Mixed
 from diffexp.data.order import TrainOrder, flips
 from diffexp.data.stream import Stream
 from diffexp.errors import DataError, ResourceError
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class _Decode(Dataset):
-    def __init__(self, images: Stream) -> None:
+    def __init__(self, images: Stream | Mixed) -> None:
         self.images = images
 
     def __getitem__(self, index: Tensor) -> Batch | DataError:
@@ -32,12 +33,14 @@ class _Decode(Dataset):
             return error
 
 
-def fetch(images: "InMemory | Stream | Latents", order: Iterable[Tensor], workers: int) -> Iterator[Batch]:
+def fetch(
+    images: "InMemory | Stream | Mixed | Latents", order: Iterable[Tensor], workers: int
+) -> Iterator[Batch]:
     """Yield the batch of each index of `order`. Raises DataError; ResourceError when a worker was killed."""
     if workers == 0 or not images.streams:
         yield from map(images.batch, order)
         return
-    assert isinstance(images, Stream)
+    assert isinstance(images, Stream | Mixed)
     pin = torch.cuda.is_available()
     # batch_size=None: what the sampler yields is handed to a worker as it is, a whole batch
     loader = DataLoader(_Decode(images), None, sampler=order, num_workers=workers, pin_memory=pin)
@@ -58,7 +61,7 @@ class TrainLoader:
 
     def __init__(
         self,
-        images: "InMemory | Stream | Latents",
+        images: "InMemory | Stream | Mixed | Latents",
         order: TrainOrder,
         flip: bool,
         workers: int,
@@ -81,7 +84,7 @@ class TrainLoader:
 
     def _flipped(self, batch: Batch, epoch: int) -> Batch:
         mirrored = flips(self.order.seed, epoch, batch.index)
-        if not isinstance(self.images, InMemory | Stream):
+        if not isinstance(self.images, InMemory | Stream | Mixed):
             return self.images.flipped(batch, mirrored)
         image = torch.where(mirrored[:, None, None, None], batch.image.flip(-1), batch.image)
         return batch._replace(image=image)
@@ -103,7 +106,9 @@ class TrainLoader:
 class EvalLoader:
     """A split in order, unshuffled and unflipped."""
 
-    def __init__(self, images: "InMemory | Stream | Latents", order: list[Tensor], workers: int) -> None:
+    def __init__(
+        self, images: "InMemory | Stream | Mixed | Latents", order: list[Tensor], workers: int
+    ) -> None:
         self.images, self.order, self.workers = images, order, workers
 
     def __len__(self) -> int:

@@ -66,7 +66,8 @@ class Evaluator:
 
     For a model that is told captions: captions, the split whose captions are asked for, the first of each
     image, in its order and in turn; negative, a caption that guidance goes away from. reference: the split of
-    real images that metrics compare with, None for that which each metric names.
+    real images that metrics compare with, None for that which each metric names. drift: the images by which
+    a training that begins with another run is compared with that (training/drift.py), 0 for none.
     """
 
     def __init__(
@@ -83,17 +84,22 @@ class Evaluator:
         negative: str | None = None,
         captions: Literal["val", "test"] = "val",
         reference: SplitName | None = None,
+        drift: int = 0,
     ) -> None:
         for key, value, least in (
             ("batch_size", batch_size, 1),
             ("pictures", pictures, 1),
             ("every", every, 0),
+            ("drift", drift, 0),
         ):
             if value < least:
                 raise ConfigError(f"{key}={value}", f"evaluator.{key}", f"give {least} or more")
         self.sampler, self.guidance, self.clip, self.metrics = sampler, guidance, clip, metrics
         self.seed, self.batch_size, self.pictures = seed, batch_size, pictures
         self.every, self.scales, self.negative = every, scales, negative
+        if drift == 1:
+            raise ConfigError("drift=1", "evaluator.drift", "give 2 or more images, or 0 for none")
+        self.drift = drift
         self.captions: Literal["val", "test"] = captions
         metrics.compare_with(reference)
         self.data: DataSet | None = None  # whose captions are asked for

@@ -28,13 +28,18 @@ def summary(
     results: Mapping[str, Any],
     evaluations: Mapping[float, "Evaluation"],
     lines: Sequence[str] = (),
+    beside: tuple[Mapping[str, float], Mapping[str, Any]] = ({}, {}),
 ) -> None:
-    """Print the values with their cards, where things are, and the lines to type next."""
+    """Print the values with their cards, where things are, and the lines to type next. beside: values and
+    cards that belong to no guidance scale.
+    """
     table = values_table(
         (f"{key}, guidance {scale:g}" if len(evaluations) > 1 else key, value, result.cards[key])
         for scale, result in evaluations.items()
         for key, value in result.values.items()
     )
+    for row in ((key, value, beside[1][key]) for key, value in beside[0].items()):
+        add_value(table, *row)
     for key in ("train/loss", "val/loss"):
         if key in results:
             table.add_row(key, f"{results[key]:.4f}", "mean squared error of the network's output")
@@ -57,11 +62,16 @@ def values_table(rows: Iterable[tuple[str, float, Mapping[str, Any]]]) -> Table:
     table = Table(title="result", title_justify="left")
     for column in ("metric", "value", "how it was made"):
         table.add_column(column, overflow="fold")
-    for name, value, card in rows:
-        error = card.get("standard_error")
-        shown = f"{value:.4g}" + (f" ± {error:.2g}" if error else "")
-        table.add_row(plain(name), shown, plain(_card(card)))
+    for row in rows:
+        add_value(table, *row)
     return table
+
+
+def add_value(table: Table, name: str, value: float, card: Mapping[str, Any]) -> None:
+    """Add a row to a table of values."""
+    error = card.get("standard_error")
+    shown = f"{value:.4g}" + (f" ± {error:.2g}" if error else "")
+    table.add_row(plain(name), shown, plain(_card(card)))
 
 
 def _card(card: Mapping[str, Any]) -> str:

@@ -26,11 +26,20 @@ from diffexp.run.job import Job, device_of
 from diffexp.run.next_lines import suggestions
 from diffexp.run.resume import start
 from diffexp.tasks.fitting import Fitting, Training, make_trainer
-from diffexp.tasks.training_parts import build_module, check_terms, checked_module, headline
+from diffexp.tasks.training_parts import (
+    base_path,
+    build_module,
+    check_begin,
+    check_terms,
+    checked_module,
+    headline,
+)
 from diffexp.training.data_module import DataModule
+from diffexp.training.drift import Drift, drift_of
 from diffexp.training.encode_ahead import check_room_for_latents, encode_ahead
 from diffexp.training.evaluate_samples import EvaluateSamples, show
 from diffexp.training.module import DiffusionModule
+from diffexp.training.prior_images import make_prior
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,7 @@ class Train(Fitting):
             do = "type task=sample or task=evaluate, without task.ckpt"
             raise ConfigError("this network has nothing to train", "network", do)
         check_terms(module.objective.terms, loader.shape)
+        check_begin(job, module.model, loader.data)
         if job.config.get("dry_run") and ckpt is not None:
             tell_rate(ckpt, job, module.lr)
 
@@ -66,6 +76,8 @@ class Train(Fitting):
         loader: DataModule = job.build("loader")
         evaluator: Evaluator = job.build("evaluator")
         module = _loaded(job, loader)
+        make_prior(loader.data, device_of(job))
+        drift = drift_of(base_path(job), evaluator, module.model, device_of(job))
         ckpt = start(job)
         other = None if module.tune.needs_base else job.config.get("init")
         if ckpt is None and other:
@@ -76,7 +88,7 @@ class Train(Fitting):
                 probe(module.averaged().eval(), evaluator, images.batch(torch.arange(min(2, len(images)))))
         if not torch.cuda.is_available():
             keep_freed_memory()
-        trainer = _trainer(job, evaluator, tracking, record)
+        trainer = _trainer(job, evaluator, tracking, record, drift)
         if trainer.is_global_zero:
             say(headline(module, loader))
             evaluator.prepare(loader.data, trainer.strategy.root_device)
@@ -84,18 +96,25 @@ class Train(Fitting):
         if not trainer.is_global_zero:
             evaluator.prepare(loader.data, trainer.strategy.root_device)
         encode_ahead(module.model.codec, loader, trainer.strategy.root_device, ckpt is not None)
-        make = partial(_trainer, job, evaluator, tracking, record)
+        make = partial(_trainer, job, evaluator, tracking, record, drift)
         training = Training(job, record, tracking, loader, partial(_loaded, job, loader), make)
         module, trainer = training.fit(module, trainer, ckpt)
         record.results["train_seconds"] = round(time.perf_counter() - begun, 1)
-        self._measure(job, trainer, module, evaluator, record)
+        self._measure(job, trainer, module, evaluator, record, drift)
         tracking.end_training(record.results, trainer.global_step)
 
     def _measure(
-        self, job: Job, trainer: Trainer, module: DiffusionModule, evaluator: Evaluator, record: Record
+        self,
+        job: Job,
+        trainer: Trainer,
+        module: DiffusionModule,
+        evaluator: Evaluator,
+        record: Record,
+        drift: Drift | None,
     ) -> None:
         module.to(trainer.strategy.root_device).eval()
         measured: dict[float, Evaluation] = {}
+        rank = (trainer.global_rank, trainer.world_size)
         for scale in evaluator.scales or (evaluator.guidance.scale,):
             with counting(f"sampling at guidance scale {scale:g}") as progress:
                 measured[scale] = evaluator.run(
@@ -103,20 +122,25 @@ class Train(Fitting):
                     scale,
                     module.device,
                     progress,
-                    (trainer.global_rank, trainer.world_size),
+                    rank,
                 )
+        gone = ({}, {}) if drift is None else drift.measure(module.averaged(), module.device, rank)
         if not trainer.is_global_zero:
             return
         record.check()
         first = next(iter(measured.values()))
         picture = show(trainer, module, first, job.folder)
-        values = {_key(k, s, len(measured)): v for s, r in measured.items() for k, v in r.values.items()}
+        values = {
+            _key(k, s, len(measured)): v for s, r in measured.items() for k, v in r.values.items()
+        } | gone[0]
         for logger in trainer.loggers:
             logger.log_metrics({f"final/{k}": v for k, v in values.items()}, step=trainer.global_step)
         losses = {k: float(v) for k, v in trainer.callback_metrics.items() if k in ("train/loss", "val/loss")}
-        cards = {_key(k, s, len(measured)): c for s, r in measured.items() for k, c in r.cards.items()}
+        cards = {
+            _key(k, s, len(measured)): c for s, r in measured.items() for k, c in r.cards.items()
+        } | gone[1]
         record.results |= losses | values | {"cards": cards, "picture": str(picture)}
-        summary(job.folder, picture, record.results, measured, suggestions(job, module.model))
+        summary(job.folder, picture, record.results, measured, suggestions(job, module.model), gone)
 
 
 def _key(metric: str, scale: float, scales: int) -> str:
@@ -129,10 +153,12 @@ def _loaded(job: Job, loader: DataModule) -> DiffusionModule:
     return module
 
 
-def _trainer(job: Job, evaluator: Evaluator, tracking: Tracking, record: Record) -> Trainer:
+def _trainer(
+    job: Job, evaluator: Evaluator, tracking: Tracking, record: Record, drift: Drift | None
+) -> Trainer:
     """Build the trainer. Callbacks act in this order: samples first, a checkpoint after them."""
 
     def samples(asked: Callable[[], bool]) -> list[Callback]:
-        return [EvaluateSamples(evaluator, job.folder, asked, record.check)]
+        return [EvaluateSamples(evaluator, job.folder, asked, record.check, drift)]
 
     return make_trainer(job, tracking, record, samples)

@@ -9,14 +9,19 @@ import torch
 from torch import nn
 
 from diffexp.conditioning import Unconditional
+from diffexp.data import DataSet
 from diffexp.diffusion.objective import Term
 from diffexp.errors import ConfigError, Problems
 from diffexp.metrics.evaluator import Evaluator
 from diffexp.model.base import ANY, Base, check_like, read_base
-from diffexp.run.job import Job
+from diffexp.model.model import Model
+from diffexp.notice import say
+from diffexp.run.job import Job, device_of
 from diffexp.training.data_module import DataModule
+from diffexp.training.drift import checked_base
 from diffexp.training.early_stopping import EarlyStopping
 from diffexp.training.module import DiffusionModule
+from diffexp.training.prior_images import prior_of
 
 _NO_CONDITION = {"conditioning": Unconditional()}
 
@@ -123,6 +128,26 @@ def base_below(job: Job) -> Base | None:
     base = read_base(str(init)) if tune.base in (None, ANY) else read_base(tune.base, "tune.base")
     check_like(base, job.config["model"])
     return base
+
+
+def base_path(job: Job) -> str | None:
+    """Return the run that a training begins with, or adapts, where it lies now; None for none."""
+    tune = job.build("tune")
+    return tune.base if tune.needs_base and tune.base not in (None, ANY) else job.config.get("init")
+
+
+def check_begin(job: Job, model: Model, data: DataSet) -> None:
+    """Raise DiffexpError where the drift from the base cannot be measured, or the base cannot make the prior
+    images that are asked for; say of these, in a dry run, whether they are there.
+    """
+    init = base_path(job)
+    if job.config["evaluator"].get("drift") and init:
+        checked_base(init, model)
+    for part in prior_of(data):
+        part.device = device_of(job)
+        line = part.plan()
+        if job.config.get("dry_run"):
+            say(line)
 
 
 def _without_memory(network: Callable[..., nn.Module], **options: Any) -> nn.Module:

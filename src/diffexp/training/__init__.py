@@ -11,6 +11,7 @@ _FILES = {
     "AutoencoderModule": "autoencoder_module", "Averages": "ema", "Best": "best", "Checkpoint": "saving",
     "Csv": "csv_file", "DataModule": "data_module", "DiffusionModule": "module",
     "EarlyStopping": "early_stopping", "Jsonl": "logger", "LearningRate": "lr", "NoTracker": "tracker",
+    "PriorImages": "prior_images",
     "TensorBoard": "tensorboard", "Trackio": "trackio", "TrainingProgress": "progress", "Wandb": "wandb",
 }  # fmt: skip
 __all__ = [*_FILES]

@@ -8,6 +8,7 @@ from pathlib import Path
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from diffexp.metrics.evaluator import Evaluation, Evaluator
+from diffexp.training.drift import Drift
 from diffexp.training.logger import TrackedLogger
 from diffexp.training.module import DiffusionModule
 from diffexp.training.tolerance import Tolerance
@@ -23,7 +24,7 @@ class EvaluateSamples(Callback):
 
     One that fails is logged and counted, and training goes on; three in a row raise ResourceError. asked:
     when it says so, an evaluation is left out, for whoever asks to stop does not wait for it. check: called
-    before a picture is written.
+    before a picture is written. drift: measures it as well, val/drift and val/drift_pairs.
     """
 
     def __init__(
@@ -32,8 +33,10 @@ class EvaluateSamples(Callback):
         folder: Path,
         asked: Callable[[], bool] = lambda: False,
         check: Callable[[], None] = lambda: None,
+        drift: Drift | None = None,
     ) -> None:
         self.evaluator, self.folder, self.asked, self.check = evaluator, folder, asked, check
+        self.drift = drift
         self.tolerance = Tolerance(
             "the evaluation", "see the traceback in the log, or type evaluator.every=0"
         )
@@ -58,6 +61,8 @@ class EvaluateSamples(Callback):
         # other ranks would wait for this one
         heed = self._heed if trainer.world_size == 1 else None
         result = self.evaluator.run(pl_module.averaged(), device=pl_module.device, progress=heed, rank=rank)
+        if self.drift is not None:
+            result.values |= self.drift.measure(pl_module.averaged(), pl_module.device, rank)[0]
         values = {f"val/{k}": v for k, v in result.values.items()}
         pl_module.log_dict(values, sync_dist=True, batch_size=1)  # the same on every rank
         if trainer.is_global_zero:
