@@ -22,6 +22,7 @@ NEEDS = {
     "experiment=emoji": ["data.path=here"],
     "experiment=emoji_16": ["data.path=here"],
     "experiment=emoji_latent": ["data.path=here"],
+    "data=mix": ["+data@data.parts.a=digits"],
     "task=export": ["task.ckpt=run"],
     "task=sample": ["task.ckpt=run"],
     "task=evaluate": ["task.ckpt=run"],

@@ -1,5 +1,7 @@
 """Prior images and the drift, of a base of classes; and the recipe of a new thing, of a base of captions."""
 
+import json
+
 import pytest
 import torch
 from adapters.conftest import LINE, go, held
@@ -86,7 +88,11 @@ def test_a_training_on_a_mixture_goes_on_as_one_that_was_not_stopped(home, base,
 
 
 def test_the_drift_is_none_where_nothing_has_changed(home, base, whole):
-    still = tuned(home, base, "still", "trainer.max_steps=1", "optimizer.weight_decay=0", rate=1e-38)
+    often = ["trainer.check_val_every_n_epoch=null", "+trainer.val_check_interval=1", "evaluator.every=1"]
+    typed = [*often, "trainer.max_steps=1", "optimizer.weight_decay=0"]
+    still = tuned(home, base, "still", *typed, rate=1e-38)
+    rows = [json.loads(row) for row in (home / "still" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["val/drift_pairs"] for row in rows if "val/drift_pairs" in row] == [0]
     assert still["drift_pairs"] == 0 and still["drift"] == pytest.approx(0, abs=1e-9)
     assert whole["drift_pairs"] > 1e-4 and whole["drift"] > 0.01
     card = whole["cards"]["drift_pairs"]

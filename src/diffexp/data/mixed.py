@@ -97,7 +97,7 @@ class Mixed:
 
     @property
     def streams(self) -> bool:
-        """Whether some of its images are decoded when they are asked for."""
+        """True where some of its images are decoded when they are asked for."""
         return any(part.streams for part in self.parts)
 
     def __len__(self) -> int:
