@@ -13,6 +13,7 @@ import numpy as np
 from diffexp.comparison.evidence import Evidence
 
 MOST_NEEDED = 10_000_000
+_LARGEST = 1e100  # of what a stranger's file may hold
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,9 @@ class Difference:
         """
         if self.error is None or self.value == 0:
             return None
-        needed = self.count * (self._quantile(alpha) * self.error / self.value) ** 2
-        return None if needed > MOST_NEEDED else max(math.ceil(needed), 2)
+        ratio = self._quantile(alpha) * self.error / self.value
+        needed = self.count * ratio * ratio
+        return None if not needed <= MOST_NEEDED else max(math.ceil(needed), 2)
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,8 @@ class Number:
     def array(self, kind: str) -> np.ndarray | None:
         """Return what the evaluation has kept of it, if that is sound."""
         values = None if self.evidence is None else self.evidence.arrays.get(f"{self.key}/{kind}")
-        if values is None or np.isinf(values).any() or len(values) < 2:
-            return None
-        return values
+        known = values is not None and len(values) > 1 and not (np.abs(values) > _LARGEST).any()
+        return values if known else None
 
 
 def of_evaluations(a: Number, b: Number) -> Difference:
@@ -122,7 +123,7 @@ def _unpaired(a: Number, b: Number, note: str) -> Difference:
     value = a.value - b.value
     if a.error is None or b.error is None:
         return Difference(value, None, count=a.n, note=f"{note}, and it has no standard error of its own")
-    squares = a.error**2, b.error**2
+    squares = a.error * a.error, b.error * b.error
     dfs = [_df(number) for number in (a, b)]
     below = sum(s * s / df for s, df in zip(squares, dfs, strict=True))
     return Difference(

@@ -43,7 +43,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Variant:
-    """What is compared: one job, or the same with several seeds."""
+    """One side of a comparison: one job, or the same with several seeds."""
 
     name: str
     runs: tuple[Measured, ...]
@@ -74,7 +74,7 @@ class Verdict:
 
     @property
     def separated(self) -> bool | None:
-        """Whether the difference is more than chance; None where nothing can be said."""
+        """Return whether the difference is more than chance; None where nothing can be said."""
         return None if self.corrected is None else self.corrected < LEVEL
 
     @property
@@ -90,7 +90,7 @@ class Verdict:
 
     @property
     def decides(self) -> str:
-        """What would decide it, in words; "" where it is decided, or nothing can be said."""
+        """Say what would decide it; "" where it is decided, or nothing can be said."""
         if self.separated is not False:
             return ""
         needed, half = self.difference.needed(), self.difference.half()
