@@ -86,9 +86,9 @@ def _sweep(snapshot: Snapshot, budget: int) -> str:
     return "\n".join(filter(None, parts))
 
 
-def _heat(p: Pivot, rows: dict[str, dict[str, Any]], shared: set[tuple[str, str]], choice: str) -> str:
+def _heat(p: Pivot, rows: dict[str, dict[str, Any]], marked: set[tuple[str, str]], choice: str) -> str:
     """Draw the pivot, darker where better; each cell shows its card when pointed at or reached by Tab.
-    shared: cells that share the mark of the best; choice: what switches to differences.
+    marked: cells that share the mark of the best; choice: what switches to differences.
     """
     values = {s.mean for s in p.stats.values() if math.isfinite(s.mean)}
     ranks = sorted(values, reverse=not better_high(p.metric))
@@ -112,7 +112,7 @@ def _heat(p: Pivot, rows: dict[str, dict[str, Any]], shared: set[tuple[str, str]
             text = f"{stat.mean:.4g}" + (f" ± {stat.spread:.2g}" if stat.spread is not None else "")
             if stat.published is not None:
                 text += f"<br><small>paper {stat.published:g}, {stat.mean - stat.published:+.2f}</small>"
-            bold = " class=best" if stat.mean == p.best or (r, c) in shared else ""
+            bold = " class=best" if stat.mean == p.best or (r, c) in marked else ""
             lines.append(
                 f'<td{bold} tabindex=0 style="--share:{100 * share:.0f}%"><span class=shown>{text}</span>'
                 f"<span class=card>{_card(rows[stat.ids[0]], p.metric)}</span></td>"
