@@ -17,7 +17,7 @@ ORDER = (  # a room or file of the package imports those of the lines above its 
     {"errors", "randomness", "condition", "untyped"},
     {"escape", "files", "notice"},
     {"archive", "locks", "pictures", "progress"},
-    {"hub"},
+    {"hub", "comparison"},
     {"config", "conditioning", "codecs", "networks"},
     {"diffusion"},
     {"model"},

@@ -192,6 +192,12 @@ def test_statistics_of_a_file_are_those_of_the_split(tmp_path):
         real.read_statistics(str(path), 64)
 
 
+def seen_by(metric, features, size):
+    """Give a metric features in batches, numbered through."""
+    for index in torch.arange(len(features)).split(size):
+        metric.update(Batch(features[index], None, None, index), features[index])
+
+
 def test_standard_error_is_the_spread_over_other_images():
     """Of FIDs of 60 sets of 500 images; on the average of theirs, for each one is itself a guess."""
     draw = torch.Generator().manual_seed(0)
@@ -202,8 +208,7 @@ def test_standard_error_is_the_spread_over_other_images():
     for _ in range(60):
         metric._card = {"extractor": "plain8", "dim": 8, "n": 0}
         metric.reset()
-        for part in (1.2 * torch.randn(500, 8, generator=draw) + 0.1).split(170):
-            metric.update(Batch(part, None, None, torch.arange(len(part))), part)
+        seen_by(metric, 1.2 * torch.randn(500, 8, generator=draw) + 0.1, 170)
         (value,) = metric.compute().values()
         found.append(value)
         errors.append(metric.card()["standard_errors"]["fid_plain8"])
@@ -217,8 +222,7 @@ def test_parts_do_not_depend_on_the_batches_and_none_are_possible():
         metric._real, metric._card = Statistics(8), {"extractor": "plain8", "dim": 8, "n": 0}
         metric._real.update(features + 1)
         metric.reset()
-        for part in features.split(sizes):
-            metric.update(Batch(part, None, None, torch.arange(len(part))), part)
+        seen_by(metric, features, sizes)
         told.append((metric.compute()["fid_plain8"], metric.card().get("standard_errors")))
     (a, one), (b, other), (c, none) = told
     assert a == pytest.approx(b, rel=1e-12) and a == pytest.approx(c, rel=1e-12) and none is None
@@ -234,8 +238,7 @@ def test_parts_have_all_classes():
     metric._real.update(torch.randn(100, 10))
     metric.reset()
     classes = torch.eye(10)[torch.arange(1000) % 10]
-    for part in classes.split(130):
-        metric.update(Batch(part, None, None, torch.arange(len(part))), part)
+    seen_by(metric, classes, 130)
     assert all(torch.equal(part.total, torch.full((10,), 10.0).double()) for part in metric._generated)
 
 

@@ -15,6 +15,7 @@ from diffexp.errors import ConfigError
 from diffexp.metrics import reference as real
 from diffexp.metrics.classifier import SmallClassifier
 from diffexp.metrics.distributed import summed
+from diffexp.metrics.each import Each
 from diffexp.metrics.extractor import Extractor, extract
 from diffexp.metrics.metric import Card
 
@@ -25,19 +26,31 @@ class Share:
     def __init__(self, classes: Sequence[str]) -> None:
         self.classes = list(classes)
         self.counts = torch.zeros(2, len(classes), dtype=torch.int64)
+        self._each, self.each = Each(), torch.empty(0, dtype=torch.float64)
 
-    def update(self, recognised: Tensor, asked: Tensor) -> None:
-        """Count the classes that were recognised and asked for, int (B,)."""
+    def update(self, recognised: Tensor, asked: Tensor, index: Tensor | None = None) -> None:
+        """Count the classes that were recognised and asked for, int (B,). index: numbers of the images."""
+        if index is not None:
+            self._each.update(index, recognised.cpu() == asked.cpu())
         asked = asked.cpu()
         for row, some in enumerate((asked[recognised.cpu() == asked], asked)):
             self.counts[row] += some.bincount(minlength=len(self.classes))
 
     def over_ranks(self) -> tuple[float | None, Card]:
-        """Return the share, None of nothing; and of how many, and that of each class: a collective call."""
+        """Return the share, None of nothing; and of how many, and that of each class: a collective call.
+
+        `each` is then 1 for each image that was right, by its number.
+        """
+        self.each = self._each.over_ranks()[0]
         right, of = summed(self.counts)[0].tolist()
         each = {name: r / n for name, r, n in zip(self.classes, right, of, strict=True) if n}
         n = sum(of)
         return (sum(right) / n if n else None), {"n": n, "by_class": each}
+
+
+def evidence(share: Share, key: str) -> dict[str, Tensor]:
+    """Return whether each image was right, for a comparison; empty where nothing could be judged."""
+    return {f"{key}/each": share.each} if len(share.each) else {}
 
 
 def judged(share: Share, key: str, card: Card) -> dict[str, float]:
@@ -95,10 +108,13 @@ class ClassifierAccuracy:
         if batch.label is not None:
             with torch.autocast(features.device.type, enabled=False):
                 recognised = self._judge.classify(features)
-            self._share.update(recognised, batch.label)
+            self._share.update(recognised, batch.label, batch.index)
 
     def compute(self) -> dict[str, float]:
         return judged(self._share, f"accuracy_{self._judge.name}", self._card)
+
+    def evidence(self) -> dict[str, Tensor]:
+        return evidence(self._share, f"accuracy_{self._judge.name}")
 
     def card(self) -> Card:
         return dict(self._card)

@@ -11,6 +11,7 @@ from diffexp.data.dataset import DataSet
 from diffexp.errors import ConfigError
 from diffexp.metrics import reference as real
 from diffexp.metrics.distributed import summed
+from diffexp.metrics.each import Each
 from diffexp.metrics.extractor import Extractor, extract
 from diffexp.metrics.features import Bank
 from diffexp.metrics.metric import Card
@@ -37,7 +38,8 @@ class CMMD(Bank):
         x, y = F.normalize(real_features.double()), F.normalize(generated.double())
         own, other = _kernel(y, y), _kernel(y, x)
         # what each generated image adds, to first order
-        self.errors = {"cmmd": SCALE * float((2 * (own - other)).std(correction=0)) / len(y) ** 0.5}
+        self.each = {"cmmd": SCALE * 2 * (own - other)}
+        self.errors = {"cmmd": float(self.each["cmmd"].std(correction=0)) / len(y) ** 0.5}
         return {"cmmd": SCALE * float(_kernel(x, x).mean() + own.mean() - 2 * other.mean())}
 
 
@@ -58,7 +60,7 @@ class CLIPScore:
     def __init__(self, caption: str = "a photo of a {}") -> None:
         if "{}" not in caption:
             raise ConfigError(f"caption={caption}", "metrics", "give one with {} for the name of the class")
-        self.caption = caption
+        self.caption, self._each = caption, Each()
 
     def check(self, data: DataSet, extractor: Extractor | None) -> None:
         """Raise ConfigError for another extractor than CLIP, or data without captions and classes."""
@@ -99,11 +101,13 @@ class CLIPScore:
         assert features is not None
         if (captions := self._wanted(batch)) is not None:
             self._sum += captions.judged(features)
+            self._each.update(batch.index, captions.scores(features))
             self._card |= {"caption": captions.kind, "real_test": self._real.get(captions.kind)}
 
     def compute(self) -> dict[str, float]:
         """Return the mean over all ranks: a collective call."""
         total, square, n, cut = summed(self._sum)[0].tolist()
+        self.each = self._each.over_ranks()[0]
         self._card |= {"n": int(n), "captions_cut": int(cut)}
         if not n:
             return {}
@@ -115,8 +119,12 @@ class CLIPScore:
     def card(self) -> Card:
         return dict(self._card)
 
+    def evidence(self) -> dict[str, Tensor]:
+        """Return the score of each image, for comparisons."""
+        return {f"clip_score_{self._clip.name}/each": self.each} if len(self.each) else {}
+
     def reset(self) -> None:
-        self._sum = torch.zeros(4, dtype=torch.float64)
+        self._sum, self._each = torch.zeros(4, dtype=torch.float64), Each()
 
 
 class _Wanted(NamedTuple):
@@ -128,9 +136,13 @@ class _Wanted(NamedTuple):
     unit: Tensor
     cut: Tensor
 
+    def scores(self, features: Tensor) -> Tensor:
+        """Return the score of each image, float64 (B,)."""
+        return 100 * (F.normalize(features.cpu().float()) * self.unit).sum(1).double().clamp(min=0)
+
     def judged(self, features: Tensor) -> Tensor:
         """Return the sum of the scores, of their squares, their number, and how many captions were cut."""
-        score = 100 * (F.normalize(features.cpu().float()) * self.unit).sum(1).double().clamp(min=0)
+        score = self.scores(features)
         return torch.stack([score.sum(), score.square().sum(), torch.ones_like(score).sum(), self.cut.sum()])
 
 

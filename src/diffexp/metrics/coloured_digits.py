@@ -14,6 +14,7 @@ from diffexp.data.digits_text import CAPTIONS, COLOURS, PAIRS, WORDS, DigitsText
 from diffexp.data.mix import Mix
 from diffexp.errors import ConfigError
 from diffexp.metrics.distributed import summed
+from diffexp.metrics.each import Each
 from diffexp.metrics.extractor import Extractor
 from diffexp.metrics.metric import Card
 
@@ -63,14 +64,14 @@ class ColouredDigits:
         for i, caption in enumerate(self._captions(batch)):
             ink, ground = PAIRS[int(pair[i])]
             self._inks[list(COLOURS).index(ink)] += 1
-            self._count(caption, (WORDS[digit[i]], ink, ground))
+            self._count(caption, (WORDS[digit[i]], ink, ground), batch.index[i])
 
     def _captions(self, batch: Batch) -> list[str]:
         if batch.text is not None:
             return batch.text
         return [] if batch.label is None else [self._classes[i] for i in batch.label.tolist()]
 
-    def _count(self, caption: str, seen: tuple[str, str, str]) -> None:
+    def _count(self, caption: str, seen: tuple[str, str, str], number: Tensor) -> None:
         concept = None if self._concept is None else self._concept.known(caption)
         asked = said(concept or caption)
         rows = [float(a == s) if a is not None else None for a, s in zip(asked, seen, strict=True)]
@@ -79,14 +80,18 @@ class ColouredDigits:
         swapped = float(asked[1:] == seen[:0:-1]) if None not in asked[1:] else None
         rows += [float(0 not in rows), swapped]
         held = 2 if concept else int(caption in HELD_OUT)
+        values = torch.full((len(ENDS), len(rows)), torch.nan)
         for j, right in enumerate(rows):
             if right is not None:
+                values[held, j] = right
                 self._counts[held, j, 0] += right
                 self._counts[held, j, 1] += 1
+        self._each.update(number[None], values)
 
     def compute(self) -> dict[str, float]:
         """Return the shares over all ranks: a collective call."""
         counts, inks = summed(self._counts, self._inks)
+        each, self.each = self._each.over_ranks().unflatten(0, (len(ENDS), -1)), dict[str, Tensor]()
         values, errors = dict[str, float](), dict[str, float]()
         for held, end in enumerate(ENDS):
             for j, name in enumerate((*(f"right_{part}" for part in PARTS), "right", "swapped")):
@@ -94,6 +99,7 @@ class ColouredDigits:
                 if n:
                     values[name + end] = p = right / n
                     errors[name + end] = (p * (1 - p) / n) ** 0.5
+                    self.each[f"{name}{end}/each"] = each[held, j]
         self._card |= {"n": int(counts[:, 3, 1].sum()), "n_held_out": int(counts[1, 3, 1])}
         if self._concept is not None:
             self._card["n_concept"] = int(counts[2, 3, 1])
@@ -105,9 +111,14 @@ class ColouredDigits:
     def card(self) -> Card:
         return dict(self._card)
 
+    def evidence(self) -> dict[str, Tensor]:
+        """Return what was right of each image, for comparisons; NaN where it says nothing of it."""
+        return dict(self.each)
+
     def reset(self) -> None:
         self._counts = torch.zeros(len(ENDS), len(PARTS) + 2, 2, dtype=torch.float64)
         self._inks = torch.zeros(len(COLOURS), dtype=torch.float64)
+        self._each, self.each = Each(self._counts[..., 0].numel()), dict[str, Tensor]()
 
 
 def shown(data: DataSet) -> DataSet:

@@ -1,5 +1,7 @@
 """Samples of a model, measured: generated in batches, and each seen once by all metrics."""
 
+import hashlib
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -28,7 +30,8 @@ Progress = Callable[[int, int], None]
 @dataclass
 class Evaluation:
     """values by key, the card of each, the first images uint8 (P, C, H, W) with their labels (P,) and
-    texts.
+    texts. evidence: what a comparison needs (see MetricSet.compute); pairing: what must be the same in
+    another evaluation for its noise, classes and captions to be the same, image by image.
     """
 
     values: dict[str, float]
@@ -39,6 +42,8 @@ class Evaluation:
     seconds: float
     protocol: dict[str, Any] = field(default_factory=dict)
     texts: tuple[str, ...] | None = None
+    evidence: dict[str, Tensor] = field(default_factory=dict)
+    pairing: dict[str, Any] = field(default_factory=dict)
 
     def draw(self, names: tuple[str, ...] | None, title: str, path: Path) -> Path:
         """The images as a PNG: each beside its caption, or one row per class, if there are some.
@@ -161,7 +166,8 @@ class Evaluator:
                     model, self.sampler, index, asked, guidance, self.clip, self.seed, len(index), device
                 )
             evaluations += sum(seen)
-            self.metrics.update(images, asked.label, None if asked.text is None else list(asked.text))
+            texts = None if asked.text is None else list(asked.text)
+            self.metrics.update(images, asked.label, texts, index)
             if len(kept) * self.batch_size < self.pictures:
                 kept.append(images)
             if progress is not None:
@@ -174,7 +180,16 @@ class Evaluator:
         told = self._protocol(model, guidance, calls, wanted.text)
         cards = {key: card | told | model.codec.ceiling(key) for key, card in self.metrics.cards.items()}
         first, seconds = wanted[mine[: len(shown)]], time.perf_counter() - start
-        return Evaluation(values, cards, shown, first.label, calls, seconds, told, first.text)
+        evidence, pairing = (self.metrics.evidence, self._pairing(model, wanted)) if values else ({}, {})
+        shown_of = (shown, first.label, calls, seconds, told, first.text)
+        return Evaluation(values, cards, *shown_of, evidence, pairing)
+
+    def _pairing(self, model: Model, wanted: Asked) -> dict[str, Any]:
+        labels, digest = wanted.label, hashlib.sha256()
+        digest.update(b"" if labels is None else str(labels[: self.metrics.n].tolist()).encode())
+        digest.update(json.dumps(wanted.text and wanted.text[: self.metrics.n]).encode())
+        noise = {"seed": self.seed, "shape": list(model.latent_shape)}
+        return {"noise": noise, "asked": digest.hexdigest()[:12], "n": self.metrics.n}
 
     def _wanted(self, model: Model, n: int) -> Asked:
         """Ask for n images: classes in turn, or the captions of the images of a split, with their classes for

@@ -75,31 +75,41 @@ class Bank:
         """Keep the features (B, dim) of generated images."""
         assert features is not None
         self._generated.append(features.float().cpu())
+        self._numbers.append(batch.index.cpu())
 
     def compute(self) -> dict[str, float]:
         """Return the numbers, over all ranks. Raises ConfigError for too few images."""
-        features = gathered(self._generated)
+        numbers, features = gathered(self._numbers), gathered(self._generated)
+        features = features[numbers.flatten().argsort(stable=True)]
         self._card["n"] = len(features)
         if len(features) < 10:
             what = f"{self.name} needs at least 10 generated images, not {len(features)}"
             raise ConfigError(what, "metrics.n", "type metrics.n=1000")
         self.errors: dict[str, float] = {}
+        self.each: dict[str, Tensor] = {}
         values, of = self.of(self._real, features), self._card["extractor"]
         self._card["standard_errors"] = {f"{key}_{of}": value for key, value in self.errors.items()}
         return {f"{key}_{of}": value for key, value in values.items()}
 
     def of(self, real_features: Tensor, generated: Tensor) -> dict[str, float]:
         """Return the numbers of two sets of features, (N, dim) and (M, dim) float32; `errors`: of those whose
-        standard error is known.
+        standard error is known; `each`: what each generated image adds, (M,), to those that are means, or
+        nearly, of such.
         """
         raise NotImplementedError
+
+    def evidence(self) -> dict[str, Tensor]:
+        """Return what each image adds, for comparisons."""
+        of = self._card["extractor"]
+        return {f"{key}_{of}/each": values.double().cpu() for key, values in self.each.items()}
 
     def card(self) -> Card:
         """Return extractor, weights, numbers of images and the options."""
         return dict(self._card)
 
     def reset(self) -> None:
-        self._generated: list[Tensor] = []
+        self._generated, self._numbers = list[Tensor](), list[Tensor]()
+        self.each = {}
 
 
 def gathered(parts: Sequence[Tensor]) -> Tensor:

@@ -105,11 +105,10 @@ class FID:
     def update(self, batch: Batch, features: Tensor | None) -> None:
         """Take in the features (B, dim) of generated images. Raises DataError when they are not finite."""
         assert features is not None
-        order, count = torch.arange(self._seen, self._seen + len(features)), len(self._generated)
-        chosen = (order + order // count) % count  # not order % count: classes are asked for in turn
+        number, count = batch.index.cpu(), len(self._generated)
+        chosen = (number + number // count) % count  # not number % count: classes are asked for in turn
         for k, part in enumerate(self._generated):
             part.update(features[(chosen == k).to(features.device)])
-        self._seen += len(features)
 
     def compute(self) -> dict[str, float]:
         """Return the FID of the images of all ranks. Raises ConfigError for fewer than 2 images."""
@@ -123,8 +122,8 @@ class FID:
         self._card["n"] = n
         key = f"fid_{self._card['extractor']}"
         if self.parts and n >= 2 * self.parts:
-            without = [frechet_distance(self._real, whole - part) for part in parts]
-            self._card["standard_errors"] = {key: jackknife(without)}
+            self._without = [frechet_distance(self._real, whole - part) for part in parts]
+            self._card["standard_errors"] = {key: jackknife(self._without)}
         return {key: frechet_distance(self._real, whole)}
 
     def card(self) -> Card:
@@ -132,9 +131,16 @@ class FID:
         few = 0 < self._card["n"] <= self._card["dim"]
         return self._card | ({"note": self._too_few(self._card["n"])} if few else {})
 
+    def evidence(self) -> dict[str, Tensor]:
+        """Return the FID without each part. The parts depend on the numbers of images alone, so the jackknife
+        of a difference leaves the same ones out of both.
+        """
+        key = f"fid_{self._card['extractor']}/without"
+        return {key: torch.tensor(self._without, dtype=torch.float64)} if self._without else {}
+
     def reset(self) -> None:
         dim, place = self._card["dim"], self._real.total.device
-        self._generated, self._seen = [Statistics(dim, place) for _ in range(self.parts or 1)], 0
+        self._generated, self._without = [Statistics(dim, place) for _ in range(self.parts or 1)], []
         self._card.pop("standard_errors", None)
 
 

@@ -2,12 +2,16 @@
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from diffexp.errors import ConfigError, check_at_most
 from diffexp.metrics import reference as real
 from diffexp.metrics.features import Bank
 from diffexp.metrics.metric import Card
+
+_ROWS = 2048  # of a matrix of kernels at a time
+_MOST = 10_000  # images that each is compared with
 
 
 class KID(Bank):
@@ -40,8 +44,24 @@ class KID(Bank):
         distances = kid_features_to_metric(
             generated, real_features, kid_subsets=self.subsets, kid_subset_size=size, verbose=False
         )
+        self.each = {"kid": _each(generated, real_features)}
         mean, std = (distances[f"kernel_inception_distance_{k}"] for k in ("mean", "std"))
         return {"kid": float(mean), "kid_std": float(std)}
 
     def card(self) -> Card:
         return super().card() | {"subsets": self.subsets}
+
+
+def _each(generated: Tensor, real_features: Tensor) -> Tensor:
+    """Return what each generated image adds to the squared distance, to first order, float64 (N,)."""
+    y, x = generated[:_MOST].double(), real_features[:_MOST].double()
+    parts = list[Tensor]()
+    for rows in generated.double().split(_ROWS):
+        own = _kernel(rows, rows, pairs=True)
+        parts.append(2 * ((_kernel(rows, y).sum(1) - own) / (len(y) - 1) - _kernel(rows, x).mean(1)))
+    return torch.cat(parts)
+
+
+def _kernel(a: Tensor, b: Tensor, pairs: bool = False) -> Tensor:
+    """Return (a·b/dim + 1)³ of all pairs, or of each row with its own."""
+    return (((a * b).sum(1) if pairs else a @ b.T) / a.shape[1] + 1) ** 3

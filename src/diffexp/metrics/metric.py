@@ -1,6 +1,9 @@
 """The protocol of a metric, which sees generated images one batch at a time, and then returns a number.
 
 check -> prepare -> (update ... update -> compute -> card -> reset) again and again
+
+One that can be compared image by image, or part by part, has a method `evidence() -> dict[str, Tensor]` as
+well, which is called after `compute`: see MetricSet.compute.
 """
 
 from typing import Any, Protocol

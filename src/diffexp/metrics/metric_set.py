@@ -67,14 +67,24 @@ class MetricSet:
         for note in self._notes:
             _log.warning("%s", note)
 
-    def update(self, images: Tensor, labels: Tensor | None = None, texts: list[str] | None = None) -> None:
-        """Take in generated images uint8 (B, C, H, W), and the classes, int (B,), or B captions asked for."""
+    def update(
+        self,
+        images: Tensor,
+        labels: Tensor | None = None,
+        texts: list[str] | None = None,
+        index: Tensor | None = None,
+    ) -> None:
+        """Take in generated images uint8 (B, C, H, W), and the classes, int (B,), or B captions asked for.
+
+        index: the number of each among those of all ranks, int (B,); None where they come in turn, on one.
+        """
         images = images[: self.n - self.seen]
         if not self.metrics or not len(images):
             return
         labels = None if labels is None else labels[: len(images)]
         texts = None if texts is None else texts[: len(images)]
-        batch = Batch(images, labels, texts, self.seen + torch.arange(len(images)))
+        number = self.seen + torch.arange(len(images)) if index is None else index[: len(images)]
+        batch = Batch(images, labels, texts, number)
         self.seen += len(images)
         self._alike.see(images)
         features = None if self.extractor is None else extract(self.extractor, images)
@@ -82,11 +92,14 @@ class MetricSet:
             metric.update(batch, features)
 
     def compute(self) -> dict[str, float]:
-        """Return all numbers by key; a collective call. `cards` says how each was made.
+        """Return all numbers by key; a collective call. `cards` says how each was made, `evidence` has what a
+        comparison needs: `KEY/without`, the number without each part of the images (the parts are the same in
+        every evaluation), or `KEY/each`, what each image adds to a mean, by its number, NaN for none.
 
         Raises DataError for a number that is not finite, whatever it is that says it.
         """
         self.cards: dict[str, Card] = {}
+        self.evidence: dict[str, Tensor] = {}
         values: dict[str, float] = {}
         notes = [*self._notes, *(["all generated images are the same"] if self._alike.over_ranks() else [])]
         for metric in self.metrics:
@@ -98,6 +111,8 @@ class MetricSet:
             for key in numbers:
                 check_finite({f"{name} of {key}": value for name, value in card.items()})
             values |= numbers
+            if numbers and hasattr(metric, "evidence"):
+                self.evidence |= metric.evidence()  # type: ignore[attr-defined]
             with_error = {key: {"standard_error": errors[key]} if key in errors else {} for key in numbers}
             if texts := [*filter(None, [card.get("note")]), *notes]:
                 card["note"] = "; ".join(texts)

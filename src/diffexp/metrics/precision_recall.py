@@ -58,6 +58,7 @@ class Manifold(Bank):
             "coverage": covered.double(),
         }
         self.errors = {key: float(values.std()) / len(values) ** 0.5 for key, values in each.items()}
+        self.each = {key: each[key] for key in ("precision", "density")}  # the others are of real images
         return {key: float(values.mean()) for key, values in each.items()}
 
     def card(self) -> Card:

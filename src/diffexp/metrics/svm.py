@@ -7,7 +7,7 @@ from torch import Tensor
 from diffexp.data.batch import Batch
 from diffexp.data.dataset import DataSet, SplitName
 from diffexp.errors import ConfigError
-from diffexp.metrics.accuracy import Share, judged, needs_classes
+from diffexp.metrics.accuracy import Share, evidence, judged, needs_classes
 from diffexp.metrics.extractor import Extractor
 from diffexp.metrics.metric import Card
 from diffexp.randomness import generator
@@ -55,10 +55,14 @@ class SVMAccuracy:
     def update(self, batch: Batch, features: Tensor | None) -> None:
         """Judge samples; those without labels, of a model without classes, are not counted."""
         if batch.label is not None:
-            self._share.update(torch.from_numpy(self._svm.predict(_pixels(batch.image))), batch.label)
+            recognised = torch.from_numpy(self._svm.predict(_pixels(batch.image)))
+            self._share.update(recognised, batch.label, batch.index)
 
     def compute(self) -> dict[str, float]:
         return judged(self._share, "accuracy_svm", self._card)
+
+    def evidence(self) -> dict[str, Tensor]:
+        return evidence(self._share, "accuracy_svm")
 
     def card(self) -> Card:
         return dict(self._card)

@@ -1,25 +1,21 @@
 """report.html: a sweep in one file that needs nothing else, for the eye and for a colleague."""
 
-import base64
-import io
 import json
 import math
 import shlex
-import warnings
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from string import Template
 from typing import Any
 
-from PIL import Image
-
 from diffexp.config import argv
 from diffexp.escape import markup
 from diffexp.files import write
 from diffexp.report.curves import Line, curves
+from diffexp.report.differences import beside, of_pairs, shared
 from diffexp.report.labels import short
+from diffexp.report.sweep_pictures import pictures
 from diffexp.report.table import (
     LAST,
     Cells,
@@ -32,7 +28,6 @@ from diffexp.report.table import (
     metrics_of,
     numbers,
     pivot,
-    places,
     protocol,
     read,
 )
@@ -45,7 +40,7 @@ def refresh(folder: Path) -> None:
     DataError.
     """
     snapshot = read(folder)
-    write(folder / "table.md", markdown(snapshot))
+    write(folder / "table.md", markdown(snapshot, shared(snapshot)) + beside(snapshot))
     write(folder / "results.csv", flat(snapshot))
     write(folder / "report.html", page([snapshot]))
 
@@ -82,22 +77,26 @@ def _sweep(snapshot: Snapshot, budget: int) -> str:
         f"<p>{len(cells)} jobs: {counts}. {seconds:,.0f} s of work in all.</p>{note}",
         f"<pre class=command>{markup(plan['command'])}</pre>",
     ]
+    rows, marked = {r["id"]: r for _, r in cells if r}, shared(snapshot)
     for metric in metrics_of(snapshot):
-        parts.append(_heat(pivot(snapshot, metric), dict((r["id"], r) for _, r in cells if r)))
-        parts.append(curves(metric, _lines(plan, cells, metric)))
-    parts += [_pictures(snapshot, budget), _all(snapshot), _failed(cells)]
+        choice, pairs = of_pairs(snapshot, metric)
+        parts.append(_heat(pivot(snapshot, metric), rows, marked.get(metric, set()), choice))
+        parts += [pairs, curves(metric, _lines(plan, cells, metric))]
+    parts += [pictures(snapshot, budget), _all(snapshot), _failed(cells)]
     return "\n".join(filter(None, parts))
 
 
-def _heat(p: Pivot, rows: dict[str, dict[str, Any]]) -> str:
-    """Draw the pivot, darker where better; each cell shows its card when pointed at or reached by Tab."""
+def _heat(p: Pivot, rows: dict[str, dict[str, Any]], marked: set[tuple[str, str]], choice: str) -> str:
+    """Draw the pivot, darker where better; each cell shows its card when pointed at or reached by Tab.
+    marked: cells that share the mark of the best; choice: what switches to differences.
+    """
     values = {s.mean for s in p.stats.values() if math.isfinite(s.mean)}
     ranks = sorted(values, reverse=not better_high(p.metric))
     head = " \\ ".join(filter(None, p.heads))
     lines = [
         "<figure><table class=heat>",
         f"<caption><code>{markup(p.metric)}</code>, "
-        f"{'higher' if better_high(p.metric) else 'lower'} is better</caption>",
+        f"{'higher' if better_high(p.metric) else 'lower'} is better{choice}</caption>",
         f"<thead><tr><th scope=col>{markup(head)}</th>",
         *(f"<th scope=col>{markup(c or 'value')}</th>" for c in p.columns),
         "</tr></thead><tbody>",
@@ -113,9 +112,9 @@ def _heat(p: Pivot, rows: dict[str, dict[str, Any]]) -> str:
             text = f"{stat.mean:.4g}" + (f" ± {stat.spread:.2g}" if stat.spread is not None else "")
             if stat.published is not None:
                 text += f"<br><small>paper {stat.published:g}, {stat.mean - stat.published:+.2f}</small>"
-            bold = " class=best" if stat.mean == p.best else ""
+            bold = " class=best" if stat.mean == p.best or (r, c) in marked else ""
             lines.append(
-                f'<td{bold} tabindex=0 style="--share:{100 * share:.0f}%">{text}'
+                f'<td{bold} tabindex=0 style="--share:{100 * share:.0f}%"><span class=shown>{text}</span>'
                 f"<span class=card>{_card(rows[stat.ids[0]], p.metric)}</span></td>"
             )
         lines.append("</tr>")
@@ -150,66 +149,6 @@ def _bar(values: Sequence[tuple[float, float]]) -> list[float]:
     """Return what an error bar spans: the values of all seeds, or the standard error of the only one."""
     (value, error), *more = values
     return [v for v, _ in values] if more else [value - error, value, value + error]
-
-
-def _pictures(sweep: Snapshot, budget: int) -> str:
-    """Show each job's samples, from the same seeds, in the rows and columns of the table."""
-    names, buttons = places(sweep.plan, sweep.cells), dict[tuple[str, str], str]()
-    for (cell, row), place in zip(sweep.cells, names, strict=True):
-        path = None if row is None or place in buttons else _picture(sweep.folder, cell, row)
-        if path is not None and (shown := _thumbnail(path, budget)):
-            name = markup(" ".join(f"{k}={v}" for k, v in cell["values"].items()) or cell["id"])
-            buttons[place] = (
-                f"<button class=look><img loading=lazy alt='samples of {name}' title='{name}' "
-                f"src='{shown}'></button>"
-            )
-    if not buttons:
-        return ""
-    columns = list(dict.fromkeys(column for _, column in names))
-    lines = ["<h3>Samples</h3><div class=scroll><table class=pictures><thead><tr><th></th>"]
-    lines += [f"<th scope=col>{markup(c)}</th>" for c in columns]
-    lines.append("</tr></thead><tbody>")
-    for r in dict.fromkeys(row for row, _ in names):
-        shown = "".join(f"<td>{buttons.get((r, c), '')}</td>" for c in columns)
-        lines.append(f"<tr><th scope=row>{markup(r)}</th>{shown}</tr>")
-    return "".join([*lines, "</tbody></table></div>"])
-
-
-def _picture(folder: Path, cell: Mapping[str, Any], row: Mapping[str, Any]) -> Path | None:
-    """Return the picture of a job, if it lies in this job's folder: a row, or a link, may name any other."""
-    try:
-        home = folder.resolve() / cell["folder"]
-        path = (home / ((row.get("results") or {}).get("picture") or "-")).resolve()
-        return path if path.is_relative_to(home) and path.is_file() else None
-    except (OSError, ValueError, RuntimeError):  # no name of a file, or links in a circle
-        return None
-
-
-def _thumbnail(path: Path, budget: int) -> str | None:
-    return _encoded(path, path.stat().st_mtime_ns, budget)
-
-
-@lru_cache(maxsize=4096)
-def _encoded(path: Path, written: int, budget: int) -> str | None:
-    """Encode a picture as a data URI of at most `budget` bytes; where there is little room, the upper part
-    alone. None for what is no picture that we write, or has too many pixels.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=("PNG",)) as image:
-                picture = image.convert("RGB")
-    except Exception:  # of Pillow's readers: its kinds have no common type
-        return None
-    if budget < 40_000 and picture.height > picture.width * 0.6:
-        picture = picture.crop((0, 0, picture.width, int(picture.width * 0.6)))
-    picture.thumbnail((900, 900))
-    while True:
-        out = io.BytesIO()
-        picture.save(out, "JPEG", quality=70, optimize=True)
-        if out.tell() * 4 / 3 <= budget or min(picture.size) < 64:
-            return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()
-        picture = picture.resize((max(1, picture.width * 4 // 5), max(1, picture.height * 4 // 5)))
 
 
 def _all(sweep: Snapshot) -> str:

@@ -25,7 +25,6 @@ ASIDE = {
 }  # numbers that are no result
 LAST = ("sampler.steps", "task.calls")  # keys that read best from left to right
 
-
 Cells = Sequence[tuple[dict[str, Any], dict[str, Any] | None]]
 
 
@@ -175,12 +174,12 @@ def _published(plan: Mapping[str, Any], cells: Cells) -> dict[tuple[str, str], f
     return {tuple(k.split(",")): float(v) for k, v in paper["values"].items()}  # type: ignore[misc]
 
 
-def text_of(stat: Stat | None, best: float | None) -> str:
+def text_of(stat: Stat | None, bold: bool) -> str:
     """Return a value as it is shown: 3.21 ± 0.04 (4.04, −0.83)."""
     if stat is None:
         return ""
     text = f"{stat.mean:.4g}"
-    if stat.mean == best:
+    if bold:
         text = f"**{text}**"
     if stat.spread is not None:
         text += f" ± {stat.spread:.2g}"
@@ -189,23 +188,24 @@ def text_of(stat: Stat | None, best: float | None) -> str:
     return text
 
 
-def markdown(sweep: Sweep) -> str:
-    """Return a table in Markdown for each metric. Raises DataError."""
+def markdown(sweep: Sweep, shared: Mapping[str, set[tuple[str, str]]] = {}) -> str:
+    """Return a table in Markdown for each metric; shared: cells marked as the best. Raises DataError."""
     snapshot = read(sweep)
     parts = []
     for metric in metrics_of(snapshot):
-        p = pivot(snapshot, metric)
+        p, also = pivot(snapshot, metric), shared.get(metric, ())
         head = " \\ ".join(markdown_cell(name) for name in p.heads if name)
         higher = "higher" if better_high(metric) else "lower"
         lines = [f"`{line(metric).replace('`', chr(39))}`, {higher} is better", ""]
         lines += [f"| {head} | " + " | ".join(markdown_cell(c or metric) for c in p.columns) + " |"]
         lines += ["|---|" + "---|" * len(p.columns)]
         for r in p.rows:
-            texts = [text_of(p.stats.get((r, c)), p.best) for c in p.columns]
+            across = [(c, p.stats.get((r, c))) for c in p.columns]
+            marked = [s is not None and (s.mean == p.best or (r, c) in also) for c, s in across]
+            texts = [text_of(s, bold) for (_, s), bold in zip(across, marked, strict=True)]
             lines.append(f"| {markdown_cell(r)} | " + " | ".join(texts) + " |")
         parts.append("\n".join(lines))
-    parts = parts or ["no job has a result yet"]
-    return "\n\n".join([*parts, snapshot.note] if snapshot.note else parts) + "\n"
+    return "\n\n".join(filter(None, [*(parts or ["no job has a result yet"]), snapshot.note])) + "\n"
 
 
 def flat(sweep: Sweep) -> str:

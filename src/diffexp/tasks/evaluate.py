@@ -18,6 +18,7 @@ from diffexp.run.job import Job, Task, device_of
 from diffexp.run.next_lines import suggestions
 from diffexp.run.ready import ready
 from diffexp.samplers import check, nfe, with_calls
+from diffexp.tasks.evidence import keep_evidence
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class Evaluate(Task):
             result = evaluator.run(restored.model, device=device, progress=progress)
         title = f"step {restored.step}, {result.nfe:g} calls"
         picture = result.draw(restored.class_names, title, job.folder / "samples" / "grid.png")
+        keep_evidence(job.folder, {evaluator.guidance.scale: result})
         cost = {"nfe": result.nfe, "sampling_seconds": round(result.seconds, 2)}
         record.results |= result.values | cost | {"cards": result.cards, "picture": str(picture)}
         results = {evaluator.guidance.scale: result}

@@ -25,6 +25,7 @@ from diffexp.run.folder import Record, check_links
 from diffexp.run.job import Job, device_of
 from diffexp.run.next_lines import suggestions
 from diffexp.run.resume import start
+from diffexp.tasks.evidence import keep_evidence, key_at
 from diffexp.tasks.fitting import Fitting, Training, make_trainer
 from diffexp.tasks.training_parts import (
     base_path,
@@ -131,20 +132,17 @@ class Train(Fitting):
         first = next(iter(measured.values()))
         picture = show(trainer, module, first, job.folder)
         values = {
-            _key(k, s, len(measured)): v for s, r in measured.items() for k, v in r.values.items()
+            key_at(k, s, len(measured)): v for s, r in measured.items() for k, v in r.values.items()
         } | gone[0]
         for logger in trainer.loggers:
             logger.log_metrics({f"final/{k}": v for k, v in values.items()}, step=trainer.global_step)
         losses = {k: float(v) for k, v in trainer.callback_metrics.items() if k in ("train/loss", "val/loss")}
+        keep_evidence(job.folder, measured)
         cards = {
-            _key(k, s, len(measured)): c for s, r in measured.items() for k, c in r.cards.items()
+            key_at(k, s, len(measured)): c for s, r in measured.items() for k, c in r.cards.items()
         } | gone[1]
         record.results |= losses | values | {"cards": cards, "picture": str(picture)}
         summary(job.folder, picture, record.results, measured, suggestions(job, module.model), gone)
-
-
-def _key(metric: str, scale: float, scales: int) -> str:
-    return f"{metric}@{scale:g}" if scales > 1 else metric
 
 
 def _loaded(job: Job, loader: DataModule) -> DiffusionModule:

@@ -1,0 +1,89 @@
+"""Read what folders of runs, cells and sweeps have measured, as variants to compare."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from diffexp.errors import DataError
+from diffexp.files import read_json, read_small
+from diffexp.report.compared import Measured, Variant, variants
+from diffexp.report.table import numbers, read
+from diffexp.run.results import PLAN, moderate, refuse_links
+
+_CONFIG_BYTES = 1 << 20
+_ASIDE = ("dir", "name", "logger", "data_root", "dry_run", "resume", "sweep", "choices", "seed")
+
+
+def read_variants(folders: Sequence[Path]) -> list[Variant]:
+    """Return what lies in the folders; runs of one configuration but for the seed are one variant. Raises
+    DataError for a folder that is neither a run nor a sweep, or has measured nothing.
+    """
+    several = sum((folder / PLAN).is_file() for folder in folders) > 1
+    out, runs = list[Variant](), dict[str, list[Measured]]()
+    for folder in dict.fromkeys(folders):
+        if (folder / PLAN).is_file():
+            of_sweep = variants(read(folder)).values()
+            if not of_sweep:
+                raise DataError("no job of this sweep is done", str(folder), "run it first")
+            begin = f"{folder.name} " if several or len(folders) > 1 else ""
+            out += [Variant(begin + v.name, v.runs) for v in of_sweep]
+        else:
+            runs.setdefault(_identity(folder), []).append(_run(folder))
+    names = _names([same[0].folder for same in runs.values()])
+    for name, same in zip(names, runs.values(), strict=True):
+        out.append(Variant(name, tuple(same)))
+    return out
+
+
+def _run(folder: Path) -> Measured:
+    """Read run.json of a run, or of a cell. Raises DataError."""
+    refuse_links(folder / "run.json")
+    if not (folder / "run.json").is_file():
+        do = "give the folder of a run, of a cell (SWEEP/jobs/ID), or of a sweep"
+        raise DataError("there is no run.json and no plan.json here", str(folder), do)
+    try:
+        record = read_json(folder / "run.json")
+    except OSError as error:
+        raise DataError(f"it cannot be read: {error.strerror}", str(folder), "make it readable") from error
+    results = record.get("results")
+    if not moderate(record) or not isinstance(results, Mapping) or not _cards(results):
+        raise DataError("this run.json is none of ours", str(folder / "run.json"), "name another run")
+    if not numbers(record):
+        do = "measure it: task=evaluate task.ckpt=RUN"
+        raise DataError("this run has measured nothing", str(folder), do)
+    return Measured(record.get("seed"), record, folder)
+
+
+def _cards(results: Mapping[str, Any]) -> bool:
+    cards = results.get("cards") or {}
+    return isinstance(cards, Mapping) and all(isinstance(card, Mapping) for card in cards.values())
+
+
+def _identity(folder: Path) -> str:
+    """Return the configuration of a run without its seeds; its path where that cannot be read."""
+    try:
+        config = yaml.safe_load(read_small(folder / "config.yaml", _CONFIG_BYTES))
+        return json.dumps(
+            _without_seeds({k: v for k, v in config.items() if k not in _ASIDE}), sort_keys=True
+        )
+    except (DataError, OSError, ValueError, AttributeError, TypeError, RecursionError, yaml.YAMLError):
+        return str(folder.resolve())
+
+
+def _without_seeds(node: Any) -> Any:
+    if isinstance(node, Mapping):
+        return {str(k): _without_seeds(v) for k, v in node.items() if k != "seed"}
+    return [_without_seeds(v) for v in node] if isinstance(node, list) else node
+
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    """Return the paths without what all have in common; the last part of each where there is one."""
+    paths = [os.path.abspath(folder) for folder in folders]
+    if len(paths) < 2:
+        return [os.path.basename(path) for path in paths]
+    common = os.path.commonpath(paths)
+    return [os.path.relpath(path, common) for path in paths]
