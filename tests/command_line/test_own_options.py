@@ -48,7 +48,8 @@ def test_a_typo_is_answered_with_them(here):
     said = type_(here, "-cd", "more", "sampler=mien", code=2)
     assert "lms, mine, plms" in said and "restart, third, unipc" in said and "type sampler=mine" in said
     said = type_(here, "-cn", "stduy", code=2)
-    assert "there is no stduy.yaml; there are ddpm_table2, eta_steps," in said and "type -cn study" in said
+    assert "there is no stduy.yaml; there are adapters, autoencoder, ddpm_table2," in said
+    assert "type -cn study" in said
 
 
 @pytest.mark.parametrize("typed", [["-cn", "eta_steps"], ["-cd", "sweeps", "-cn", "eta_steps"]])

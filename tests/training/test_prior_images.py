@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from adapters.conftest import LINE, go, held
+from typed import check
 
 import diffexp
 from diffexp.data import Mix
@@ -152,8 +153,14 @@ def test_the_recipe_of_a_new_thing_mixes_it_with_what_the_base_makes(home, capsy
     some = ["data.parts.prior.n=8", "sampler@data.parts.prior.sampler=heun", "evaluator.drift=8"]
     more = [typed for typed in TEXT if not typed.startswith(("experiment", "data"))]
     made = go(home / "new", "experiment=dreambooth", f"init={home / 'words'}", *more, *some)
-    assert "mix_instance_prior: 8x8x3 images, 20 train, 5,400 val" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "mix_instance_prior: 8x8x3 images, 20 train, 5,400 val" in out
+    lines = [line.strip() for line in out.partition("\nnext:\n")[2].splitlines() if "python run.py" in line]
+    assert len(lines) == 4 and f"init={home / 'words'}" in lines[3] and "tune.rank=16" in lines[3]
+    for line in lines:
+        check(line)
     assert {"drift", "drift_pairs", "right_concept", "right_digit_concept", "right"} <= set(made)
     assert made["cards"]["right_concept"]["n_concept"] == 8
     go(home / "again", "task=evaluate", f"task.ckpt={home / 'new'}", "metrics.n=8", "logger=none")
-    assert "right_concept" in (out := capsys.readouterr().out) and "making" not in out
+    out = capsys.readouterr().out
+    assert "right_concept" in out and "making" not in out

@@ -69,7 +69,7 @@ class DigitsText(DataSet):
     def __init__(
         self,
         label: Literal["caption", "digit"] = "caption",
-        partial: float = 0.0,
+        partial: float = 0.2,
         without: tuple[str, ...] = (),
         concept: Mapping[str, Any] | None = None,
     ) -> None:
@@ -105,10 +105,11 @@ class DigitsText(DataSet):
         images = painted(part.images[number, 0] / 255, pair)
         labels = caption if self.label == "caption" else digit
         texts = [CAPTIONS[i] for i in caption.tolist()]
-        texts = self._shortened(texts) if split == "train" else texts
-        return InMemory(
-            images, labels, texts if self.concept is None else list(map(self.concept.named, texts))
-        )
+        if self.concept is not None:
+            texts = list(map(self.concept.named, texts))
+        elif split == "train":
+            texts = self._shortened(texts)
+        return InMemory(images, labels, texts)
 
     def _shortened(self, texts: list[str]) -> list[str]:
         """Return the captions, a share `partial` of them with things left out."""
