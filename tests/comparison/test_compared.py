@@ -1,20 +1,23 @@
 """task=compare, and the tables of a sweep: what is separated, what is refused, what cannot be said."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from commands import composed
+from rich.console import Console
 
 from diffexp.comparison import Evidence
 from diffexp.comparison.evidence import NAME, load, save
 from diffexp.errors import ConfigError, DataError
 from diffexp.files import write
+from diffexp.report.comparison_page import markdown
 from diffexp.report.differences import shared, to_best
 from diffexp.report.html import refresh
 from diffexp.report.table import read
-from diffexp.tasks.compare import Compare
+from diffexp.tasks.compare import Compare, _tables
 from diffexp.tasks.run import run_job
 
 PAIRING = {"noise": {"seed": 0, "shape": [1, 8, 8]}, "asked": "ab", "n": 1000}
@@ -81,6 +84,27 @@ def test_runs_that_differ_by_their_seed_are_one(tmp_path):
     assert verdict.difference.value == pytest.approx(0.5) and verdict.words == "worse"
     (few,) = verdicts(*runs[:2], *runs[3:5])
     assert few.words == "of 2 seeds nothing can be said, 3 are needed"
+
+
+def test_the_same_run_twice_is_no_second_seed(tmp_path):
+    runs = [run(tmp_path / name, v, seed=0, config=f"k: {name[0]}") for name, v in (("a", 3.0), ("a2", 3.0))]
+    (verdict,) = verdicts(*runs)
+    assert verdict.difference.value == 0 and verdict.difference.paired
+    other = run(tmp_path / "b", 3.5, seed=0, config="k: b")
+    assert {v.difference.unit for v in verdicts(*runs, other)} == {"images"}
+
+
+def test_names_of_strangers_are_shown_as_text(tmp_path, capsys):
+    a, b = (run(tmp_path / f"{k}<b>[red]x", v, config=f"k: {k}") for k, v in (("a", 3.0), ("b", 3.2)))
+    for folder in (a, b):
+        path = Path(folder) / "run.json"
+        path.write_text(path.read_text().replace("fid_x", "\\u001b[31m<script>[bold]"))
+    those = verdicts(a, b)
+    assert "<script>" not in markdown(those).replace("\\<script>", "")
+    (table,) = _tables(those)
+    Console(width=200).print(table)
+    out = capsys.readouterr().out
+    assert "\x1b[31m" not in out and "<script>[bold]" in out and "<b>[red]x" in out
 
 
 @pytest.mark.parametrize(

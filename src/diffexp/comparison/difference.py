@@ -76,8 +76,9 @@ class Number:
     def array(self, kind: str) -> np.ndarray | None:
         """Return what the evaluation has kept of it, if that is sound."""
         values = None if self.evidence is None else self.evidence.arrays.get(f"{self.key}/{kind}")
-        known = values is not None and len(values) > 1 and not (np.abs(values) > _LARGEST).any()
-        return values if known else None
+        if values is None or len(values) < 2 or (np.abs(values) > _LARGEST).any():
+            return None
+        return None if kind == "without" and np.isnan(values).any() else values
 
 
 def of_evaluations(a: Number, b: Number) -> Difference:

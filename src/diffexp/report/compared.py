@@ -12,6 +12,7 @@ from diffexp.comparison.evidence import NAME, Evidence, load
 from diffexp.comparison.holm import holm
 from diffexp.comparison.seeds import of_seeds
 from diffexp.errors import DataError
+from diffexp.notice import warn
 from diffexp.report.table import Snapshot, better_high, numbers, places, protocol
 from diffexp.run.results import is_number
 
@@ -134,7 +135,8 @@ def kept(folder: Path) -> Evidence | None:
 def _kept(folder: Path, written: int) -> Evidence | None:
     try:
         return load(folder)
-    except DataError:
+    except DataError as error:
+        warn(f"{error.what}, and is not used: {error.where}")
         return None
 
 

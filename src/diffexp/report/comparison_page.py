@@ -27,7 +27,7 @@ def markdown(verdicts: Sequence[Verdict]) -> str:
     """Return a table in Markdown for each number."""
     parts = []
     for metric, of in _by_metric(verdicts):
-        lines = [f"{_about(metric, of).replace('`', chr(39))}", "", f"| {' | '.join(COLUMNS)} |"]
+        lines = [markdown_cell(_about(metric, of)), "", f"| {' | '.join(COLUMNS)} |"]
         lines.append("|---" * len(COLUMNS) + "|")
         lines += [f"| {' | '.join(map(markdown_cell, cells(v)))} |" for v in of]
         parts.append("\n".join(lines))

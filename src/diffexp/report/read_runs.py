@@ -19,7 +19,7 @@ _ASIDE = ("dir", "name", "logger", "data_root", "dry_run", "resume", "sweep", "c
 
 
 def read_variants(folders: Sequence[Path]) -> list[Variant]:
-    """Return what lies in the folders; runs of one configuration but for the seed are one variant. Raises
+    """Return what lies in the folders; runs of one configuration with different seeds are one variant. Raises
     DataError for a folder that is neither a run nor a sweep, or has measured nothing.
     """
     several = sum((folder / PLAN).is_file() for folder in folders) > 1
@@ -32,7 +32,10 @@ def read_variants(folders: Sequence[Path]) -> list[Variant]:
             begin = f"{folder.name} " if several or len(folders) > 1 else ""
             out += [Variant(begin + v.name, v.runs) for v in of_sweep]
         else:
-            runs.setdefault(_identity(folder), []).append(_run(folder))
+            run, same = _run(folder), _identity(folder)
+            while any(other.seed == run.seed for other in runs.get(same, ())):
+                same += "+"  # the same once more, which is no other seed
+            runs.setdefault(same, []).append(run)
     names = _names([same[0].folder for same in runs.values()])
     for name, same in zip(names, runs.values(), strict=True):
         out.append(Variant(name, tuple(same)))

@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from diffexp.config.argv import command
 from diffexp.redact import redact_typed
@@ -57,13 +57,17 @@ def _steps(job: "Job") -> list[str]:
 
 
 def _other(job: "Job") -> list[str]:
-    """Return the line of this training with another schedule."""
+    """Return the line of this training with another schedule; of a tuned one, on the same base, with another
+    rank, or one vector more.
+    """
     typed: Sequence[str] = redact_typed(job.typed)
     choices: Mapping[str, str] = job.choices or {}
     schedule = "cosine" if choices.get("schedule") == "linear" else "linear"
-    rank = (job.config.get("tune") or {}).get("rank")
-    if rank is not None:  # on the same base, which has its schedule
-        kept = [text for text in typed if text.split("=")[0] not in ("tune.rank", *_OF_ONE_FOLDER)]
-        return [*kept, f"tune.rank={4 * rank}", f"name={job.config['name']}_rank{4 * rank}"]
-    kept = [text for text in typed if text.split("=")[0].split(".")[0] not in _OF_ONE_RUN]
+    tune: Mapping[str, Any] = job.config.get("tune") or {}
+    for key, more in (("rank", lambda n: 4 * n if n < 64 else n // 4), ("vectors", lambda n: n + 1)):
+        if key in tune:  # on the same base, which has its schedule
+            n = more(tune[key])
+            kept = [text for text in typed if text.split("=")[0] not in (f"tune.{key}", *_OF_ONE_FOLDER)]
+            return [*kept, f"tune.{key}={n}", f"name={job.config['name']}_{key}{n}"]
+    kept = [text for text in typed if text.split("=")[0].split(".")[0] not in (*_OF_ONE_RUN, "tune")]
     return [*kept, f"schedule={schedule}", f"name={job.config['name']}_{schedule}"]

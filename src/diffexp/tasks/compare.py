@@ -109,9 +109,9 @@ def _tables(verdicts: Sequence[Verdict]) -> list[Table]:
     out = []
     for metric in dict.fromkeys(v.metric for v in verdicts):
         of = [v for v in verdicts if v.metric == metric]
-        table = Table(title=f"{metric} against {of[0].baseline}", title_justify="left")
+        table = Table(title=plain(f"{metric} against {of[0].baseline}"), title_justify="left")
         for column in COLUMNS:
-            table.add_column(column, overflow="fold")
+            table.add_column(column, overflow="fold", min_width=max(map(len, column.split())))
         for v in of:
             table.add_row(*map(plain, cells(v)))
         out.append(table)
