@@ -71,10 +71,12 @@ def test_the_null_equals_an_empty_negative_and_a_prompt_its_batch(runs):
     assert (plain == nothing).all() and (plain != unwanted).any() and learned.shape == plain.shape
     several = images(runs.sampled("words", "n5", 'task.prompts=["a bright top half","left"]', *guided)[0])
     assert (several[::2] == plain[::2]).all()
-    off = [
-        images(runs.sampled("words", f"o{i}", prompt, "guidance.scale=1", "task.npz=true", *more)[0])
-        for i, more in enumerate(([], ["task.negative=left"]))
-    ]
+    off, words = list[np.ndarray](), list[str]()
+    for i, more in enumerate(([], ["task.negative=left"])):
+        folder, out = runs.sampled("words", f"o{i}", prompt, "guidance.scale=1", "task.npz=true", *more)
+        off.append(images(folder))
+        words.append(out)
+    assert ["task.negative does nothing at guidance.scale=1" in out for out in words] == [False, True]
     with np.load(runs.folder / "o0" / "samples" / "samples.npz") as arrays:
         captions = arrays["captions"].tolist()
     assert captions == [row["text"] for row in rows(runs.folder / "o0")]
@@ -115,6 +117,7 @@ REFUSED = [
     (["task.prompts=none.txt"], 3, "the prompts cannot be read"),
     ([], 2, "this model wants captions"),
     (["task.prompts=empty.txt"], 2, "there is no prompt in this file"),
+    (["task.prompts=lines"], 2, "this is a file, and one of prompts ends in .txt"),
     ([PROMPTS, "task.text=[a]"], 2, "task.prompts and task.text are the same"),
     ([PROMPTS, "text_encoder.width=8"], 2, "there is no text_encoder"),
 ]
@@ -123,6 +126,7 @@ REFUSED = [
 @pytest.mark.parametrize(("typed", "code", "text"), REFUSED, ids=[text for _, _, text in REFUSED])
 def test_prompts_that_are_not_there_are_refused(runs, typed, code, text):
     (runs.folder / "empty.txt").write_text("\n \n")
+    (runs.folder / "lines").write_text("a bright top half\n")
     answered, said = runs.type("task=sample", f"task.ckpt={runs.trained('words')}", *typed, "dir=refused")
     assert (answered, text in said) == (code, True), said
     assert not (runs.folder / "refused").exists()

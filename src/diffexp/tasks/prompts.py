@@ -1,6 +1,7 @@
 """The prompts of task=sample: typed, or a line each of a file."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from diffexp.config.suggest import path_of
 from diffexp.errors import ConfigError, DataError
@@ -13,13 +14,16 @@ def prompts(given: Sequence[str] | str | None) -> tuple[str, ...] | None:
     """Return the prompts of a list, of a text, or of the file that a text which ends in .txt names; None for
     None. Raises ConfigError, DataError.
 
-    In a list, and without that end, nothing is taken for a path. Lines of a file that are empty are left out.
+    In a list nothing is taken for a path. Lines of a file that are empty are left out.
     """
     if given is None:
         return None
     if not isinstance(given, str):
         return tuple(given)
     if not given.lower().endswith(".txt"):
+        if _is_file(given):
+            do = f"rename it to {given}.txt, or type 'task.prompts=[\"...\"]'"
+            raise ConfigError("this is a file, and one of prompts ends in .txt", "task.prompts", do)
         return (given,)
     path = path_of(given, "task.prompts")
     try:
@@ -31,3 +35,10 @@ def prompts(given: Sequence[str] | str | None) -> tuple[str, ...] | None:
     if not lines:
         raise ConfigError("there is no prompt in this file", str(path), "write one a line")
     return lines
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except (OSError, ValueError):  # too long for a name, or with a zero in it
+        return False

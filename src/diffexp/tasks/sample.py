@@ -80,6 +80,8 @@ class Sample(Task):
         restored, parts, asked = self._ready(job, measure=True)
         for line in restored.model.remarks(asked):
             say(line)
+        if self.negative and parts["guidance"].scale == 1:
+            say("task.negative does nothing at guidance.scale=1: type guidance.scale=2, say")
         given = len(prompts(self.prompts) or ())
         if given > self.n:
             say(f"the first {self.n} of {given:,} prompts (task.n={self.n})")
