@@ -83,6 +83,8 @@ def test_a_folder_of_the_persons_stays_though_it_is_empty(tmp_path):
     (tmp_path / "mine").mkdir()
     for place in ("mine/a/b", "new/a"):
         assert forked(["sampler.steps=abc", f"dir={place}"], tmp_path, tmp_path / "said.txt")[0] == 2
+    code, said = forked([f"dir={'a' * 5000}"], tmp_path, tmp_path / "said.txt")
+    assert code == 5 and "File name too long" in said and "Traceback" not in said
     assert (tmp_path / "mine").is_dir() and not list((tmp_path / "mine").iterdir())
     assert not (tmp_path / "new").exists()
 

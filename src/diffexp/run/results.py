@@ -114,7 +114,8 @@ def keep_standing(path: Path) -> None:
     """Note which folders at and above a path are there, before anything is made: they are not ours to
     remove.
     """
-    _standing.update(p for p in (path.absolute(), *path.absolute().parents) if p.is_dir())
+    above = (path.absolute(), *path.absolute().parents)
+    _standing.update(p for p in above if os.path.isdir(p))  # which knows names that are too long for one
 
 
 def remove_if_empty(folder: Path) -> None:

@@ -1,7 +1,7 @@
 """The prompts of task=sample: typed, or a line each of a file."""
 
+import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from diffexp.config.suggest import path_of
 from diffexp.errors import ConfigError, DataError
@@ -21,7 +21,7 @@ def prompts(given: Sequence[str] | str | None) -> tuple[str, ...] | None:
     if not isinstance(given, str):
         return tuple(given)
     if not given.lower().endswith(".txt"):
-        if _is_file(given):
+        if os.path.isfile(given):
             do = f"rename it to {given}.txt, or type 'task.prompts=[\"...\"]'"
             raise ConfigError("this is a file, and one of prompts ends in .txt", "task.prompts", do)
         return (given,)
@@ -35,10 +35,3 @@ def prompts(given: Sequence[str] | str | None) -> tuple[str, ...] | None:
     if not lines:
         raise ConfigError("there is no prompt in this file", str(path), "write one a line")
     return lines
-
-
-def _is_file(text: str) -> bool:
-    try:
-        return Path(text).is_file()
-    except (OSError, ValueError):  # too long for a name, or with a zero in it
-        return False
