@@ -3,6 +3,7 @@
 import shutil
 import sys
 
+import numpy as np
 import pytest
 import torch
 from adapters.conftest import KINDS, LINE, go, held
@@ -236,7 +237,10 @@ def test_the_latents_of_an_adapted_run_have_the_scale_of_its_base(runs, tmp_path
     latent = [*LINE, "codec=autoencoder", f"codec.ckpt={tmp_path / 'auto'}", "network=unet_latent"]
     latent += ["network.channels=8", "trainer.max_steps=1", f"codec.folder={tmp_path}"]
     go(tmp_path / "base", *latent)
-    tuned = [*latent, f"init={tmp_path / 'base'}", "loader.flip=true"]
+    images = np.random.default_rng(0).integers(0, 255, (200, 8, 8, 1), dtype=np.uint8)
+    np.savez(tmp_path / "other.npz", images=images, labels=np.arange(200) % 10)
+    other = ["data=npz", f"data.path={tmp_path / 'other.npz'}"]
+    tuned = [*latent, f"init={tmp_path / 'base'}", *other]
     go(tmp_path / "lora", *tuned, "tune=lora")
     go(tmp_path / "full", *tuned)
     scales = [held(tmp_path / name)["diffexp"]["codec"] for name in ("base", "lora", "full")]
