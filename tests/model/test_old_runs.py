@@ -12,7 +12,7 @@ import torch
 from commands import composed
 
 import diffexp
-from diffexp.errors import DataError
+from diffexp.errors import ConfigError, DataError
 from diffexp.model.checkpoint import read_checkpoint
 from diffexp.model.format import upgraded
 from diffexp.model.restore import restore
@@ -142,5 +142,5 @@ def test_parts_of_a_checkpoint_that_are_not_states_are_named(tmp_path, change, p
 
 @pytest.mark.parametrize("number", [-1, -5, 1])
 def test_an_average_that_there_is_not_is_refused(number):
-    with pytest.raises(DataError, match=f"holds no averaged weights of number {number}"):
+    with pytest.raises(ConfigError, match=f"has no average {number}, but 0 "):
         restore(OLD / "classes", number)

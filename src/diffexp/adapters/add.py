@@ -43,19 +43,19 @@ def added(
     restored: Restored,
     adapters: Sequence[str],
     scales: Sequence[float],
-    average: int | None = 0,
+    ema: float | None = True,
     plugins: Sequence[str] = (),
     base: str | None = None,
 ) -> Restored:
-    """Return a model with adapters added, as a copy. scales: c of each; base: "any" for adapters that were
-    trained on another. Raises DataError, ConfigError.
+    """Return a model with adapters added, as a copy. scales: c of each; ema: which average of them;
+    base: "any" for adapters that were trained on another. Raises DataError, ConfigError.
     """
     if restored.tune.needs_base:
         do = "give the run below it as task.ckpt, and this one among task.adapters"
         raise ConfigError("task.ckpt is an adapted run itself", "task.adapters", do)
     model = deepcopy(restored.model)
     layers = layers_of(model)
-    read = [read_adapter(text, list(layers), average, plugins) for text in adapters]
+    read = [read_adapter(text, list(layers), ema, plugins) for text in adapters]
     own = {name: digest_of(model.get_submodule(name)) for name in PARTS}
     for adapter in read:
         _check_base(adapter, own, base)

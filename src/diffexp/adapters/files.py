@@ -25,7 +25,7 @@ from diffexp.model.adapter_names import TUNED
 from diffexp.model.find import ADAPTER_FILE, CONCEPT_FILE, CONFIG, describe, find, read
 from diffexp.model.model import Model
 from diffexp.model.restore import tune_of
-from diffexp.model.weights import weights_of
+from diffexp.model.weights import average_of, weights_of
 
 PEFT_CONFIG = "adapter_config.json"
 _NETWORK, _WHERE = "denoiser.network.", "task.adapters"
@@ -50,10 +50,11 @@ class Adapted:
 
 
 def read_adapter(
-    text: str, layers: Sequence[str], average: int | None = 0, plugins: Sequence[str] = ()
+    text: str, layers: Sequence[str], ema: float | None = True, plugins: Sequence[str] = ()
 ) -> Adapted:
     """Read the adapters of a run or of a file. layers: the names of those of the model that they are for;
-    average: of their weights, None for those being trained. Raises DataError, ConfigError.
+    ema: which average of their weights (`average_of`), None for those being trained. Raises DataError,
+    ConfigError.
     """
     path = path_of(text, _WHERE)
     others = (
@@ -68,15 +69,15 @@ def read_adapter(
         return _of_others(others, layers)
     file = find(path)
     checkpoint = read(file)
-    tune = tune_of(describe(checkpoint, file).config, plugins)
+    told = describe(checkpoint, file)
+    tune, average = tune_of(told.config, plugins), average_of(ema, told.decays, file)
     if isinstance(tune, Concept):
-        return _of_word(tune, weights_of(checkpoint, average, file), file, describe(checkpoint, file).base)
+        return _of_word(tune, weights_of(checkpoint, average, file), file, told.base)
     if not isinstance(tune, Adapter):
         do = "give a run of tune=lora, concept, ...; a whole model is task.ckpt"
         raise ConfigError(f"{file} holds a whole model, and no adapters", _WHERE, do)
     parts = by_layer(weights_of(checkpoint, average, file), file)
-    base = describe(checkpoint, file).base
-    return Adapted(file, parts, dict.fromkeys(parts, tune.scale), base)
+    return Adapted(file, parts, dict.fromkeys(parts, tune.scale), told.base)
 
 
 def _of_word(tune: Concept, state: Mapping[str, Tensor], path: Path, base: Mapping[str, str]) -> Adapted:

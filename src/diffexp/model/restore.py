@@ -23,7 +23,7 @@ from diffexp.model.build import build_model
 from diffexp.model.find import MODEL, Description, describe, find, read
 from diffexp.model.model import Model
 from diffexp.model.trainable import Full, Trainable, base_of
-from diffexp.model.weights import holding_together, name_of, no_larger_than, weights_of
+from diffexp.model.weights import average_of, holding_together, name_of, no_larger_than, weights_of
 
 MODEL_PLACES = {"schedule": "snr"}  # the rest of a model's nodes are named like their groups
 
@@ -49,21 +49,22 @@ class Restored:
 
 def restore(
     path: str | Path,
-    average: int | None = 0,
+    ema: float | None = True,
     plugins: Sequence[str] = (),
     precision: Precision | None = None,
     codec: str | None = None,
     base: str | None = None,
 ) -> Restored:
-    """The model of a checkpoint or run folder, on the CPU; average: of its weights, None for those that are
-    trained; codec: where its autoencoder lies now; base: of an adapted run, where its base does, or "any".
-    Raises DataError, ConfigError.
+    """The model of a checkpoint or run folder, on the CPU; ema: which average of its weights (`average_of`),
+    None for those that are trained; codec: where its autoencoder lies now; base: of an adapted run, where its
+    base does, or "any". Raises DataError, ConfigError.
 
     Only classes of diffexp and of `plugins` are built: a checkpoint may be a stranger's.
     """
     found = find(path)
     checkpoint = read(found)
     told = describe(checkpoint, found)
+    average = average_of(ema, told.decays, found)
     weights = weights_of(checkpoint, average, found)
     with torch.device("cpu"), holding_together(found):  # also where a network that reads it is made elsewhere
         tune = _tune_at(tune_of(told.config, plugins), base, found)
@@ -177,14 +178,15 @@ def judged(
 
 def load(
     path: str | Path,
-    ema: bool = True,
+    ema: float = True,
     plugins: Sequence[str] = (),
     codec: str | None = None,
     base: str | None = None,
 ) -> Model:
     """Return the model of a checkpoint or run folder, for diffexp.sample. Raises DataError, ConfigError.
 
-    plugins: packages of your own of which it is made; codec, base: where its autoencoder, and the run below
-    its adapters, lie now, if not where they were when the model was trained.
+    ema: false for the weights being trained, the place of an average, from 0, or its decay. plugins: packages
+    of your own of which it is made; codec, base: where its autoencoder, and the run below its adapters, lie
+    now, if not where they were when the model was trained.
     """
-    return restore(path, 0 if ema else None, plugins, codec=codec, base=base).model
+    return restore(path, ema, plugins, codec=codec, base=base).model

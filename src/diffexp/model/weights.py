@@ -9,10 +9,27 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from diffexp.archive import is_list, is_mapping
-from diffexp.errors import DataError, DiffexpError
+from diffexp.errors import ConfigError, DataError, DiffexpError
 
 DO = "use the version of diffexp that wrote it"
 _counting: list[object] = []  # the blocks of `no_larger_than` that are open, the innermost last
+
+
+def average_of(ema: float | None, decays: Sequence[float], path: Path) -> int | None:
+    """Return the number of the average that task.ema names: true is the first, a whole number its place, any
+    other its decay; None, for false or None, for the weights being trained. Raises ConfigError.
+    """
+    if ema is None or isinstance(ema, bool):
+        return 0 if ema else None
+    if isinstance(ema, int) and 0 <= ema < len(decays):
+        return ema
+    if not isinstance(ema, int) and ema in decays:
+        return list(decays).index(ema)
+    if not decays:
+        raise ConfigError(f"{path} holds no averages", "task.ema", "type task.ema=false")
+    known = ", ".join(f"{i} (decay {decay:g})" for i, decay in enumerate(decays))
+    do = f"type task.ema={len(decays) - 1}, a decay such as task.ema={decays[0]:g}, or task.ema=false"
+    raise ConfigError(f"{path} has no average {ema:g}, but {known}", "task.ema", do)
 
 
 def weights_of(checkpoint: Mapping[str, Any], average: int | None, path: Path) -> dict[str, Tensor]:

@@ -46,7 +46,7 @@ TRAINED = (
 def ready(
     job: Job,
     ckpt: str | None,
-    ema: bool = True,
+    ema: float = True,
     measure: bool = False,
     adapters: Sequence[str] | None = None,
     scales: Sequence[float] | None = None,
@@ -55,8 +55,8 @@ def ready(
 
     Without ckpt the network is a closed form, and all the rest is the job's own. measure: also
     calibrate the sampler on the model, which runs the network; without, as in a check, the sampler has
-    something of the same size in its place. adapters: those of other runs, to be added with
-    these scales. Raises DiffexpError.
+    something of the same size in its place. ema: which average (`average_of`). adapters:
+    those of other runs, to be added with these scales. Raises DiffexpError.
     """
     scales = check_scales(adapters, scales)
     if ckpt is None:
@@ -64,7 +64,7 @@ def ready(
         if measure:
             restored.model.load()
     else:
-        restored = _trained(job, ckpt, 0 if ema else None, adapters or (), scales)
+        restored = _trained(job, ckpt, ema, adapters or (), scales)
         nodes = sampling_config(job, restored.config, restored.path)
         restored = _helped(job, restored, build(nodes["guidance"], "guidance", job.allowed), ckpt)
     if not measure:
@@ -81,13 +81,11 @@ def ready(
     return restored, nodes | {"sampler": sampler}
 
 
-def _trained(
-    job: Job, ckpt: str, average: int | None, adapters: Sequence[str], scales: Sequence[float]
-) -> Restored:
+def _trained(job: Job, ckpt: str, ema: float, adapters: Sequence[str], scales: Sequence[float]) -> Restored:
     """Return the model of a run, with adapters of others where there are some."""
     plugins, base = job.config["plugins"], base_typed(job)
-    restored = _kept(ckpt, average, plugins, precision_of(job), codec_of(job), None if adapters else base)
-    return added(restored, adapters, scales, average, plugins, base) if adapters else restored
+    restored = _kept(ckpt, ema, plugins, precision_of(job), codec_of(job), None if adapters else base)
+    return added(restored, adapters, scales, ema, plugins, base) if adapters else restored
 
 
 def _helped(job: Job, restored: Restored, guidance: Guidance, ckpt: str) -> Restored:
@@ -132,7 +130,7 @@ def base_typed(job: Job) -> str | None:
 
 def _kept(
     path: str,
-    average: int | None,
+    ema: float | None,
     plugins: Sequence[str],
     precision: Precision | None,
     codec: str | None = None,
@@ -140,10 +138,10 @@ def _kept(
 ) -> Restored:
     """Restore a model, kept from the check to the run, and from job to job of a sweep."""
     file = find(path)
-    return _restored(file, written(file), average, tuple(plugins), precision, codec, base)
+    return _restored(file, written(file), ema, tuple(plugins), precision, codec, base)
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=2, typed=True)  # for 1 is another average than true
 def _restored(path: Path, written: int, *more: Any) -> Restored:
     return restore(path, *more)
 

@@ -24,7 +24,7 @@ class Encode(Task):
 
     ckpt: str | None = None
     n: int = 100
-    ema: bool = True
+    ema: bool | float = True
 
     def __post_init__(self) -> None:
         if self.n < 1:

@@ -29,7 +29,7 @@ class Evaluate(Task):
     """
 
     ckpt: str | None = None
-    ema: bool = True
+    ema: bool | float = True
     calls: int | None = None
     adapters: tuple[str, ...] | None = None
     adapter_scales: tuple[float, ...] | None = None

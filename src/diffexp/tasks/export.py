@@ -25,6 +25,7 @@ from diffexp.model.find import ADAPTER_FILE, CONCEPT_FILE, CONFIG, MODEL_FILE
 from diffexp.model.format import FORMAT
 from diffexp.model.restore import Restored, restore
 from diffexp.model.trainable import Full, detached
+from diffexp.model.weights import average_of
 from diffexp.run.console import near, say
 from diffexp.run.folder import Record
 from diffexp.run.job import Job, Task
@@ -39,7 +40,7 @@ class Export(Task):
     """
 
     ckpt: str
-    ema: bool = True
+    ema: bool | float = True
     merge: bool = True
     tracked: ClassVar[bool] = False
 
@@ -49,8 +50,8 @@ class Export(Task):
             raise ConfigError("this run has no adapters", "task.merge", "leave task.merge away")
 
     def _restored(self, job: Job) -> Restored:
-        average, plugins = 0 if self.ema else None, job.config["plugins"]
-        return restore(self.ckpt, average, plugins, codec=codec_of(job), base=base_typed(job))
+        plugins = job.config["plugins"]
+        return restore(self.ckpt, self.ema, plugins, codec=codec_of(job), base=base_typed(job))
 
     def run(self, job: Job, record: Record) -> None:
         restored = self._restored(job)
@@ -68,9 +69,9 @@ class Export(Task):
             "shape": list(restored.model.shape),
             "classes": restored.class_names and list(restored.class_names),
             "step": restored.step,
-            "ema": self.ema,
+            "ema": self.ema is not False,
             "config": {
-                "model": restored.config["model"],
+                "model": self._model(restored),
                 "precision": restored.config["precision"],
                 "choices": restored.config.get("choices", {}),
                 **{group: restored.config[group] for group in SAMPLING},
@@ -83,6 +84,12 @@ class Export(Task):
         size = path.stat().st_size
         record.results |= {"file": str(path), "bytes": size, "step": restored.step}
         say(f"{near(path)}, {_size(size)}, of step {restored.step}, and {CONFIG}")
+
+    def _model(self, restored: Restored) -> dict[str, Any]:
+        """Return the configuration of the model, with the average alone that the file holds."""
+        node, ema = restored.config["model"], restored.config["model"]["ema"]
+        average = average_of(self.ema, ema["decays"], restored.path)
+        return node if average is None else {**node, "ema": {**ema, "decays": [ema["decays"][average]]}}
 
     def artifact(self, job: Job, results: Mapping[str, Any]) -> Artifact:
         """Return what a tracker keeps of it."""

@@ -29,7 +29,7 @@ class Interpolate(Task):
     points: int = 9
     classes: tuple[int, ...] | None = None
     text: tuple[str, ...] | None = None
-    ema: bool = True
+    ema: bool | float = True
 
     def __post_init__(self) -> None:
         if self.n < 1 or self.points < 2:

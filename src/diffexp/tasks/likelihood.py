@@ -46,7 +46,7 @@ class Likelihood(Task):
     ckpt: str | None = None
     n: int = 180
     split: Literal["train", "val", "test"] = "test"
-    ema: bool = True
+    ema: bool | float = True
     method: Literal["bound", "flow"] = "bound"
     steps: int | None = None
     decoder: Literal["erf", "tanh"] = "erf"
@@ -110,7 +110,7 @@ class Likelihood(Task):
         named = [f"{k}={choices[k]}" for k in parts if k in choices] if isinstance(choices, Mapping) else []
         trained = self.ckpt is not None
         which = f"{near(restored.path)}, step {restored.step}" if trained else "none: a closed form"
-        weights = {"weights": "averaged" if self.ema else "as trained"} if trained else {}
+        weights = {"weights": "as trained" if self.ema is False else "averaged"} if trained else {}
         model = {"model": " ".join(named) or type(restored.model.denoiser.network).__name__}
         return model | {"checkpoint": which} | weights | {"data": f"{data.name}, {self.split} images"}
 

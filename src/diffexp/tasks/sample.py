@@ -51,7 +51,7 @@ class Sample(Task):
     negative: str | None = None
     files: bool = True
     npz: bool = False
-    ema: bool = True
+    ema: bool | float = True
     adapters: tuple[str, ...] | None = None
     adapter_scales: tuple[float, ...] | None = None
 
