@@ -101,7 +101,7 @@ def weights(answers: Answers, seed: int = 0, times: int = TIMES) -> Iterator[np.
 
 def _ends(drawn: np.ndarray) -> tuple[float, float] | None:
     drawn = drawn[np.isfinite(drawn)]
-    if not len(drawn):
+    if not len(drawn) or np.ptp(drawn) < 1e-9:  # no draw differs, and of chance nothing can be said
         return None
     low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)

@@ -9,7 +9,7 @@ from diffexp.comparison.tally import Tally
 from diffexp.comparison.votes import TIMES, Estimate
 from diffexp.escape import line, markdown_cell, markup
 from diffexp.report.curves import COLOURS
-from diffexp.report.page import document
+from diffexp.report.page import document, table
 
 WIDTH, LABEL, RIGHT, ROW, LETTERS = 640, 220, 14, 30, 32
 _STYLE = "h2 { font-size: 1.1rem; margin-top: 2rem; } .rows { max-height: none; } figure { margin: 1rem 0; }"
@@ -62,16 +62,21 @@ def tables(kind: str, outcome: Tally, voters: Sequence[Voter], left_out: Sequenc
 
 def about(outcome: Tally, voters: int, left_out: int) -> dict[str, str]:
     """Return what holds for all of the vote."""
-    out = {"answers": f"{outcome.answers:,} of {voters} voters, without the checks"}
+    out = {"answers": f"{outcome.answers:,} of {_people(voters)}, without the checks"}
     if left_out:
-        out["left out"] = f"{left_out} voters, for failed checks"
-    out["agreement"] = f"Krippendorff's alpha {number(outcome.alpha)} (ordinal; 1 all agree, 0 chance)"
-    out["agreement"] += f"; {number(outcome.same)} of the pairs of answers are the same"
+        out["left out"] = f"{_people(left_out)}, for failed checks"
+    if math.isfinite(outcome.same):
+        out["agreement"] = f"Krippendorff's alpha {number(outcome.alpha)} (ordinal; 1 all agree, 0 chance)"
+        out["agreement"] += f"; {number(outcome.same)} of the pairs of answers are the same"
     out["intervals"] = f"95 %; the bootstrap draws voters and images anew, {TIMES:,} times"
     if math.isfinite(outcome.left):
         out["intervals"] += "; Wilson's are of one voter without ties, or where all answers are the same"
         out["left image"] = f"preferred {number(outcome.left)}, a tie as half"
     return out
+
+
+def _people(n: int) -> str:
+    return "1 voter" if n == 1 else f"{n} voters"
 
 
 def markdown(facts: dict[str, str], shown: Sequence[Rows]) -> str:
@@ -86,16 +91,16 @@ def markdown(facts: dict[str, str], shown: Sequence[Rows]) -> str:
 
 def page(facts: dict[str, str], kind: str, outcome: Tally, shown: Sequence[Rows]) -> str:
     """Return the outcome as a page that needs no other file."""
-    parts = [
-        figure(outcome.runs, 0.5 if kind == "pairs" else None, "win rate" if kind == "pairs" else "mark")
-    ]
+    middle, name = (0.5, "win rate") if kind == "pairs" else (None, "mean mark")
+    parts = [figure(outcome.runs, middle, name)]
     for of in shown:
+        rows = table(of.head, of.rows)
         parts += [f"<h2>{markup(of.title)}</h2>", f"<div class=rows tabindex=0>{rows}</div>"]
     return document("votes", facts, parts, _STYLE)
 
 
 def figure(runs: dict[str, Estimate], middle: float | None, name: str) -> str:
-    """Draw the value of each run as a dot with its interval: of 0 to 1 where there is a middle, else 1 to 5."""
+    """Draw the value of each run as a dot with its interval: from 0 to 1 with a middle, else from 1 to 5."""
     low, high = (0.0, 1.0) if middle is not None else (1.0, 5.0)
     height = ROW * len(runs) + 40
 
