@@ -36,7 +36,7 @@ def read_variants(folders: Sequence[Path]) -> list[Variant]:
             while any(other.seed == run.seed for other in runs.get(same, ())):
                 same += "+"  # the same once more, which is no other seed
             runs.setdefault(same, []).append(run)
-    names = _names([same[0].folder for same in runs.values()])
+    names = names_of([same[0].folder for same in runs.values()])
     for name, same in zip(names, runs.values(), strict=True):
         out.append(Variant(name, tuple(same)))
     return out
@@ -83,7 +83,7 @@ def _without_seeds(node: Any) -> Any:
     return [_without_seeds(v) for v in node] if isinstance(node, list) else node
 
 
-def _names(folders: Sequence[Path]) -> list[str]:
+def names_of(folders: Sequence[Path]) -> list[str]:
     """Return the paths without what all have in common; the last part of each where there is one."""
     paths = [os.path.abspath(folder) for folder in folders]
     if len(paths) < 2:

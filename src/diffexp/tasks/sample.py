@@ -63,21 +63,22 @@ class Sample(Task):
 
     def check(self, job: Job) -> None:
         device_of(job)
-        self._ready(job)
+        self.prepared(job)
 
-    def _ready(self, job: Job, measure: bool = False) -> tuple[Restored, dict[str, Any], Asked]:
+    def prepared(self, job: Job, measure: bool = False) -> tuple[Restored, dict[str, Any], Asked]:
+        """Return the model, the parts that it samples with, and what is asked."""
         restored, nodes = ready(job, self.ckpt, self.ema, measure, self.adapters, self.adapter_scales)
-        parts = {key: build(nodes[key], key, job.allowed) for key in ("sampler", "guidance", "clip")}
+        parts = nodes | {key: build(nodes[key], key, job.allowed) for key in ("sampler", "guidance", "clip")}
         check(restored.model, parts["sampler"], parts["guidance"])
         asked = ask(restored.model, self.n, self.classes, prompts(self.prompts) or self.text, self.negative)
         return restored, parts, asked
 
     def network_calls(self, job: Job) -> int:
-        restored, parts, _ = self._ready(job)
+        restored, parts, _ = self.prepared(job)
         return self.n * nfe(parts["sampler"], parts["guidance"], restored.model)
 
     def run(self, job: Job, record: Record) -> None:
-        restored, parts, asked = self._ready(job, measure=True)
+        restored, parts, asked = self.prepared(job, measure=True)
         for line in restored.model.remarks(asked):
             say(line)
         if self.negative and parts["guidance"].scale == 1:
@@ -85,21 +86,7 @@ class Sample(Task):
         given = len(prompts(self.prompts) or ())
         if given > self.n:
             say(f"the first {self.n} of {given:,} prompts (task.n={self.n})")
-        device, seed = device_of(job), job.config["seed"]
-        restored.model.to(device)
-        with counting("sampling") as progress:
-            images = generate(
-                restored.model,
-                parts["sampler"],
-                torch.arange(self.n),
-                asked,
-                parts["guidance"],
-                parts["clip"],
-                seed,
-                job.config["evaluator"]["batch_size"],
-                device,
-                lambda done: progress(done, self.n),
-            )
+        images, seed = draw(job, restored, parts, asked), job.config["seed"]
         folder = job.folder / "samples"
         make_folder(folder)
         picture = _grid(images[:400], asked, restored.class_names, folder / "grid.png")
@@ -118,15 +105,43 @@ class Sample(Task):
         return Artifact("samples", "dataset", files, (), about)
 
 
+def draw(job: Job, restored: Restored, parts: Mapping[str, Any], asked: Asked) -> Tensor:
+    """Return the images that are asked for, from the noise of the job's seed by their numbers: uint8
+    (N, C, H, W) on the CPU.
+    """
+    device, n = device_of(job), len(asked)
+    restored.model.to(device)
+    with counting("sampling") as progress:
+        return generate(
+            restored.model,
+            parts["sampler"],
+            torch.arange(n),
+            asked,
+            parts["guidance"],
+            parts["clip"],
+            job.config["seed"],
+            job.config["evaluator"]["batch_size"],
+            device,
+            lambda done: progress(done, n),
+        )
+
+
+def words_of(asked: Asked, names: tuple[str, ...] | None) -> list[str]:
+    """Return the prompt of each image, else the name of its class; [] where neither is asked for."""
+    if asked.text is not None:
+        return list(asked.text)
+    if asked.label is None:
+        return []
+    return [names[i] if names else str(i) for i in asked.label.tolist()]
+
+
 def _grid(images: Tensor, asked: Asked, names: tuple[str, ...] | None, path: Path) -> Path:
     """Draw the images, those of one prompt or else of one class side by side, beside its words."""
-    n, words = len(images), list[str]()
+    n, words = len(images), words_of(asked, names)[: len(images)]
     if asked.text is not None:
-        words = list(asked.text[:n])
         first = {word: i for i, word in reversed([*enumerate(words)])}
         order = sorted(range(n), key=lambda i: first[words[i]])
     elif asked.label is not None:
-        words = [names[i] if names else str(i) for i in asked.label[:n].tolist()]
         order = torch.argsort(asked.label[:n], stable=True).tolist()
     else:
         save(grid(images), path)
