@@ -17,6 +17,7 @@ from diffexp.hub import at, check_folder, is_file, reason
 CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
 _MOST = {"latent_channels": 512, "in_channels": 64, "layers_per_block": 32}
 _LEVELS, _WIDTH = 8, 8192
+_DECODER = ("network.decoder.", "network.post_quant_conv.")
 
 
 class DiffusersAutoencoder(Autoencoded):
@@ -78,7 +79,7 @@ class DiffusersAutoencoder(Autoencoded):
         if names:
             what = f"its weights do not fit its {CONFIG}: {names[0]}"
             raise DataError(what, str(folder), "get the folder again")
-        self.put(_Network(network), json.dumps(self.config, sort_keys=True))
+        self.put(_Network(network), json.dumps(self.config, sort_keys=True), _DECODER)
 
 
 class _Network(nn.Module):

@@ -4,6 +4,7 @@ They are the weights of that run's file: frozen, shared by the averages, and not
 adapted run says where the file lies, and has a digest of the weights.
 """
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,12 @@ from torch import Tensor
 
 from diffexp.archive import is_dict, plain
 from diffexp.config.moved import LATER, moved
+from diffexp.config.suggest import override
 from diffexp.errors import ConfigError, DataError
 from diffexp.model.begin import weights_to_begin_with
 from diffexp.model.find import MODEL, Description, read
 from diffexp.model.model import Model
-from diffexp.model.trainable import Full, Trainable, base_of, fill
+from diffexp.model.trainable import LATENTS, Full, Trainable, base_of, fill, same_latents
 from diffexp.notice import warn
 
 PARTS = ("denoiser.network", "conditioning")
@@ -40,15 +42,15 @@ _MAY_BE_CALLED = ("network", "conditioning")  # otherwise, where its options and
 @dataclass(frozen=True)
 class Base:
     """path: of its file; weights: the averaged ones, by their names in the model; learned: what its
-    conditioning knows of the captions; codec: what its codec has measured; autoencoder: the digest of the
-    codec's weights, None where it has none; parts: the nodes of MODEL of its configuration.
+    conditioning knows of the captions; codec: what its codec has measured; digests: of the weights that come
+    from other files (`base_of`); parts: the nodes of MODEL of its configuration.
     """
 
     path: Path
     weights: Mapping[str, Tensor]
     learned: Mapping[str, Any]
     codec: Mapping[str, Any]
-    autoencoder: str | None
+    digests: Mapping[str, Any]
     parts: Mapping[str, Any]
 
 
@@ -62,10 +64,10 @@ def read_base(path: str, where: str = "init") -> Base:
     config: Any = checkpoint.get("config")
     codec: Any = plain(checkpoint.get("codec") or {}, "codec", file)
     digests: Any = checkpoint.get("base")
-    autoencoder = digests.get("codec") if is_dict(digests) else None
+    codec, digests = (told if is_dict(told) else {} for told in (codec, digests))
     nodes = config.get("model") if is_dict(config) else None
     parts = {key: nodes.get(key) for key in MODEL} if is_dict(nodes) else {}
-    return Base(file.resolve(), weights, learned, codec if is_dict(codec) else {}, autoencoder, parts)
+    return Base(file.resolve(), weights, learned, codec, digests, parts)
 
 
 def read_below(of_run: Description, base: str | None, path: Path) -> Base:
@@ -160,7 +162,7 @@ def prepare(
     if tune.needs_base and base is None:
         raise ConfigError("this tune needs a base", "init", "type init=RUN, the run that is to be adapted")
     digests = put_base(model, base, real) if base is not None else base_of(model) if real else {}
-    if real and base is not None and digests.get("codec") != base.autoencoder:
+    if real and base is not None and not same_latents(digests, base.digests):
         what = "the base was trained in the latents of another autoencoder"
         raise ConfigError(what, "codec", f"type the codec of {base.path}")
     lines = [tune.apply(model), tune.check_captions(model, texts)]
@@ -169,18 +171,26 @@ def prepare(
 
 
 def check_base(
-    model: Model, tune: Trainable, base: Mapping[str, str], expected: Mapping[str, Any], path: Path
+    model: Model,
+    tune: Trainable,
+    base: Mapping[str, str],
+    expected: Mapping[str, Any],
+    path: Path,
+    config: Mapping[str, Any] | None = None,
 ) -> None:
     """Raise DataError where a part has other weights from its file than those that the run was trained on;
-    say it where any base is to be taken.
+    say it where any base is to be taken, and where a codec has another decoder alone.
 
-    base: what `base_of` has said of the model, without adapters.
+    base: what `base_of` has said of the model, without adapters; config: of the run.
     """
     for name, digest in base.items():
-        if expected.get(name) == digest:
+        if name == LATENTS or expected.get(name) == digest:
             continue
         source = getattr(model.get_submodule(name), "source", None)
         what = f"{name} has other weights than those that the run was trained on"
+        if name == "codec":
+            _check_codec(what, str(source), base, expected, path, config or {})
+            continue
         do = f"put the file back that it was trained with: {source}"
         adapted = tune.needs_base and name in PARTS
         if adapted and tune.base == ANY:
@@ -189,3 +199,38 @@ def check_base(
         if adapted:
             do += f"; or type tune.base=PATH where that run lies now, or tune.base={ANY} to take this one"
         raise DataError(what, str(path), do)
+
+
+def _check_codec(
+    what: str,
+    source: str,
+    base: Mapping[str, str],
+    expected: Mapping[str, Any],
+    path: Path,
+    config: Mapping[str, Any],
+) -> None:
+    """Raise DataError for a codec with another encoder, or of which the run knows no encoder; say it where
+    the decoder alone is another. source: its file.
+    """
+    option, key, before = _place_of_codec(config)
+    if same_latents(base, expected):
+        trained = "" if before in (None, source) else f", {before}"
+        warn(f"{source} has another decoder than the autoencoder of the run{trained}, and the same encoder")
+        return
+    do = f"put the file back that it was trained with: {source}"
+    if before not in (None, source):
+        what = f"{what}: {source} is typed, and it was trained with {before}"
+        do = f"type {shlex.join([f'codec={option}', override(f'codec.{key}', before)])}"
+    if "codec" in expected and LATENTS not in expected:
+        do += f"; before it takes another decoder, export it with that: task=export task.ckpt={path}"
+    raise DataError(what, str(path), do)
+
+
+def _place_of_codec(config: Mapping[str, Any]) -> tuple[str, str, str | None]:
+    """Return the option of a run's codec, the key of its file, and that file, None for none of ours."""
+    nodes = config.get("model")
+    node = nodes.get("codec") if is_dict(nodes) else None
+    for option, key in (("autoencoder", "ckpt"), ("autoencoder_diffusers", "path")):
+        if is_dict(node) and isinstance(place := node.get(key), str):
+            return option, key, place
+    return "", "", None

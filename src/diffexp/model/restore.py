@@ -75,7 +75,7 @@ def restore(
         model.check()
         model.load()
         digests = base_of(model) if below is None else put_base(model, below)
-        check_base(model, tune, digests, told.base, found)
+        check_base(model, tune, digests, told.base, found, told.config)
         if below is not None:
             tune.apply(model, empty=True)
             tune.load(model, weights, found)
