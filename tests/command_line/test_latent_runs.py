@@ -184,7 +184,11 @@ def test_an_autoencoder_that_has_moved_is_named_at_its_new_place(runs):
     (runs.folder / "ae before").rename(runs.folder / "ae now")
     sampling = ["task=sample", "task.n=2", "task.ckpt=moving", "logger=none"]
     said = runs.refused(3, *sampling, "dir=no")
-    assert "there is no checkpoint ae before" in said and "codec.ckpt" in said
+    assert "there is no checkpoint ae before\n  at: codec.ckpt" in said
+    assert "type codec=autoencoder codec.ckpt=RUN, the folder of its run as it lies now" in said
+    said = runs.refused(2, *sampling, "codec.ckpt='ae now'", "dir=no")
+    assert "there is no codec.ckpt: it is of codec=autoencoder" in said
+    assert "do: type codec=autoencoder codec.ckpt=..." in said
     runs.done(*sampling, "codec=autoencoder", "codec.ckpt='ae now'", "dir=found")
     runs.done(*TRAIN, "codec.ckpt='ae now'", "trainer.max_steps=2", "dir=moving")
     run(runs.folder / "other", seed=5)

@@ -45,7 +45,7 @@ class DiffusersAutoencoder(Autoencoded):
             raise ConfigError("codec=autoencoder_diffusers needs a folder", "codec.path", do)
         folder = at(self.source)
         if missing := [name for name in (CONFIG, WEIGHTS) if not is_file(folder / name)]:
-            do = f"give a folder of diffusers' AutoencoderKL, with {CONFIG} and {WEIGHTS}"
+            do = f"type codec=autoencoder_diffusers codec.path=FOLDER, which has {CONFIG} and {WEIGHTS}"
             raise DataError(f"there is no {missing[0]}", str(folder), do)
         check_folder(folder)
         config = read_json(folder / CONFIG)

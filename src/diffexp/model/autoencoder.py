@@ -88,12 +88,17 @@ class AutoencoderOfRun(Autoencoded):
 
 @contextmanager
 def _of_codec() -> Generator[None]:
-    """Name the key of the codec where that of a task would be named."""
+    """Name the key of the codec where that of a task would be named, and what is typed for it."""
     try:
         yield
     except (ConfigError, DataError) as error:
-        named = error.where.startswith(("task.ckpt", "autoencoder.network"))
-        raise type(error)(error.what, "codec.ckpt" if named else error.where, error.do) from error
+        where, do = error.where, error.do
+        if where.startswith("task.ckpt"):
+            where, do = (
+                "codec.ckpt",
+                "type codec=autoencoder codec.ckpt=RUN, the folder of its run as it lies now",
+            )
+        raise type(error)(error.what, where, do) from error
 
 
 @lru_cache(maxsize=4)
