@@ -5,6 +5,7 @@ import re
 import shlex
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from forked import forked
@@ -15,6 +16,7 @@ from diffexp.data import Digits
 from diffexp.model.autoencoder import AutoencoderOfRun
 from diffexp.model.checkpoint import write
 from diffexp.model.restore import restore
+from diffexp.networks import Autoencoder
 
 RESULTS = {"rfid_digits64": 3.25, "psnr": 21.5, "picture": "x.png"}
 SMALL = [
@@ -254,7 +256,29 @@ def test_a_missing_or_foreign_autoencoder_is_told_by_one_line(runs):
     assert "this is no run of task=autoencoder" in said
     run(runs.folder / "colours", shape=(3, 8, 8))
     said = runs.refused(2, "codec=autoencoder", "codec.ckpt=colours", *SMALL, "dir=no")
-    assert "images of 1 channels, and an autoencoder of 3\n  at: codec.ckpt" in said
+    assert "images of 1 channels, and an autoencoder of 3\n  at: codec.ckpt=colours" in said
+    assert "data=...; or take data of 3x8x8, which it was trained on" in said
+    odd = ["data=npz", "data.path=odd.npz"]
+    np.savez(runs.folder / "odd.npz", images=np.zeros((100, 9, 12), np.uint8))
+    said = runs.refused(2, "codec=autoencoder", "codec.ckpt=ae", *SMALL, *odd, "conditioning=none", "dir=no")
+    assert "images of 9x12 cannot be made 2 times smaller\n  at: codec.ckpt=ae" in said
+    assert "or take sides that are multiples of 2 (data.size, of a folder)" in said
+
+
+def test_an_autoencoder_of_other_latents_than_the_run_is_refused_with_its_own(runs):
+    """Of more channels or fewer, or a half instead of a quarter of the size."""
+    for name, change in (
+        ("wide", {"latent_channels": 4}), ("one", {"latent_channels": 1}),
+        ("small", {"channel_mult": [1, 2, 2]}),
+    ):  # fmt: skip
+        node = {**NODE, **change}
+        made = Autoencoder(1, node["latent_channels"], 8, node["channel_mult"], groups=4)
+        run(runs.folder / name, node=node, net=made)
+        other = ["codec=autoencoder", f"codec.ckpt={name}"]
+        said = runs.refused(3, "task=sample", "task.ckpt=run", *other, "logger=none", "dir=no")
+        shape = "x".join(map(str, made.latent((1, 8, 8))))
+        assert f"trained in latents of 2x4x4, and {name} makes {shape}\n  at: run" in said
+        assert "do: type codec=autoencoder codec.ckpt=ae\n" in said
 
 
 BAD = {

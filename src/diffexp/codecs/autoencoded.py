@@ -175,7 +175,9 @@ class Autoencoded(Codec):
         self.centre = torch.tensor(scale.mean, device=device).view(-1, 1, 1)
 
     def learned(self) -> dict[str, Any]:
-        return {} if self.scale is None else self.scale._asdict()
+        if self.scale is None:
+            return {}
+        return self.scale._asdict() | ({"latent": list(self._fits[1])} if self._fits else {})
 
     def remember(self, learned: Mapping[str, Any]) -> None:
         try:
@@ -185,8 +187,9 @@ class Autoencoded(Codec):
             raise DataError(what, "codec", "use another checkpoint of the run") from error
         channels = self._fits[1][0] if self._fits else 1
         if not {len(scale.factor), len(scale.mean)} <= {1, channels}:
-            what = f"the scale is of {len(scale.mean)} channels, and the latents have {channels}"
-            raise DataError(what, "codec", "use another checkpoint of the run")
+            most = max(len(scale.factor), len(scale.mean))
+            what = f"the scale is of {most} channels, and the latents have {channels}"
+            raise DataError(what, "codec", "type codec= and its file as the run was trained with them")
         self._take(scale)
 
     def card(self) -> dict[str, Any]:

@@ -4,7 +4,6 @@ They are the weights of that run's file: frozen, shared by the averages, and not
 adapted run says where the file lies, and has a digest of the weights.
 """
 
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +13,11 @@ from torch import Tensor
 
 from diffexp.archive import is_dict, plain
 from diffexp.config.moved import LATER, moved
-from diffexp.config.suggest import override
 from diffexp.errors import ConfigError, DataError
 from diffexp.model.begin import weights_to_begin_with
 from diffexp.model.find import MODEL, Description, read
 from diffexp.model.model import Model
+from diffexp.model.same_codec import check_codec
 from diffexp.model.trainable import LATENTS, Full, Trainable, base_of, fill, same_latents
 from diffexp.notice import warn
 
@@ -189,7 +188,7 @@ def check_base(
         source = getattr(model.get_submodule(name), "source", None)
         what = f"{name} has other weights than those that the run was trained on"
         if name == "codec":
-            _check_codec(what, str(source), base, expected, path, config or {})
+            check_codec(what, str(source), base, expected, path, config or {})
             continue
         do = f"put the file back that it was trained with: {source}"
         adapted = tune.needs_base and name in PARTS
@@ -199,38 +198,3 @@ def check_base(
         if adapted:
             do += f"; or type tune.base=PATH where that run lies now, or tune.base={ANY} to take this one"
         raise DataError(what, str(path), do)
-
-
-def _check_codec(
-    what: str,
-    source: str,
-    base: Mapping[str, str],
-    expected: Mapping[str, Any],
-    path: Path,
-    config: Mapping[str, Any],
-) -> None:
-    """Raise DataError for a codec with another encoder, or of which the run knows no encoder; say it where
-    the decoder alone is another. source: its file.
-    """
-    option, key, before = _place_of_codec(config)
-    if same_latents(base, expected):
-        trained = "" if before in (None, source) else f", {before}"
-        warn(f"{source} has another decoder than the autoencoder of the run{trained}, and the same encoder")
-        return
-    do = f"put the file back that it was trained with: {source}"
-    if before not in (None, source):
-        what = f"{what}: {source} is typed, and it was trained with {before}"
-        do = f"type {shlex.join([f'codec={option}', override(f'codec.{key}', before)])}"
-    if "codec" in expected and LATENTS not in expected:
-        do += f"; before it takes another decoder, export it with that: task=export task.ckpt={path}"
-    raise DataError(what, str(path), do)
-
-
-def _place_of_codec(config: Mapping[str, Any]) -> tuple[str, str, str | None]:
-    """Return the option of a run's codec, the key of its file, and that file, None for none of ours."""
-    nodes = config.get("model")
-    node = nodes.get("codec") if is_dict(nodes) else None
-    for option, key in (("autoencoder", "ckpt"), ("autoencoder_diffusers", "path")):
-        if is_dict(node) and isinstance(place := node.get(key), str):
-            return option, key, place
-    return "", "", None
