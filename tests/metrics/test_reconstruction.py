@@ -90,6 +90,9 @@ def test_in_parts_and_on_ranks_it_is_the_same():
         assert torch.allclose(each, parts.evidence[key]) and len(each) == 180
         assert float(each.mean()) == pytest.approx(whole.values[key.removesuffix("/each")])
     assert whole.pairing == parts.pairing and whole.pairing["n"] == 180
+    card = whole.cards["active_channels"]
+    assert (card["n"], card["split"]) == (180, "test")
+    assert card["note"] == "of 2: the mean of z has more than 1% of its variance"
     assert whole.latent["active"] == [True, False] and whole.values["active_channels"] == 1
     assert whole.values["bpd"] > 8  # noise of deviation 1 in a likelihood of 0.1
 

@@ -143,6 +143,8 @@ class Measure:
             cards[f"r{name}"] = self.metrics.cards[name] | {"images": "test", "originals": before[name]}
         latent = latent_of(sums.over_ranks())
         values["active_channels"] = float(sum(latent["active"]))
+        note = f"of {len(latent['active'])}: the mean of z has more than {ACTIVE:.0%} of its variance"
+        cards["active_channels"] = {"n": count, "data": data.name, "split": "test", "note": note}
         first, back = (torch.cat(part)[: self.pictures] for part in zip(*shown, strict=True))
         evidence = {f"{name}/each": value for name, value in each.items()}
         evidence |= {f"r{name}": value for name, value in self.metrics.evidence.items()}
