@@ -65,6 +65,7 @@ class DiffusersAutoencoder(Autoencoded):
         return (latent, shape[1] // times, shape[2] // times), None
 
     def check(self) -> None:
+        assert self.config
         _diffusers()
 
     def load(self) -> None:

@@ -66,6 +66,11 @@ class AutoencoderOfRun(Autoencoded):
             raise ConfigError("codec=autoencoder needs an autoencoder", "codec.ckpt", do)
         return find(self.source)
 
+    def check(self) -> None:
+        with _of_codec():
+            path = self._path()
+            _described(path, written(path), self.ema)
+
     def sized(self, shape: Shape) -> tuple[Shape, Shape]:
         with _of_codec():
             path = self._path()
