@@ -31,9 +31,16 @@ class Tiny(Autoencoded):
         return self.network.latent(shape), None
 
 
-def run(folder, seed=0, results=None, shape=(1, 8, 8), node=None):
-    """The folder of a run of task=autoencoder; its averaged weights are the random ones."""
+def run(folder, seed=0, results=None, shape=(1, 8, 8), node=None, decoder=None, net=None):
+    """The folder of a run of task=autoencoder; its averaged weights are the random ones; decoder: the seed of
+    another decoder; net: in place of the random one.
+    """
     averaged, trained = network(seed, shape[0]).state_dict(), network(seed + 100, shape[0]).state_dict()
+    if net is not None:
+        averaged = trained = net.state_dict()
+    if decoder is not None:
+        other = network(decoder, shape[0]).state_dict()
+        averaged |= {name: w for name, w in other.items() if name.startswith(("decoder.", "from_latent."))}
     about = {"format": 2, "kind": "autoencoder", "config": {}, "shape": list(shape), "step": 1}
     about |= {"autoencoder": node or NODE, "results": results or {}}
     held = {"trained": trained, "ema": [averaged], "objective": {}, "global_step": 1}

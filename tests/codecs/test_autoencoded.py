@@ -165,4 +165,13 @@ def test_a_damaged_scale_is_refused(change):
 
 def test_the_digest_is_of_the_weights():
     assert Tiny().digest == Tiny().digest != Tiny(network(1)).digest
+    net = network()
+    with torch.no_grad():
+        net.decoder.conv_in.bias += 1
+        net.from_latent.bias += 1
+    decoder = Tiny(net)
+    assert decoder.digest != Tiny().digest and decoder.of_latents == Tiny().of_latents
+    with torch.no_grad():
+        net.encoder.conv_in.bias += 1
+    assert Tiny(net).of_latents != Tiny().of_latents
     assert Tiny().card() == {"autoencoder": Tiny().digest[:12]}

@@ -15,6 +15,7 @@ from commands import CONF, composed
 from forked import forked
 from PIL import Image
 
+from diffexp.comparison.evidence import load
 from diffexp.config.catalogue import judge
 from diffexp.errors import ConfigError
 
@@ -155,6 +156,18 @@ def test_a_decoder_is_trained_on_and_longer_runs_begin_with_another(run, tmp_pat
     code, said = typed(tmp_path, *decoder)
     assert code == 0 and "beginning with all weights of" in said, said
     before, after = state(run[0])["ema"][0], state(tmp_path / "decoder")["trained"]
+    words = ["task=compare", f"task.runs=[decoder,{run[0]}]", f"task.baseline={run[0]}", "dir=compared"]
+    code, said = typed(tmp_path, *words)
+    assert code == 0, said
+    rows = json.loads((tmp_path / "compared" / "run.json").read_text())["results"]["comparisons"]
+    found = {row["metric"]: row for row in rows}
+    for metric in ("psnr", "ssim", "kl", "rfid_digits64", "raccuracy_svm"):
+        assert found[metric]["paired"] and found[metric]["count"] == 180, found[metric]
+    psnr = [load(folder).arrays["psnr/each"] for folder in (tmp_path / "decoder", run[0])]
+    differences = psnr[0] - psnr[1]
+    assert found["psnr"]["difference"] == pytest.approx(differences.mean())
+    assert found["psnr"]["standard_error"] == pytest.approx(differences.std(ddof=1) / 180**0.5)
+    assert found["kl"]["difference"] == 0 and found["kl"]["standard_error"] == 0  # the encoder is the same
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert moved and all(name.startswith(("decoder.", "from_latent.")) for name in moved)
 

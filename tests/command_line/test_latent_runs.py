@@ -2,8 +2,10 @@
 
 import json
 import re
+import shlex
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from forked import forked
@@ -12,7 +14,9 @@ from tiny_autoencoder import NODE, Tiny, network, run
 import diffexp
 from diffexp.data import Digits
 from diffexp.model.autoencoder import AutoencoderOfRun
+from diffexp.model.checkpoint import write
 from diffexp.model.restore import restore
+from diffexp.networks import Autoencoder
 
 RESULTS = {"rfid_digits64": 3.25, "psnr": 21.5, "picture": "x.png"}
 SMALL = [
@@ -51,6 +55,11 @@ def runs(tmp_path_factory):
     return made
 
 
+def typed_next(said):
+    """The words that an error suggests, as a shell reads them."""
+    return [w for w in shlex.split(said.partition("do: ")[2].splitlines()[0]) if "=" in w]
+
+
 def held(folder):
     return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
 
@@ -66,7 +75,7 @@ def same(a, b):
 def test_a_checkpoint_has_the_scale_and_not_the_autoencoder(runs):
     checkpoint = held(runs.folder / "run")
     assert not [n for part in (checkpoint["trained"], *checkpoint["ema"]) for n in part if "codec" in n]
-    assert [*checkpoint["diffexp"]["base"]] == ["codec"]
+    assert [*checkpoint["diffexp"]["base"]] == ["codec", "codec.latents"]
     scale = checkpoint["diffexp"]["codec"]
     assert scale["images"] == 1437 and scale["channels"] == 2 and len(scale["mean"]) == 2
     assert 0 < scale["error"][0] < 0.05 * scale["factor"][0]
@@ -177,16 +186,66 @@ def test_an_autoencoder_that_has_moved_is_named_at_its_new_place(runs):
     (runs.folder / "ae before").rename(runs.folder / "ae now")
     sampling = ["task=sample", "task.n=2", "task.ckpt=moving", "logger=none"]
     said = runs.refused(3, *sampling, "dir=no")
-    assert "there is no checkpoint ae before" in said and "codec.ckpt" in said
+    assert "there is no checkpoint ae before\n  at: codec.ckpt" in said
+    assert "type codec=autoencoder codec.ckpt=RUN, the folder of its run as it lies now" in said
+    said = runs.refused(2, *sampling, "codec.ckpt='ae now'", "dir=no")
+    assert "there is no codec.ckpt: it is of codec=autoencoder" in said
+    assert "do: type codec=autoencoder codec.ckpt=..." in said
     runs.done(*sampling, "codec=autoencoder", "codec.ckpt='ae now'", "dir=found")
     runs.done(*TRAIN, "codec.ckpt='ae now'", "trainer.max_steps=2", "dir=moving")
     run(runs.folder / "other", seed=5)
     said = runs.refused(3, *sampling, "codec=autoencoder", "codec.ckpt=other", "dir=no")
-    assert "codec has other weights than those that the run was trained on" in said
+    assert "codec has other weights than those that the run was trained on: other is typed, and it" in said
+    assert "it was trained with ae now\n" in said
+    runs.done(*sampling, *typed_next(said), "dir=put back")
+    shutil.copytree(runs.folder / "ae now", runs.folder / "as it was")
+    run(runs.folder / "ae now", seed=5)
+    said = runs.refused(3, *sampling, "dir=no")
+    assert "the run was trained on\n" in said
+    assert "put the file back that it was trained with: ae now" in said
+    shutil.copytree(runs.folder / "as it was", runs.folder / "ae now", dirs_exist_ok=True)
     said = runs.refused(3, *TRAIN, "codec.ckpt=other", "trainer.max_steps=3", "dir=moving")
     assert "codec has other weights than those that the run was trained on" in said
     said = runs.refused(2, *sampling, "codec=autoencoder", "dir=no")
     assert "codec is of the training run" in said
+
+
+def test_another_decoder_is_taken_and_its_ceiling(runs):
+    run(runs.folder / "decoder", decoder=7, results={"rfid_digits64": 1.25})
+    typed = ["codec=autoencoder", "codec.ckpt=decoder", "logger=none"]
+    said = runs.done("task=evaluate", "task.ckpt=run", *typed, "dir=decoded")
+    line = "decoder has another decoder than the autoencoder of the run, ae, and the same encoder"
+    assert said.count(line) == 1
+    card, before = (results(runs.folder / n)["cards"]["fid_digits64"] for n in ("decoded", "run"))
+    assert (before["ceiling"], card["ceiling"]) == (3.25, 1.25) and card["autoencoder"] != before[
+        "autoencoder"
+    ]
+    a, b = (diffexp.load(runs.folder / "run", codec=str(runs.folder / name)) for name in ("ae", "decoder"))
+    x = torch.randn(2, 2, 4, 4)
+    assert a.codec.learned() == b.codec.learned() and not torch.equal(a.codec.decode(x), b.codec.decode(x))
+    image = Digits().split("test").batch(torch.arange(9)).image
+    assert torch.equal(a.codec.encode(image), b.codec.encode(image))
+    said = runs.done(*TRAIN, "codec.ckpt=decoder", "trainer.max_steps=6", "init=run", "dir=begun")
+    assert held(runs.folder / "begun")["diffexp"]["codec"] == held(runs.folder / "run")["diffexp"]["codec"]
+    assert "unit deviation" not in said
+
+
+def test_a_run_of_before_there_was_a_digest_of_the_encoder(runs):
+    """It takes its own autoencoder as before, and once exported another decoder too."""
+    run(runs.folder / "decoder2", decoder=8)
+    shutil.copytree(runs.folder / "run", runs.folder / "old")
+    checkpoint = held(runs.folder / "old")
+    del checkpoint["diffexp"]["base"]["codec.latents"]
+    write(runs.folder / "old" / "checkpoints" / "last.ckpt", checkpoint)
+    sampling = ["task=sample", "task.n=2", "logger=none"]
+    runs.done(*sampling, "task.ckpt=old", "dir=old_sampled")
+    other = ["codec=autoencoder", "codec.ckpt=decoder2"]
+    said = runs.refused(3, *sampling, *other, "task.ckpt=old", "dir=no")
+    assert "decoder2 is typed, and it was trained with ae\n" in said
+    assert "type codec=autoencoder codec.ckpt=ae; before it takes another decoder, export it" in said
+    assert "task=export task.ckpt=old/checkpoints/last.ckpt" in said
+    runs.done("task=export", "task.ckpt=old/checkpoints/last.ckpt", "logger=none", "dir=knows")
+    assert "same encoder" in runs.done(*sampling, *other, "task.ckpt=knows", "dir=old_decoded")
 
 
 def test_a_missing_or_foreign_autoencoder_is_told_by_one_line(runs):
@@ -197,7 +256,29 @@ def test_a_missing_or_foreign_autoencoder_is_told_by_one_line(runs):
     assert "this is no run of task=autoencoder" in said
     run(runs.folder / "colours", shape=(3, 8, 8))
     said = runs.refused(2, "codec=autoencoder", "codec.ckpt=colours", *SMALL, "dir=no")
-    assert "images of 1 channels, and an autoencoder of 3\n  at: codec.ckpt" in said
+    assert "images of 1 channels, and an autoencoder of 3\n  at: codec.ckpt=colours" in said
+    assert "data=...; or take data of 3x8x8, which it was trained on" in said
+    odd = ["data=npz", "data.path=odd.npz"]
+    np.savez(runs.folder / "odd.npz", images=np.zeros((100, 9, 12), np.uint8))
+    said = runs.refused(2, "codec=autoencoder", "codec.ckpt=ae", *SMALL, *odd, "conditioning=none", "dir=no")
+    assert "images of 9x12 cannot be made 2 times smaller\n  at: codec.ckpt=ae" in said
+    assert "or take sides that are multiples of 2 (data.size, of a folder)" in said
+
+
+def test_an_autoencoder_of_other_latents_than_the_run_is_refused_with_its_own(runs):
+    """Of more channels or fewer, or a half instead of a quarter of the size."""
+    for name, change in (
+        ("wide", {"latent_channels": 4}), ("one", {"latent_channels": 1}),
+        ("small", {"channel_mult": [1, 2, 2]}),
+    ):  # fmt: skip
+        node = {**NODE, **change}
+        made = Autoencoder(1, node["latent_channels"], 8, node["channel_mult"], groups=4)
+        run(runs.folder / name, node=node, net=made)
+        other = ["codec=autoencoder", f"codec.ckpt={name}"]
+        said = runs.refused(3, "task=sample", "task.ckpt=run", *other, "logger=none", "dir=no")
+        shape = "x".join(map(str, made.latent((1, 8, 8))))
+        assert f"trained in latents of 2x4x4, and {name} makes {shape}\n  at: run" in said
+        assert "do: type codec=autoencoder codec.ckpt=ae\n" in said
 
 
 BAD = {

@@ -16,6 +16,7 @@ import pytest
 import torch
 from commands import CONF, QUICK
 from hydra import compose, initialize_config_dir
+from tiny_autoencoder import run
 
 from diffexp.config.compat import BASE
 from diffexp.files import write
@@ -98,6 +99,18 @@ def test_dry_run_plans_and_does_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_dry_run_refuses_a_codec_without_a_file(tmp_path):
+    """As the job itself would be: here it is a folder without a checkpoint."""
+    (tmp_path / "empty").mkdir()
+    run(tmp_path / "auto")
+    typed = ["codec=autoencoder", "network=unet_latent", "trainer.max_steps=2", "dry_run=true"]
+    code, out = sweep(*typed, "codec.ckpt=empty,auto", cwd=tmp_path)
+    assert code == 3 and re.search(r"empty .* refused", out) and re.search(r"auto .* to do", out), out
+    assert "1 jobs to do, 128 network calls" in out
+    assert "1 refused, the first by:\nno checkpoints/last.ckpt in empty\n  at: codec.ckpt\n  do: type" in out
+    assert {path.name for path in tmp_path.iterdir()} == {"empty", "auto"}
+
+
 @pytest.mark.parametrize(
     ("typed", "told"),
     [
@@ -118,7 +131,8 @@ def test_a_line_that_cannot_be_composed_costs_itself(tmp_path):
     args = [*QUICKER, "sampler.steps=2", "sampler=ddim,nonsense,ddim", "seed=0,0"]
     code, out = sweep(*args, "dry_run=true", cwd=tmp_path)
     assert code == 2 and "error: there is no sampler=nonsense" in re.sub(r"[│\s]+", " ", out), out
-    assert "2 jobs to do, 40 network calls" in out and "4 of the 6 lines are the same as another" in out
+    assert "1 jobs to do, 40 network calls" in out and "1 refused, the first by" in out
+    assert "4 of the 6 lines are the same as another" in out
     assert list(tmp_path.iterdir()) == []
     code, out = sweep(*args, cwd=tmp_path)
     (folder,) = (tmp_path / "runs" / "evaluate").glob("sweep_*")

@@ -168,6 +168,24 @@ def test_cells_that_are_not_separated_share_the_mark_of_the_best(tmp_path):
     assert differences[0][2].startswith("-1 ± ")
 
 
+def test_a_number_without_a_better_direction_has_no_best(tmp_path):
+    """The divergence of an autoencoder's latents: of what is smaller, less is left."""
+    folder = a_sweep(tmp_path / "sweep", {5: 4.0, 10: 3.5, 20: 3.0})
+    for path in (folder / "results.jsonl", *folder.glob("jobs/*/run.json")):
+        path.write_text(path.read_text().replace("fid_x", "kl"))
+    for path in folder.glob(f"jobs/*/{NAME}"):
+        save(path.parent, Evidence({"kl/without": load(path.parent).arrays["fid_x/without"]}, PAIRING))
+    assert shared(read(folder)) == {"kl": set()}
+    refresh(folder)
+    text, page = ((folder / name).read_text() for name in ("table.md", "report.html"))
+    assert "`kl`, neither is better" in text and "**" not in text and "|  | 4 | 3.5 | 3 |" in text
+    assert "<code>kl</code>, neither is better" in page and "class=best" not in page
+    assert "row against column: ▲ higher, ▼ lower" in page and "<td>▲</td>" in page
+    (verdict, _) = verdicts(*map(str, sorted(folder.glob("jobs/*"))))
+    assert verdict.words == ("higher" if verdict.difference.value > 0 else "lower")
+    assert "kl, neither is better, against" in markdown([verdict])
+
+
 def test_a_sweep_of_trainings_is_compared_over_its_seeds(tmp_path):
     snapshot = read(a_sweep(tmp_path, {5: 4.0, 10: 3.0}, seeds=("0", "1", "2")))
     (verdict,) = to_best(snapshot, "fid_x").values()

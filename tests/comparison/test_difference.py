@@ -98,7 +98,7 @@ def test_means_are_compared_image_by_image():
     [
         ({"noise": {"seed": 1, "shape": [1, 8, 8]}}, "other noise"),
         ({"noise": {"seed": 0, "shape": [4, 4, 4]}}, "other noise"),
-        ({"asked": "cd"}, "other classes or captions"),
+        ({"asked": "cd"}, "other images, classes or captions"),
         ({"each": np.where(np.arange(100) < 9, np.nan, 1.0)}, "other images were judged"),
         ({"each": None}, "this number is not kept image by image"),
     ],

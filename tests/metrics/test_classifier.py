@@ -75,6 +75,9 @@ def test_images_of_another_size_are_refused():
         ConfigError, match=r"digits64 measures images of 1x8x8, not 3x32x32[\s\S]*metrics=inception"
     ):
         SmallClassifier().check((3, 32, 32))
+    with pytest.raises(ConfigError) as error:
+        SmallClassifier().check((1, 28, 28))
+    assert error.value.do == "type metrics=fashion_mnist or metrics=mnist or metrics=none"
 
 
 def test_a_name_that_is_none_and_a_file_that_is_broken(tmp_path):

@@ -185,10 +185,15 @@ def test_a_layer_that_the_file_lacks_is_refused_before_training(weights):
 
 
 def test_a_file_that_is_not_there(tmp_path):
-    with pytest.raises(
-        DataError, match=r"no such weights file[\s\S]*x.pth[\s\S]*metrics=digits[\s\S]*metrics=none"
+    """What is to be typed instead fits the images: small grey ones have classifiers that are shipped."""
+    for shape, instead in (
+        ((3, 32, 32), "type metrics=none"),
+        ((1, 28, 28), "type metrics=fashion_mnist or metrics=mnist or metrics=none"),
+        ((1, 8, 8), "type metrics=digits or metrics=none"),
     ):
-        Inception(2048, str(tmp_path / "x.pth")).check((3, 32, 32))
+        with pytest.raises(DataError, match=r"no such weights file[\s\S]*x.pth") as caught:
+            Inception(2048, str(tmp_path / "x.pth")).check(shape)
+        assert caught.value.do.endswith(f"metrics.extractor.weights=PATH; or {instead}")
 
 
 def test_no_file_and_no_network(tmp_path, monkeypatch):

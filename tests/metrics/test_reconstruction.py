@@ -71,6 +71,7 @@ def test_an_autoencoder_that_changes_nothing_is_as_good_as_the_images_are():
     assert values["rfid_digits64"] == pytest.approx(card["originals"]) and card["n"] == 60
     assert torch.equal(measured.images, measured.back) and len(measured.images) == 20
     x = Digits().split("test").batch(torch.arange(180)).image.float() / 127.5 - 1
+    assert measured.evidence["rfid_digits64/without"].shape == (10,)
     nats = 0.5 * (x.square() + math.exp(-20) - 1 + 20).flatten(1).sum(1)
     assert values["kl"] == pytest.approx(float(nats.mean()), rel=1e-5)
     assert measured.latent["mean"] == [pytest.approx(float(x.mean()), rel=1e-4)]
@@ -84,6 +85,14 @@ def test_in_parts_and_on_ranks_it_is_the_same():
     assert whole.values == pytest.approx(parts.values) and whole.latent == parts.latent | {
         key: [pytest.approx(x) for x in parts.latent[key]] for key in ("mean", "std")
     }
+    assert whole.evidence.keys() == {"psnr/each", "ssim/each", "kl/each", "bpd/each"}
+    for key, each in whole.evidence.items():
+        assert torch.allclose(each, parts.evidence[key]) and len(each) == 180
+        assert float(each.mean()) == pytest.approx(whole.values[key.removesuffix("/each")])
+    assert whole.pairing == parts.pairing and whole.pairing["n"] == 180
+    card = whole.cards["active_channels"]
+    assert (card["n"], card["split"]) == (180, "test")
+    assert card["note"] == "of 2: the mean of z has more than 1% of its variance"
     assert whole.latent["active"] == [True, False] and whole.values["active_channels"] == 1
     assert whole.values["bpd"] > 8  # noise of deviation 1 in a likelihood of 0.1
 

@@ -10,7 +10,7 @@ are fewer, so that an image gives the same latents, bit for bit, in any batch.
 import hashlib
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 import torch
@@ -24,6 +24,8 @@ from diffexp.notice import warn
 from diffexp.randomness import Draws
 
 Shape = tuple[int, int, int]
+DECODER = ("decoder.", "from_latent.")
+"""The beginnings of the names of what makes images of latents."""
 FOLDER = "~/.cache/diffexp/latents"
 _PIXELS, _IMAGES = 1 << 16, 64  # of a chunk, at most
 
@@ -52,7 +54,7 @@ class Autoencoded(Codec):
     network: Any
     """The autoencoder, a module with the methods of Gaussian, after `load`."""
     digest: str = ""
-    """The sha256 of all that decides the latents, after `load`."""
+    """The sha256 of all weights, and of what decides the latents beside them, after `load`."""
     factor: Tensor
     centre: Tensor
 
@@ -90,20 +92,24 @@ class Autoencoded(Codec):
                 warn(f"the autoencoder was trained on images of {first}, and these are {now}")
         return self._fits[1]
 
-    def put(self, network: nn.Module, about: str) -> None:
-        """Take the network that `load` has made; about: what decides its latents beside its weights.
+    def put(self, network: nn.Module, about: str, decoder: Sequence[str] = DECODER) -> None:
+        """Take the network that `load` has made; about: what decides its latents beside its weights; decoder:
+        the beginnings of the names of those that decide images alone.
 
         Raises DataError for weights that are not finite.
         """
-        digest = hashlib.sha256(about.encode())
+        digest, encoder = hashlib.sha256(about.encode()), hashlib.sha256(about.encode())
         for name, value in network.state_dict().items():
             if not value.isfinite().all():
                 do = "train the autoencoder again, or take another checkpoint of it"
                 what = f"the weights of the autoencoder are not finite: {name}"
                 raise DataError(what, str(self.source), do)
-            digest.update(f"\n{name} {tuple(value.shape)} {value.dtype}\n".encode())
-            digest.update(value.cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
-        self.digest, self.network = digest.hexdigest(), network.float().eval().requires_grad_(False)
+            content = value.cpu().contiguous().view(-1).view(torch.uint8).numpy().data
+            for each in (digest,) if name.startswith(tuple(decoder)) else (digest, encoder):
+                each.update(f"\n{name} {tuple(value.shape)} {value.dtype}\n".encode())
+                each.update(content)
+        self.digest, self.of_latents = digest.hexdigest(), encoder.hexdigest()
+        self.network = network.float().eval().requires_grad_(False)
 
     @torch.no_grad()
     def moments(self, image: Tensor) -> Tensor:
@@ -169,7 +175,9 @@ class Autoencoded(Codec):
         self.centre = torch.tensor(scale.mean, device=device).view(-1, 1, 1)
 
     def learned(self) -> dict[str, Any]:
-        return {} if self.scale is None else self.scale._asdict()
+        if self.scale is None:
+            return {}
+        return self.scale._asdict() | ({"latent": list(self._fits[1])} if self._fits else {})
 
     def remember(self, learned: Mapping[str, Any]) -> None:
         try:
@@ -179,8 +187,9 @@ class Autoencoded(Codec):
             raise DataError(what, "codec", "use another checkpoint of the run") from error
         channels = self._fits[1][0] if self._fits else 1
         if not {len(scale.factor), len(scale.mean)} <= {1, channels}:
-            what = f"the scale is of {len(scale.mean)} channels, and the latents have {channels}"
-            raise DataError(what, "codec", "use another checkpoint of the run")
+            most = max(len(scale.factor), len(scale.mean))
+            what = f"the scale is of {most} channels, and the latents have {channels}"
+            raise DataError(what, "codec", "type codec= and its file as the run was trained with them")
         self._take(scale)
 
     def card(self) -> dict[str, Any]:

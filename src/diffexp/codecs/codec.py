@@ -18,6 +18,10 @@ class Codec(nn.Module):
     """Whether x is an image of 8 bits in [−1, 1]: clipping, the variational bound and LPIPS ask this."""
     source: str | None = None
     """The file of the weights, None for a codec without."""
+    of_latents: str = ""
+    """A digest of all that decides x of an image, after `load`: where it is the same, another decoder may
+    take the place of this one. "": only the whole codec is known.
+    """
 
     def __init__(self) -> None:
         super().__init__()

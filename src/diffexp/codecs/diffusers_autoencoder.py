@@ -17,6 +17,7 @@ from diffexp.hub import at, check_folder, is_file, reason
 CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
 _MOST = {"latent_channels": 512, "in_channels": 64, "layers_per_block": 32}
 _LEVELS, _WIDTH = 8, 8192
+_DECODER = ("network.decoder.", "network.post_quant_conv.")
 
 
 class DiffusersAutoencoder(Autoencoded):
@@ -44,7 +45,7 @@ class DiffusersAutoencoder(Autoencoded):
             raise ConfigError("codec=autoencoder_diffusers needs a folder", "codec.path", do)
         folder = at(self.source)
         if missing := [name for name in (CONFIG, WEIGHTS) if not is_file(folder / name)]:
-            do = f"give a folder of diffusers' AutoencoderKL, with {CONFIG} and {WEIGHTS}"
+            do = f"type codec=autoencoder_diffusers codec.path=FOLDER, which has {CONFIG} and {WEIGHTS}"
             raise DataError(f"there is no {missing[0]}", str(folder), do)
         check_folder(folder)
         config = read_json(folder / CONFIG)
@@ -64,6 +65,7 @@ class DiffusersAutoencoder(Autoencoded):
         return (latent, shape[1] // times, shape[2] // times), None
 
     def check(self) -> None:
+        assert self.config
         _diffusers()
 
     def load(self) -> None:
@@ -78,7 +80,7 @@ class DiffusersAutoencoder(Autoencoded):
         if names:
             what = f"its weights do not fit its {CONFIG}: {names[0]}"
             raise DataError(what, str(folder), "get the folder again")
-        self.put(_Network(network), json.dumps(self.config, sort_keys=True))
+        self.put(_Network(network), json.dumps(self.config, sort_keys=True), _DECODER)
 
 
 class _Network(nn.Module):

@@ -100,7 +100,11 @@ def unpaired_by(a: Evidence | None, b: Evidence | None) -> str:
     """Say why two evaluations are not paired; "" where they are."""
     if a is None or b is None:
         return "no evidence was kept"
-    for key, words in (("noise", "other noise"), ("asked", "other classes or captions"), ("n", "another N")):
+    for key, words in (
+        ("noise", "other noise"),
+        ("asked", "other images, classes or captions"),
+        ("n", "another N"),
+    ):
         if key not in a.pairing or a.pairing[key] != b.pairing.get(key):
             return words
     return ""

@@ -74,7 +74,7 @@ class SmallClassifier(Extractor):
         if shape != self.shape:
             size = "x".join(map(str, shape))
             what = f"{self.name} measures images of {'x'.join(map(str, self.shape))}, not {size}"
-            raise ConfigError(what, "metrics", "type metrics=inception, or metrics=none")
+            raise ConfigError(what, "metrics", instead(shape, "metrics=inception"))
 
     def forward(self, images: Tensor) -> Tensor:
         """Map uint8 (B, 1, H, W) to features, float32 (B, 64)."""
@@ -94,6 +94,16 @@ class SmallClassifier(Extractor):
     def predict(self, images: Tensor) -> Tensor:
         """Map uint8 (B, 1, H, W) to int64 (B,), the class of each."""
         return self.classify(self(images))
+
+
+def instead(shape: tuple[int, int, int], otherwise: str = "") -> str:
+    """Return what to type for the metrics of images (C, H, W): a classifier that is shipped for such images,
+    if there is one, or else something else, or none.
+    """
+    files = sorted(SHIPPED.glob("*.safetensors"))
+    fitting = [f"metrics={file.stem}" for file in files if _read(file)[0][1] == shape]
+    words = [*(fitting or filter(None, [otherwise])), "metrics=none"]
+    return f"type {' or '.join(words)}"
 
 
 def _read(file: Path) -> tuple[tuple[str, tuple[int, int, int], int], dict[str, Tensor]]:

@@ -16,12 +16,12 @@ from torch import Tensor
 
 from diffexp.errors import ConfigError, DataError
 from diffexp.hub import at, is_file, reason
+from diffexp.metrics.classifier import instead
 from diffexp.metrics.extractor import Extractor, sha256_of
 from diffexp.metrics.weights import state_dict
 
 OFFICIAL = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 FILE = "weights-inception-2015-12-05-6726825d.pth"
-ELSE = "type metrics=digits for small grey images, or metrics=none"
 
 
 class Inception(Extractor):
@@ -53,9 +53,11 @@ class Inception(Extractor):
         Raises DataError for a file that is missing, damaged, or has no such layer.
         """
         if shape[0] not in (1, 3):
-            raise ConfigError(f"the FID Inception takes 1 or 3 channels, not {shape[0]}", "metrics", ELSE)
+            raise ConfigError(
+                f"the FID Inception takes 1 or 3 channels, not {shape[0]}", "metrics", instead(shape)
+            )
         if self._net is None:
-            file = _found(self.weights)
+            file = _found(self.weights, instead(shape))
             self.sha256 = sha256_of(file)
             if self._expected not in (None, self.sha256):
                 what = f"the sha256 of this file is {self.sha256[:16]}..., not {self._expected[:16]}..."
@@ -77,13 +79,15 @@ class Inception(Extractor):
         return features @ self._net.fc.weight.T
 
 
-def _found(weights: str | None) -> Path:
-    """Return the weights file, downloaded if it is the official one and not here."""
+def _found(weights: str | None, otherwise: str) -> Path:
+    """Return the weights file, downloaded if it is the official one and not here; otherwise: what to type
+    instead of it.
+    """
     file = at(weights) if weights else Path(torch.hub.get_dir(), "checkpoints", FILE)
     if is_file(file):
         return file
     if weights:
-        do = f"give the path of {FILE} by metrics.extractor.weights=PATH; or {ELSE}"
+        do = f"give the path of {FILE} by metrics.extractor.weights=PATH; or {otherwise}"
         raise DataError("there is no such weights file", str(file), do)
     from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 
@@ -91,7 +95,7 @@ def _found(weights: str | None) -> Path:
         file.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(URL_INCEPTION_V3, str(file), hash_prefix=OFFICIAL)
     except (URLError, OSError, RuntimeError) as error:
-        do = f"put {FILE} there, or give its path by metrics.extractor.weights=PATH; or {ELSE}"
+        do = f"put {FILE} there, or give its path by metrics.extractor.weights=PATH; or {otherwise}"
         raise DataError(f"the FID Inception could not be downloaded ({error})", str(file), do) from error
     return file
 

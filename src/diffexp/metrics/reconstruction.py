@@ -55,7 +55,8 @@ def ssim(image: Tensor, back: Tensor) -> Tensor:
 @dataclass
 class Reconstructions:
     """values by key, the card of each; latent: mean and std of each channel of z, and whether it is active;
-    the first images and what came back, uint8 (P, C, H, W).
+    the first images and what came back, uint8 (P, C, H, W). evidence: what a comparison needs, of each image
+    or part (see MetricSet.compute); pairing: what must be the same in another for its images to be.
     """
 
     values: dict[str, float]
@@ -63,19 +64,24 @@ class Reconstructions:
     latent: dict[str, list[Any]]
     images: Tensor
     back: Tensor
+    evidence: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
+    pairing: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
 @dataclass
 class _Sums:
-    """Sums over images: of each value and its square; of each channel's mean, its square, its variance."""
+    """Each value of `count` images by their numbers, 0 of those of other ranks; sums over images of each
+    channel's mean, its square, its variance.
+    """
 
+    count: int
     values: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
     channels: Tensor | None = None
 
-    def add(self, values: dict[str, Tensor], mean: Tensor, logvar: Tensor) -> None:
+    def add(self, index: Tensor, values: dict[str, Tensor], mean: Tensor, logvar: Tensor) -> None:
         for name, value in values.items():
-            both = torch.stack([value.double().sum(), value.double().square().sum()]).cpu()
-            self.values[name] = self.values[name] + both if name in self.values else both
+            of_all = self.values.setdefault(name, torch.zeros(self.count, dtype=torch.float64))
+            of_all[index] = value.double().cpu()
         parts = (torch.ones_like(mean), mean, mean.double().square(), logvar.double().exp())
         rows = torch.stack([part.double().sum((0, 2, 3)).cpu() for part in parts])
         self.channels = rows if self.channels is None else self.channels + rows
@@ -115,28 +121,36 @@ class Measure:
         progress: Callable[[int, int], None] | None = None,
     ) -> Reconstructions:
         """Measure the images of this rank (rank, ranks), and sum over all: a collective call."""
-        before, (images, sums) = self._originals(data, rank), (data.split("test"), _Sums())
-        shown, count, self._seen = list[tuple[Tensor, Tensor]](), len(images), 0
+        before, images = self._originals(data, rank), data.split("test")
+        shown, count = list[tuple[Tensor, Tensor]](), len(images)
+        sums = _Sums(count)
         for index in torch.arange(rank[0], count, rank[1]).split(self.batch_size):
             batch = images.batch(index)
             image = batch.image.to(device)
             with self.arithmetic():
                 mean, logvar = (part.float() for part in network.moments(self._pixels.encode(image)))
                 back = self._pixels.decode(network.decode(mean).float())
-            sums.add(self._values(network, image, back, index, mean, logvar), mean, logvar)
+            sums.add(index, self._values(network, image, back, index, mean, logvar), mean, logvar)
             self._see(batch, back)
             if len(shown) * self.batch_size < self.pictures:
                 shown.append((image.cpu(), back.cpu()))
             if progress is not None:
                 progress(min(count, int(index[-1]) + 1), count)
-        values, cards = _means(sums, count, data.name)
+        each = {name: summed(value)[0] for name, value in sums.values.items()}
+        values, cards = _means(each, data.name)
         for name, value in self.metrics.compute().items():
             values[f"r{name}"] = value
             cards[f"r{name}"] = self.metrics.cards[name] | {"images": "test", "originals": before[name]}
         latent = latent_of(sums.over_ranks())
         values["active_channels"] = float(sum(latent["active"]))
+        note = f"of {len(latent['active'])}: the mean of z has more than {ACTIVE:.0%} of its variance"
+        cards["active_channels"] = {"n": count, "data": data.name, "split": "test", "note": note}
         first, back = (torch.cat(part)[: self.pictures] for part in zip(*shown, strict=True))
-        return Reconstructions(values, cards, latent, first, back)
+        evidence = {f"{name}/each": value for name, value in each.items()}
+        evidence |= {f"r{name}": value for name, value in self.metrics.evidence.items()}
+        # of the mean of z: there is no noise, and all images are asked for
+        pairing = {"noise": None, "asked": data.fingerprint("test")[:12], "n": count}
+        return Reconstructions(values, cards, latent, first, back, evidence, pairing)
 
     def _originals(self, data: DataSet, rank: tuple[int, int]) -> dict[str, float]:
         """Return what the metrics say of the same images as they are, and forget them."""
@@ -155,7 +169,7 @@ class Measure:
         if self.metrics.metrics and some.any():
             texts = None if batch.text is None else batch.text[: int(some.sum())]  # they are in order
             labels = None if batch.label is None else batch.label[some]
-            self.metrics.update(images[some.to(images.device)], labels, texts)
+            self.metrics.update(images[some.to(images.device)], labels, texts, batch.index[some])
 
     def _values(
         self, network: Any, image: Tensor, back: Tensor, index: Tensor, mean: Tensor, logvar: Tensor
@@ -194,16 +208,11 @@ def latent_of(channels: Tensor) -> dict[str, list[Any]]:
     return {"mean": mean.tolist(), "std": whole.sqrt().tolist(), "active": active.tolist()}
 
 
-def _means(sums: _Sums, count: int, name: str) -> tuple[dict[str, float], dict[str, Card]]:
-    values, cards = dict[str, float](), dict[str, Card]()
-    for key_, both in sums.values.items():
-        total, square = summed(both)[0].tolist()
-        values[key_] = total / count
-        variance = max(0.0, square / count - values[key_] ** 2) * count / max(1, count - 1)
-        cards[key_] = {
-            "n": count,
-            "data": name,
-            "split": "test",
-            "standard_error": math.sqrt(variance / count),
-        }
+def _means(each: dict[str, Tensor], name: str) -> tuple[dict[str, float], dict[str, Card]]:
+    values = {key_: float(of_images.mean()) for key_, of_images in each.items()}
+    cards = dict[str, Card]()
+    for key_, of_images in each.items():
+        n = len(of_images)
+        error = float(of_images.std(correction=min(1, n - 1))) / math.sqrt(n)
+        cards[key_] = {"n": n, "data": name, "split": "test", "standard_error": error}
     return values, cards

@@ -66,12 +66,17 @@ class AutoencoderOfRun(Autoencoded):
             raise ConfigError("codec=autoencoder needs an autoencoder", "codec.ckpt", do)
         return find(self.source)
 
+    def check(self) -> None:
+        with _of_codec():
+            path = self._path()
+            _described(path, written(path), self.ema)
+
     def sized(self, shape: Shape) -> tuple[Shape, Shape]:
         with _of_codec():
             path = self._path()
             told = _described(path, written(path), self.ema)
             network = _network(told, told.weights, path, "meta")
-            return tuple(network.latent(shape)), told.shape
+        return _latent(network, shape, told.shape, str(path)), told.shape
 
     def load(self) -> None:
         with _of_codec():
@@ -88,12 +93,19 @@ class AutoencoderOfRun(Autoencoded):
 
 @contextmanager
 def _of_codec() -> Generator[None]:
-    """Name the key of the codec where that of a task would be named."""
+    """Name the key of the codec where that of a task would be named, and what is typed for it."""
     try:
         yield
     except (ConfigError, DataError) as error:
-        named = error.where.startswith(("task.ckpt", "autoencoder.network"))
-        raise type(error)(error.what, "codec.ckpt" if named else error.where, error.do) from error
+        where, do = error.where, error.do
+        if where.startswith("autoencoder.network"):
+            where = "codec.ckpt"
+        if where.startswith("task.ckpt"):
+            where, do = (
+                "codec.ckpt",
+                "type codec=autoencoder codec.ckpt=RUN, the folder of its run as it lies now",
+            )
+        raise type(error)(error.what, where, do) from error
 
 
 @lru_cache(maxsize=4)
@@ -136,6 +148,18 @@ def _network(told: Description, weights: Mapping[str, Tensor], path: Path, devic
         made = autoencoder_for(told.shape, build(told.node, PLACE, OURS))
     check_kinds({PLACE: made})
     return made
+
+
+def _latent(network: Any, shape: Shape, own: Shape, path: str) -> Shape:
+    """Return the shape of z of images of a shape. Raises ConfigError; own: of those it was trained on."""
+    try:
+        return tuple(network.latent(shape))
+    except ConfigError as error:
+        other = f"data of {'x'.join(map(str, own))}, which it was trained on"
+        if shape[0] == own[0] and hasattr(network, "factor"):
+            other = f"sides that are multiples of {network.factor} (data.size, of a folder)"
+        do = f"train one of these images: {_TRAIN}; or take {other}"
+        raise ConfigError(error.what, f"codec.ckpt={path}", do) from error
 
 
 def _results(told: Mapping[str, Any], path: Path) -> dict[str, float]:

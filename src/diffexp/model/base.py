@@ -17,7 +17,8 @@ from diffexp.errors import ConfigError, DataError
 from diffexp.model.begin import weights_to_begin_with
 from diffexp.model.find import MODEL, Description, read
 from diffexp.model.model import Model
-from diffexp.model.trainable import Full, Trainable, base_of, fill
+from diffexp.model.same_codec import check_codec
+from diffexp.model.trainable import LATENTS, Full, Trainable, base_of, fill, same_latents
 from diffexp.notice import warn
 
 PARTS = ("denoiser.network", "conditioning")
@@ -40,15 +41,15 @@ _MAY_BE_CALLED = ("network", "conditioning")  # otherwise, where its options and
 @dataclass(frozen=True)
 class Base:
     """path: of its file; weights: the averaged ones, by their names in the model; learned: what its
-    conditioning knows of the captions; codec: what its codec has measured; autoencoder: the digest of the
-    codec's weights, None where it has none; parts: the nodes of MODEL of its configuration.
+    conditioning knows of the captions; codec: what its codec has measured; digests: of the weights that come
+    from other files (`base_of`); parts: the nodes of MODEL of its configuration.
     """
 
     path: Path
     weights: Mapping[str, Tensor]
     learned: Mapping[str, Any]
     codec: Mapping[str, Any]
-    autoencoder: str | None
+    digests: Mapping[str, Any]
     parts: Mapping[str, Any]
 
 
@@ -62,10 +63,10 @@ def read_base(path: str, where: str = "init") -> Base:
     config: Any = checkpoint.get("config")
     codec: Any = plain(checkpoint.get("codec") or {}, "codec", file)
     digests: Any = checkpoint.get("base")
-    autoencoder = digests.get("codec") if is_dict(digests) else None
+    codec, digests = (told if is_dict(told) else {} for told in (codec, digests))
     nodes = config.get("model") if is_dict(config) else None
     parts = {key: nodes.get(key) for key in MODEL} if is_dict(nodes) else {}
-    return Base(file.resolve(), weights, learned, codec if is_dict(codec) else {}, autoencoder, parts)
+    return Base(file.resolve(), weights, learned, codec, digests, parts)
 
 
 def read_below(of_run: Description, base: str | None, path: Path) -> Base:
@@ -160,7 +161,7 @@ def prepare(
     if tune.needs_base and base is None:
         raise ConfigError("this tune needs a base", "init", "type init=RUN, the run that is to be adapted")
     digests = put_base(model, base, real) if base is not None else base_of(model) if real else {}
-    if real and base is not None and digests.get("codec") != base.autoencoder:
+    if real and base is not None and not same_latents(digests, base.digests):
         what = "the base was trained in the latents of another autoencoder"
         raise ConfigError(what, "codec", f"type the codec of {base.path}")
     lines = [tune.apply(model), tune.check_captions(model, texts)]
@@ -169,18 +170,26 @@ def prepare(
 
 
 def check_base(
-    model: Model, tune: Trainable, base: Mapping[str, str], expected: Mapping[str, Any], path: Path
+    model: Model,
+    tune: Trainable,
+    base: Mapping[str, str],
+    expected: Mapping[str, Any],
+    path: Path,
+    config: Mapping[str, Any] | None = None,
 ) -> None:
     """Raise DataError where a part has other weights from its file than those that the run was trained on;
-    say it where any base is to be taken.
+    say it where any base is to be taken, and where a codec has another decoder alone.
 
-    base: what `base_of` has said of the model, without adapters.
+    base: what `base_of` has said of the model, without adapters; config: of the run.
     """
     for name, digest in base.items():
-        if expected.get(name) == digest:
+        if name == LATENTS or expected.get(name) == digest:
             continue
         source = getattr(model.get_submodule(name), "source", None)
         what = f"{name} has other weights than those that the run was trained on"
+        if name == "codec":
+            check_codec(what, str(source), base, expected, path, config or {})
+            continue
         do = f"put the file back that it was trained with: {source}"
         adapted = tune.needs_base and name in PARTS
         if adapted and tune.base == ANY:

@@ -10,7 +10,7 @@ from torch import Tensor
 from diffexp.archive import is_dict, plain
 from diffexp.errors import DataError
 from diffexp.model.find import find, read
-from diffexp.model.trainable import Choice, few
+from diffexp.model.trainable import Choice, few, same_latents
 from diffexp.model.weights import weights_of
 
 _TOLD = "conditioning."
@@ -61,13 +61,13 @@ def weights_to_begin_with(path: str) -> tuple[Path, dict[str, Tensor], Mapping[s
     return found, weights, learned if is_dict(learned) else {}
 
 
-def latents_of(path: str, digest: str | None) -> Mapping[str, Any]:
-    """Return what the codec of a run has measured, where its autoencoder has that digest; else nothing. The
-    weights of the run are of latents in this scale. Raises DataError.
+def latents_of(path: str, own: Mapping[str, str]) -> Mapping[str, Any]:
+    """Return what the codec of a run has measured, where its latents are those of a model with these digests
+    (`base_of`); else nothing. The weights of the run are of latents in this scale. Raises DataError.
     """
     checkpoint: Mapping[str, Any] = read(find(path))["diffexp"]
     base: Any = checkpoint.get("base")
-    if digest is None or not is_dict(base) or base.get("codec") != digest:
+    if "codec" not in own or not is_dict(base) or not same_latents(own, base):
         return {}
     scale: Any = plain(checkpoint.get("codec") or {}, "codec", find(path))
     return scale if is_dict(scale) else {}

@@ -22,6 +22,7 @@ from diffexp.model.base import Base, check_base, put_base, read_below
 from diffexp.model.build import build_model
 from diffexp.model.find import MODEL, Description, describe, find, read
 from diffexp.model.model import Model
+from diffexp.model.same_codec import check_latents
 from diffexp.model.trainable import Full, Trainable, base_of
 from diffexp.model.weights import average_of, holding_together, name_of, no_larger_than, weights_of
 
@@ -76,7 +77,7 @@ def restore(
         model.check()
         model.load()
         digests = base_of(model) if below is None else put_base(model, below)
-        check_base(model, tune, digests, told.base, found)
+        check_base(model, tune, digests, told.base, found, told.config)
         if below is not None:
             tune.apply(model, empty=True)
             tune.load(model, weights, found)
@@ -120,6 +121,7 @@ def _built(
     if closed(parts["network"]):
         raise DataError("its network has no weights", str(path), "use a checkpoint of task=train")
     precision = cast(Precision, precision or told.config.get("precision", "fp32"))
+    check_latents(parts["codec"], told.shape, told.codec, told.config, path)
     held = weights if below is None else below.weights
     ours = all(map(_ours, nodes.values()))
     with no_larger_than(held, path) if ours else nullcontext():  # another may build more than it keeps

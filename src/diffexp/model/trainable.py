@@ -19,6 +19,8 @@ from diffexp.errors import ConfigError, DataError
 from diffexp.model.model import Model, with_source
 from diffexp.model.patterns import matching, named, short
 
+LATENTS = "codec.latents"
+"""What `base_of` calls the digest of what decides the latents: of a codec without its decoder."""
 _DO = "use the version of diffexp, and the packages, that wrote it"
 
 
@@ -207,7 +209,15 @@ def base_of(model: Model) -> dict[str, str]:
     def own(name: str, part: nn.Module) -> list[str]:
         return [key for key in part.state_dict() if f"{name}.{key}" in model.of_files]
 
-    return {name: digest_of(part, own(name, part)) for name, part in with_source(model)}
+    made = {name: digest_of(part, own(name, part)) for name, part in with_source(model)}
+    return made | ({LATENTS: model.codec.of_latents} if model.codec.of_latents else {})
+
+
+def same_latents(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    """Return whether two models, of which `base_of` has told, work in the same latents: their codecs may have
+    different decoders.
+    """
+    return a.get("codec") == b.get("codec") or (LATENTS in a and a[LATENTS] == b.get(LATENTS))
 
 
 def digest_of(part: nn.Module, keys: Collection[str] | None = None) -> str:

@@ -15,6 +15,7 @@ from diffexp.errors import DataError
 from diffexp.notice import warn
 from diffexp.report.table import Snapshot, better_high, numbers, places, protocol
 from diffexp.run.results import is_number
+from diffexp.training.direction import neutral
 
 LEVEL = 0.05
 SAME = (  # what must be the same in the cards of two numbers, and how it is called
@@ -80,14 +81,17 @@ class Verdict:
 
     @property
     def words(self) -> str:
-        """The verdict in words: better, worse, not separated, ..."""
+        """The verdict in words: better, worse, higher, not separated, ..."""
         if self.refused:
             return f"not comparable: {self.refused}"
         if self.separated is None:
             return self.difference.note or "nothing can be said"
         if not self.separated:
             return "not separated"
-        return "better" if (self.difference.value > 0) == better_high(self.metric) else "worse"
+        more = self.difference.value > 0
+        if neutral(self.metric):
+            return "higher" if more else "lower"
+        return "better" if more == better_high(self.metric) else "worse"
 
     @property
     def decides(self) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from diffexp.escape import line, markdown_cell, markup
 from diffexp.report.compared import LEVEL, Verdict
 from diffexp.report.page import document, table
-from diffexp.report.table import better_high
+from diffexp.training.direction import which_is_better
 
 COLUMNS = ("run", "value", "difference", "95 % interval", "p", "paired", "verdict", "what would decide it")
 
@@ -56,5 +56,4 @@ def _by_metric(verdicts: Sequence[Verdict]) -> list[tuple[str, list[Verdict]]]:
 
 
 def _about(metric: str, of: Sequence[Verdict]) -> str:
-    higher = "higher" if better_high(metric) else "lower"
-    return line(f"{metric}, {higher} is better, against {of[0].baseline}")
+    return line(f"{metric}, {which_is_better(metric)}, against {of[0].baseline}")

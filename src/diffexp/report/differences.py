@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from diffexp.escape import line, markdown_cell, markup
 from diffexp.report.compared import LEVEL, Variant, Verdict, best, compared, corrected, variants
 from diffexp.report.table import Snapshot, metrics_of, pivot
+from diffexp.training.direction import neutral
 
 Place = tuple[str, str]
 MOST = 36  # variants that are compared each with each
-_SIGNS = {"better": "▲", "worse": "▼", "not separated": "·"}
+_SIGNS = {"better": "▲", "worse": "▼", "higher": "▲", "lower": "▼", "not separated": "·"}
 
 
 def to_best(snapshot: Snapshot, metric: str) -> dict[Place, Verdict]:
@@ -17,7 +18,7 @@ def to_best(snapshot: Snapshot, metric: str) -> dict[Place, Verdict]:
     there = _having(snapshot, metric)
     base = best(metric, list(there.values()))
     others = {place: v for place, v in there.items() if v is not base}
-    if base is None or not others:
+    if base is None or not others or neutral(metric):
         return {}
     return dict(zip(others, corrected([compared(metric, v, base) for v in others.values()]), strict=True))
 
@@ -124,7 +125,8 @@ def _matrix(metric: str, places: list[Place], rows: list[list[Verdict | None]]) 
     for i, name in enumerate(names):
         marks = (f"<td>{_sign(rows, i, j)}</td>" for j in range(len(names)))
         lines.append(f"<tr><th scope=row>{name}</th>{''.join(marks)}</tr>")
-    about = f"row against column: ▲ better, ▼ worse, · not separated at {LEVEL:g} by Holm for all pairs"
+    up, down = ("higher", "lower") if neutral(metric) else ("better", "worse")
+    about = f"row against column: ▲ {up}, ▼ {down}, · not separated at {LEVEL:g} by Holm for all pairs"
     return (
         f"<details><summary>all pairs of {markup(metric)}, {about}</summary>"
         f"<div class=scroll><table class=all>{''.join(lines)}</table></div></details>"

@@ -31,6 +31,7 @@ from diffexp.report.table import (
     protocol,
     read,
 )
+from diffexp.training.direction import neutral, which_is_better
 
 BUDGET = 1_300_000  # bytes of pictures in base64
 
@@ -91,12 +92,11 @@ def _heat(p: Pivot, rows: dict[str, dict[str, Any]], marked: set[tuple[str, str]
     marked: cells that share the mark of the best; choice: what switches to differences.
     """
     values = {s.mean for s in p.stats.values() if math.isfinite(s.mean)}
-    ranks = sorted(values, reverse=not better_high(p.metric))
+    ranks = [] if neutral(p.metric) else sorted(values, reverse=not better_high(p.metric))
     head = " \\ ".join(filter(None, p.heads))
     lines = [
         "<figure><table class=heat>",
-        f"<caption><code>{markup(p.metric)}</code>, "
-        f"{'higher' if better_high(p.metric) else 'lower'} is better{choice}</caption>",
+        f"<caption><code>{markup(p.metric)}</code>, {which_is_better(p.metric)}{choice}</caption>",
         f"<thead><tr><th scope=col>{markup(head)}</th>",
         *(f"<th scope=col>{markup(c or 'value')}</th>" for c in p.columns),
         "</tr></thead><tbody>",

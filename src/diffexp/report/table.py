@@ -12,7 +12,7 @@ from diffexp.escape import csv_field, first_line, line, markdown_cell
 from diffexp.report.labels import short
 from diffexp.run.plan import read_plan
 from diffexp.run.results import ROWS, read_rows
-from diffexp.training.direction import better_high
+from diffexp.training.direction import better_high, neutral, which_is_better
 
 ASIDE = {
     "n",
@@ -72,7 +72,9 @@ class Pivot:
 
     @property
     def best(self) -> float | None:
-        """The best mean."""
+        """The best mean; None where no direction is better."""
+        if neutral(self.metric):
+            return None
         means = [s.mean for s in self.stats.values() if math.isfinite(s.mean)]
         return (max if better_high(self.metric) else min)(means, default=None)
 
@@ -195,8 +197,7 @@ def markdown(sweep: Sweep, shared: Mapping[str, set[tuple[str, str]]] = {}) -> s
     for metric in metrics_of(snapshot):
         p, also = pivot(snapshot, metric), shared.get(metric, ())
         head = " \\ ".join(markdown_cell(name) for name in p.heads if name)
-        higher = "higher" if better_high(metric) else "lower"
-        lines = [f"`{line(metric).replace('`', chr(39))}`, {higher} is better", ""]
+        lines = [f"`{line(metric).replace('`', chr(39))}`, {which_is_better(metric)}", ""]
         lines += [f"| {head} | " + " | ".join(markdown_cell(c or metric) for c in p.columns) + " |"]
         lines += ["|---|" + "---|" * len(p.columns)]
         for r in p.rows:

@@ -15,8 +15,8 @@ from diffexp.sweep.compose import Lines
 def show(sweep: Lines) -> list[int]:
     """Show for dry_run=true the jobs, which of them are done, and how many network calls the others make.
 
-    Return the exit code of the first line that cannot be composed, if there is one. Raises DiffexpError if
-    none can.
+    Return the exit code of the first job that is refused, if there is one. Raises DiffexpError if no line can
+    be composed.
     """
     cells = [cell for cell in sweep if cell is not None]
     if len(sweep.refused) == len(cells):
@@ -27,27 +27,33 @@ def show(sweep: Lines) -> list[int]:
     table = Table(title=plain(title), title_justify="left")
     for column in (*sweep.keys, "job", "network calls", "state"):
         table.add_column(plain(column), overflow="fold")
-    total = 0
+    total, errors = 0, dict[str, DiffexpError]()
     for cell in cells:
-        calls, shown = _calls(sweep, cell)
+        calls, shown = _calls(sweep, cell, {} if cell.id in done else errors)
         total += calls if cell.id not in done else 0
         values = [str(cell.shown.get(key)) for key in sweep.keys]
-        state = "done" if cell.id in done else "to do"
+        state = "done" if cell.id in done else "refused" if cell.id in errors else "to do"
         table.add_row(*map(plain, (*values, cell.id, shown, state)))
     Console().print(table)
     if sweep.same:
         say(f"{sweep.same} of the {len(sweep.typed)} lines are the same as another, and are no jobs")
-    say(f"{len(cells) - len(done)} jobs to do, {total:,} network calls, counted by image")
-    return [error.code for error in sweep.refused.values()][:1]
+    left = len(cells) - len(done) - len(errors)
+    say(f"{left} jobs to do, {total:,} network calls, counted by image")
+    if errors:
+        say(f"{len(errors)} refused, the first by:\n{next(iter(errors.values()))}")
+    return [error.code for error in errors.values()][:1]
 
 
-def _calls(sweep: Lines, cell: Cell) -> tuple[int, str]:
-    """Return the number of network calls of a job, and the text for the table."""
+def _calls(sweep: Lines, cell: Cell, errors: dict[str, DiffexpError]) -> tuple[int, str]:
+    """Return the number of network calls of a job, and the text for the table; put why it is refused, if it
+    is, among the errors.
+    """
     try:
         if cell.id in sweep.refused:
             raise sweep.refused[cell.id]
         calls = network_calls(cell)
     except DiffexpError as error:
+        errors[cell.id] = error
         return 0, f"error: {error.what}"
     return calls or 0, "" if calls is None else f"{calls:,}"
 

@@ -26,6 +26,7 @@ from diffexp.run.fit import tell_rate
 from diffexp.run.folder import Record, check_links
 from diffexp.run.job import Job, device_of
 from diffexp.run.resume import start
+from diffexp.tasks.evidence import keep_evidence
 from diffexp.tasks.fitting import Fitting, Training, make_trainer
 from diffexp.tasks.training_parts import about_data, check_numbers, check_terms
 from diffexp.training.autoencoder_module import AutoencoderModule
@@ -106,6 +107,7 @@ class TrainAutoencoder(Fitting):
         self, job: Job, trainer: Trainer, module: AutoencoderModule, measured: Reconstructions, record: Record
     ) -> None:
         step, values = trainer.global_step, measured.values
+        keep_evidence(job.folder, {1.0: measured})
         path = job.folder / "samples" / f"step_{step:08d}.png"
         of_prior = priors(module) if module.loss.kind == "gaussian" else None
         draw(measured, f"step {step}, PSNR {values['psnr']:.2f} dB", path, of_prior)

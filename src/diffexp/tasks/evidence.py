@@ -2,12 +2,21 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor
 
 from diffexp.comparison import evidence
-from diffexp.metrics.evaluator import Evaluation
 
 
-def keep_evidence(folder: Path, measured: Mapping[float, Evaluation]) -> None:
+class Measured(Protocol):
+    """An Evaluation, or Reconstructions."""
+
+    evidence: dict[str, Tensor]
+    pairing: dict[str, Any]
+
+
+def keep_evidence(folder: Path, measured: Mapping[float, Measured]) -> None:
     """Write evidence.npz of evaluations by their guidance scale. Raises ResourceError."""
     arrays = {}
     for scale, result in measured.items():

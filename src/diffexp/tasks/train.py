@@ -71,6 +71,10 @@ class Train(Fitting):
         if job.config.get("dry_run") and ckpt is not None:
             tell_rate(ckpt, job, module.lr)
 
+    def network_calls(self, job: Job) -> int:
+        job.build("codec").check()
+        return super().network_calls(job)
+
     def train(self, job: Job, record: Record, tracking: Tracking) -> None:
         begun = time.perf_counter()
         torch.manual_seed(job.config["seed"])  # of the initial weights

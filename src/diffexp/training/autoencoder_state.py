@@ -6,14 +6,12 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from diffexp.codecs.autoencoded import DECODER
 from diffexp.errors import ConfigError, DataError
 from diffexp.model.begin import Fit
 from diffexp.model.find import AUTOENCODER
 from diffexp.model.format import FORMAT
 from diffexp.model.trainable import detached, few, fill
-
-DECODER = ("decoder.", "from_latent.")
-"""The beginnings of the names of what makes images of latents."""
 
 
 class Weights:

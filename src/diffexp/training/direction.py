@@ -1,8 +1,23 @@
-"""Of which metrics more is better."""
+"""Of which metrics more is better, and of which neither more nor less."""
 
 _HIGH = ("accuracy", "precision", "recall", "density", "coverage", "inception_score", "clip_score", "right")
 HIGHER = (*_HIGH, *(f"r{name}" for name in _HIGH), "psnr", "ssim", "active_channels")  # r: reconstructed
 VOTES = ("win_rate", "bradley_terry", "mos")
+
+
+NEUTRAL = ("kl",)
+"""What has no better direction: the divergence of latents, of which less leaves less in them."""
+
+
+def neutral(metric: str) -> bool:
+    """Return whether neither more nor less of a metric is better, by its key."""
+    return metric.rpartition("/")[2].partition("@")[0] in NEUTRAL
+
+
+def which_is_better(metric: str) -> str:
+    """Return the direction of a metric in words."""
+    which = "neither" if neutral(metric) else "higher" if better_high(metric) else "lower"
+    return f"{which} is better"
 
 
 def better_high(metric: str) -> bool:

@@ -109,7 +109,7 @@ class DiffusionModule(Trained):
         other = weights_to_begin_with(path)
         for average in self._averages():
             begin(average, self.tune, *other)
-        if scale := latents_of(path, self.base.get("codec")):
+        if scale := latents_of(path, self.base):
             self.model.codec.remember(scale)
         return begin(self.model, self.tune, *other)
 

@@ -51,7 +51,8 @@ def take_state(
     path: Path,
 ) -> None:
     """Put what a checkpoint holds into its places. Raises DataError where it does not fit, naming it."""
-    check_base(model, tune, base, checkpoint["diffexp"].get("base") or {}, path)
+    told = checkpoint["diffexp"]
+    check_base(model, tune, base, told.get("base") or {}, path, told.get("config"))
     if (checkpoint["diffexp"].get("learned") or {}) != model.conditioning.learned():
         what = "the captions of the training images have other words than when the run was begun"
         do = f"put them back, or begin another run with its weights: init={path}"
