@@ -49,7 +49,7 @@ class Vote(Task):
     classes: tuple[int, ...] | None = None
     prompts: tuple[str, ...] | str | None = None
     negative: str | None = None
-    ema: bool = True
+    ema: bool | float = True
     tracked: ClassVar[bool] = False
     _real: DataSet | None = field(default=None, init=False, repr=False)
 
