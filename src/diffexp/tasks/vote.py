@@ -76,7 +76,7 @@ class Vote(Task):
 
     @property
     def images(self) -> int:
-        """Of how many numbers there are images."""
+        """The count of numbers of which there are images."""
         return ballot.images_needed(self.kind, len(self.runs), self.n)
 
     def _sample(self, run: str) -> Sample:
