@@ -111,9 +111,20 @@ def test_the_ceiling_is_of_the_weights_that_were_measured(runs):
         ("measured", False, "not measured"),
     ):
         codec = AutoencoderOfRun(str(runs.folder / ckpt), ema)
+        codec.latent((1, 8, 8))
         codec.load()
         assert codec.ceiling("fid_digits64") == {"ceiling": ceiling}
         assert codec.ceiling("kid") == codec.ceiling("accuracy_svm") == {"ceiling": "not measured"}
+
+
+def test_images_of_another_size_are_taken_without_a_ceiling(runs, capsys):
+    """The network has no size of its own, so its latents are of theirs; what was measured is of others."""
+    codec = AutoencoderOfRun(str(runs.folder / "ae"))
+    assert codec.latent((1, 12, 28)) == (2, 6, 14)
+    said = capsys.readouterr().err
+    assert "was trained on images of 8x8, and these are 12x28: it takes them, but how well it gives" in said
+    codec.load()
+    assert codec.ceiling("fid_digits64") == {"ceiling": "not measured"}
 
 
 def test_cached_and_fresh_latents_train_the_same_weights(runs):

@@ -111,6 +111,18 @@ def test_dry_run_refuses_a_codec_without_a_file(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"empty", "auto"}
 
 
+def test_the_line_for_all_autoencoders_of_a_sweep_works_when_pasted(tmp_path):
+    """In a folder whose name has a blank, as its own comment says it."""
+    text = (CONF.parent / "sweeps" / "autoencoder.yaml").read_text()
+    line = next(line.strip("# ") for line in text.splitlines() if "paste -sd," in line)
+    for name in ("508138a3e42e", "a4c2ff257916"):
+        run(tmp_path / "a sweep" / "jobs" / name)
+    line = line.replace("SWEEP", "a\\ sweep").replace("python run.py", f"{sys.executable} {RUN}")
+    line = f"{line} data=digits metrics=digits trainer.max_steps=1 dry_run=true"
+    done = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0 and "2 jobs to do, 128 network calls" in done.stdout, done
+
+
 @pytest.mark.parametrize(
     ("typed", "told"),
     [

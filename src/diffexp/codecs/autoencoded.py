@@ -89,7 +89,9 @@ class Autoencoded(Codec):
             self._fits = shape, made
             if before not in (None, shape):
                 first, now = (f"{height}x{width}" for _, height, width in (before, shape))
-                warn(f"the autoencoder was trained on images of {first}, and these are {now}")
+                what = f"the autoencoder was trained on images of {first}, and these are {now}: it takes them"
+                do = "task=autoencoder init=RUN trains it on them"
+                warn(f"{what}, but how well it gives them back is not measured; {do}")
         return self._fits[1]
 
     def put(self, network: nn.Module, about: str, decoder: Sequence[str] = DECODER) -> None:

@@ -84,7 +84,8 @@ class AutoencoderOfRun(Autoencoded):
             told, weights = description(read(path), path, self.ema)
             network = _network(told, weights, path, "cpu")
             load_weights(network, weights, path)
-        self._ceilings = told.results if self.ema else {}  # which the run has measured
+        known = self.ema and self._fits is not None and self._fits[0] == told.shape
+        self._ceilings = told.results if known else {}  # of these weights, and of such images
         self.put(network, json.dumps(told.node, sort_keys=True))
 
     def ceiling(self, metric: str) -> dict[str, Any]:
