@@ -24,9 +24,11 @@ def read(path: Path) -> dict[str, Any]:
     return _exported(path) if path.suffix == ".safetensors" else read_checkpoint(path)
 
 
-def find(path: str | Path) -> Path:
-    """The checkpoint at `path`, or the last one of a run folder. Raises DataError."""
-    given = path_of(path, "task.ckpt")
+def find(path: str | Path, where: str = "task.ckpt") -> Path:
+    """The checkpoint at `path`, or the last one of a run folder. where: the key that names it. Raises
+    DataError where it is not there, ConfigError for what is no path.
+    """
+    given = path_of(path, where)
     inside = given / "checkpoints"
     if not given.is_dir():
         return given
@@ -36,7 +38,7 @@ def find(path: str | Path) -> Path:
     found = _latest(inside, written(inside / LAST), written(inside / PREVIOUS))
     if found is None:
         do = "give a run folder or a .ckpt file"
-        raise DataError(f"no checkpoints/last.ckpt in {given}", "task.ckpt", do)
+        raise DataError(f"no checkpoints/last.ckpt in {given}", where, do)
     return found
 
 

@@ -166,18 +166,20 @@ def sampling_config(job: Job, trained: Mapping[str, Any], path: Path) -> dict[st
             raise DataError(f"config.{group} of the checkpoint is missing", str(path), f"type {group}=...")
         stored[group] = trained[group]
         for key in (k for k in typed if k.startswith(f"{group}.")):
-            stored[group] = _with(stored[group], job.config[group], key.split(".")[1:], key, trained)
+            stored[group] = with_typed(stored[group], job.config[group], key.split(".")[1:], key, trained)
     nodes = settled(judged(stored, job.plugins), typed, job.config["data_root"], path)
     check(nodes, job.allowed)
     return {group: nodes.get(group, job.config[group]) for group in SAMPLING}
 
 
-def _with(node: Any, composed: Any, keys: Sequence[str], path: str, trained: Mapping[str, Any]) -> Any:
+def with_typed(node: Any, composed: Any, keys: Sequence[str], path: str, trained: Mapping[str, Any]) -> Any:
     """Return `node` with the value of `composed` at `keys`."""
     if isinstance(node, list) and isinstance(composed, list) and keys[0].isdecimal():
         i = int(keys[0])
         if i < min(len(node), len(composed)):
-            value = composed[i] if len(keys) == 1 else _with(node[i], composed[i], keys[1:], path, trained)
+            value = (
+                composed[i] if len(keys) == 1 else with_typed(node[i], composed[i], keys[1:], path, trained)
+            )
             return [*node[:i], value, *node[i + 1 :]]
     if not isinstance(node, Mapping) or not isinstance(composed, Mapping) or keys[0] not in node:
         group = path.split(".")[0]
@@ -190,7 +192,7 @@ def _with(node: Any, composed: Any, keys: Sequence[str], path: str, trained: Map
     value = composed.get(keys[0])
     return {
         **node,
-        keys[0]: value if len(keys) == 1 else _with(node[keys[0]], value, keys[1:], path, trained),
+        keys[0]: value if len(keys) == 1 else with_typed(node[keys[0]], value, keys[1:], path, trained),
     }
 
 
