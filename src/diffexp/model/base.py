@@ -54,10 +54,7 @@ class Base:
 
 def read_base(path: str, where: str = "init") -> Base:
     """Read the run that is to be adapted. Raises DataError."""
-    try:
-        file, weights, learned = weights_to_begin_with(path)
-    except DataError as error:
-        raise DataError(error.what, where if error.where == "init" else error.where, error.do) from error
+    file, weights, learned = weights_to_begin_with(path, where)
     checkpoint = read(file)["diffexp"]
     config: Any = checkpoint.get("config")
     codec: Any = plain(checkpoint.get("codec") or {}, "codec", file)

@@ -1,7 +1,8 @@
 """Where the weights of a run lie, and reading them: its checkpoint, or what task=export has made of it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -40,6 +41,15 @@ def find(path: str | Path, where: str = "task.ckpt") -> Path:
         do = "give a run folder or a .ckpt file"
         raise DataError(f"no checkpoints/last.ckpt in {given}", where, do)
     return found
+
+
+@contextmanager
+def named_by(where: str) -> Iterator[None]:
+    """Say of a run that is not there by which key it was named, where that was not task.ckpt."""
+    try:
+        yield
+    except DataError as error:
+        raise error if error.where != "task.ckpt" else DataError(error.what, where, error.do) from error
 
 
 MODEL = ("network", "schedule", "prediction", "variance", "conditioning", "codec")

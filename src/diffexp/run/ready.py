@@ -24,7 +24,7 @@ from diffexp.diffusion.denoiser import Precision
 from diffexp.errors import ConfigError, DataError
 from diffexp.model.build import build_model
 from diffexp.model.checkpoint import digest
-from diffexp.model.find import MODEL, find, written
+from diffexp.model.find import MODEL, find, named_by, written
 from diffexp.model.guides import classifier_of, guide_of
 from diffexp.model.model import Model
 from diffexp.model.restore import Restored, closed, judged, restore
@@ -99,7 +99,8 @@ def _helped(job: Job, restored: Restored, guidance: Guidance, ckpt: str) -> Rest
         else:
             plugins, precision = job.config["plugins"], precision_of(job)
             base = None if need.ckpt or job.config["task"].get("adapters") else base_typed(job)
-            other = _kept(need.ckpt or ckpt, need.ema, plugins, precision, codec_of(job), base)
+            with named_by("guidance.ckpt" if need.ckpt else "task.ckpt"):
+                other = _kept(need.ckpt or ckpt, need.ema, plugins, precision, codec_of(job), base)
             helpers[name] = guide_of(name, other.model, restored.model)
     return replace(restored, model=restored.model.helped(helpers)) if helpers else restored
 

@@ -8,9 +8,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from diffexp.archive import is_dict
 from diffexp.config.build import locate
-from diffexp.errors import ConfigError, DataError
+from diffexp.errors import ConfigError
 from diffexp.model.base import ANY
-from diffexp.model.find import describe, find, read
+from diffexp.model.find import describe, find, named_by, read
 from diffexp.model.restore import judged_model
 from diffexp.notice import chosen
 from diffexp.run.job import Job, kind_of_task
@@ -27,11 +27,9 @@ def like_base(cfg: DictConfig, typed: Sequence[str], choices: Mapping[str, str])
     place, where = _base_of(cfg)
     if place is None:
         return dict(choices)
-    try:
+    with named_by(where):
         file = find(place, where)
         told = describe(read(file), file)
-    except DataError as error:
-        raise DataError(error.what, where if error.where == "task.ckpt" else error.where, error.do) from error
     keys = [text.lstrip("+~").partition("=")[0] for text in typed]
     own: Any = OmegaConf.to_container(cfg, resolve=True)
     theirs = _parts(judged_model(told, Job(own, Path()).plugins, file), keys)
