@@ -68,7 +68,7 @@ def check_stopping(job: Job) -> None:
     evaluator: Evaluator = job.build("evaluator")
     for callback in job.build("callbacks").values():
         if isinstance(callback, EarlyStopping):
-            callback.check(samples=evaluator.every > 0)
+            callback.check(samples=evaluator.every > 0, own=bool(job.plugins))
 
 
 def check_terms(terms: Mapping[str, Term], shape: tuple[int, int, int]) -> None:
