@@ -58,9 +58,7 @@ class Evaluate(Task):
         if restored.tune.needs_base:
             return str(restored.model.denoiser.network.source)
         if (init := restored.config.get("init")) is None:
-            do = (
-                "type evaluator.drift=0, or task.ckpt=BASE task.adapters=[RUN] for adapters of it"
-            )
+            do = "type evaluator.drift=0, or task.ckpt=BASE task.adapters=[RUN] for adapters of it"
             raise ConfigError("this run has begun with no other, from which it could drift", WHERE, do)
         warn(f"reading {init}, the run that {restored.path} has begun with")
         return str(init)
@@ -100,7 +98,8 @@ class Evaluate(Task):
         cards = result.cards | gone[1]
         record.results |= result.values | gone[0] | cost | {"cards": cards, "picture": str(picture)}
         results = {evaluator.guidance.scale: result}
-        summary(job.folder, picture, record.results, results, suggestions(job, restored.model), gone)
+        lines = suggestions(job, restored.model, data.split(evaluator.captions).texts)
+        summary(job.folder, picture, record.results, results, lines, gone)
 
     def _drift(self, restored: Restored, evaluator: Evaluator, device: torch.device) -> Measured:
         """Return the drift from the base, as a training measures it; nothing where it is not asked for."""
