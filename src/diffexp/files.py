@@ -55,9 +55,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def _as_ours(part: Path) -> None:
-    """Give a file of another writer, who has made it for the person alone, the mode of a file of ours: that of
-    the umask.
-    """
+    """Give a file of another writer, who has made it for the person alone, the mode of the umask."""
     if not part.is_file() or stat.S_IMODE(part.stat().st_mode) != 0o600:
         return
     probe = part.with_suffix(".mode")

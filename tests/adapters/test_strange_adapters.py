@@ -39,7 +39,9 @@ def test_a_rank_that_is_not_that_of_the_weights_is_refused(runs, tmp_path):
     for config in ({"r": 2}, {}, {"r": 64, "rank_pattern": {"conv_in": 2}}):
         made = added(base, [folder(tmp_path / "x", **config)], [1]).model
         change = made.denoiser.network.conv_in.weight - base.model.denoiser.network.conv_in.weight
-        assert change.allclose(torch.full_like(change, 2), atol=1e-6), config  # alpha/rank = 1, and two products
+        assert change.allclose(torch.full_like(change, 2), atol=1e-6), (
+            config
+        )  # alpha/rank = 1, and two products
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])

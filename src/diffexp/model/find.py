@@ -1,7 +1,7 @@
 """Where the weights of a run lie, and reading them: its checkpoint, or what task=export has made of it."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -44,7 +44,7 @@ def find(path: str | Path, where: str = "task.ckpt") -> Path:
 
 
 @contextmanager
-def named_by(where: str) -> Iterator[None]:
+def named_by(where: str) -> Generator[None, None, None]:
     """Say of a run that is not there by which key it was named, where that was not task.ckpt."""
     try:
         yield
