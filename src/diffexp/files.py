@@ -46,11 +46,22 @@ def replacing(path: Path) -> Iterator[Path]:
     part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     try:
         yield part
+        _as_ours(part)
         os.replace(part, path)
     except BaseException:
         with suppress(OSError):
             part.unlink()
         raise
+
+
+def _as_ours(part: Path) -> None:
+    """Give a file of another writer, who has made it for the person alone, the mode of the umask."""
+    if not part.is_file() or stat.S_IMODE(part.stat().st_mode) != 0o600:
+        return
+    probe = part.with_suffix(".mode")
+    with suppress(OSError), create(probe) as new:
+        os.chmod(part, stat.S_IMODE(os.fstat(new.fileno()).st_mode))
+    probe.unlink(missing_ok=True)
 
 
 def link_or_copy(source: Path, target: Path) -> None:

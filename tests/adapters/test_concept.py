@@ -1,6 +1,7 @@
 """Runs that learn a word: what is trained and stored, what is made of it, and what is refused."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -197,6 +198,8 @@ def test_files_of_others_are_read_and_strange_ones_are_not(runs, tmp_path):
     ("options", "said"),
     [
         ({"init": "thre"}, r"init='thre': the base does not know thre \(nearest: three\)\n.*\n.*init=three"),
+        ({"init": "red thre"}, r"does not know thre .*\n.*\n  do: type tune\.init='red three', or null"),
+        ({"init": ["red", "three"]}, r"init=\['red', 'three'\]\n.*\n  do: type tune\.init='red three', with"),
         ({"init": ""}, "does not know any word of it"),
         ({"word": "three"}, r"three is a word that the base knows\n  at: tune.word\n.*<three-2>"),
         ({"word": "a.b"}, "without blanks and points"),
@@ -254,3 +257,35 @@ def test_it_is_refused_before_there_is_a_folder(runs, tmp_path, capsys):
     assert "Concept: <thing> is learned, 2 vectors of 8 numbers" in out
     assert "3 of 3 captions with <thing> are cut: 7 words are read, and the longest has 8" in out
     assert not (tmp_path / "x").exists()
+
+
+def test_words_that_the_base_does_not_know_are_said_with_the_nearest(runs, tmp_path, capsys):
+    """Those of the training captions, with how to learn one, and those of the negative."""
+    typed = [text for text in line(runs) if not text.startswith("tune")]
+    typed += ["tune=lora", "dry_run=true", "evaluator.negative='a thre'"]
+    go(tmp_path / "x", *typed)
+    said = capsys.readouterr()
+    wanted = (
+        r"that the base does not know are left out: thing( \(nearest: \w+\))?; tune=concept tune.word=thing "
+    )
+    assert re.search(wanted, said.out)
+    assert "words of evaluator.negative that the model does not know: thre (nearest: three)\n" in said.err
+    go(tmp_path / "x", *line(runs), "dry_run=true")
+    assert "left out" not in capsys.readouterr().out
+
+
+def test_options_of_captions_that_there_are_none_of_are_said(runs, tmp_path, capsys):
+    for i in range(12):
+        folder = tmp_path / "bare"
+        folder.mkdir(exist_ok=True)
+        shutil.copy(sorted((runs.folder / "known").glob("*.png"))[i], folder)
+    typed = [*(text for text in line(runs) if "data.path" not in text), f"data.path={folder}"]
+    with pytest.raises(ConfigError, match=r"the data has none\n.*\n  do: .* give these: write a\.txt beside"):
+        go(tmp_path / "x", *typed, 'data.caption.prefix="<thing> "')
+    said = capsys.readouterr().err
+    assert f"data.caption does nothing, for the pictures of {folder} have no captions: write a.txt" in said
+
+
+def test_a_suggested_caption_is_one_of_the_training(runs, tmp_path, capsys):
+    go(tmp_path / "run", *line(runs, *ONE), "trainer.max_steps=1")
+    assert """'task.prompts=["a red <thing> on a black ground"]'""" in capsys.readouterr().out

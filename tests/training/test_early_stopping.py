@@ -130,3 +130,45 @@ def test_what_is_not_measured_is_refused_before_training(stopped, tmp_path):
         with pytest.raises(ConfigError, match=said):
             go(tmp_path / "x", *typed, *more)
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("metric", "near"),
+    [
+        ("val/lss", "val/loss"),
+        ("val/acuracy", "val/accuracy"),
+        ("val/fidd", "val/fid"),
+        ("fid", "val/fid"),
+        ("train/lss", "train/loss"),
+    ],
+)
+def test_a_metric_that_is_misspelled_is_refused_before_training(tmp_path, metric, near):
+    """And not told to be one that is measured at the end alone."""
+    typed = [*QUICK, *STOP, "metrics=none", f"callbacks.early_stopping.metric={metric}"]
+    said = rf"there is no metric {metric}\n.*\n  do: type callbacks.early_stopping.metric={near}$"
+    with pytest.raises(ConfigError, match=said):
+        go(tmp_path / "x", *typed)
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    "metric", ["val/fid_digits64", "val/right_digit", "val/acc", "val/loss", "val/size_of_own"]
+)
+def test_metrics_that_may_be_are_taken(metric):
+    EarlyStopping(metric).check(samples=True)
+
+
+def test_what_a_beginning_of_a_name_stands_for_is_said_once(capsys):
+    validations = Validations(EarlyStopping("val/fid", 9))
+    validations(*[{"val/fid_x": 5.0, "val/fid_std_x": 1.0, "val/loss": 2.0}] * 2)
+    said = "early stopping by val/fid_std_x (and not by val/fid_x)"
+    assert capsys.readouterr().out == f"chosen: callbacks.early_stopping.metric=val/fid: {said}\n"
+
+
+def test_the_line_that_goes_on_with_a_run_that_was_stopped_works(stopped, tmp_path, capsys):
+    images, _, results = stopped
+    go(tmp_path / "run", *LINE, f"data.path={images}")
+    (longer,) = [line for line in capsys.readouterr().out.splitlines() if " resume=" in line]
+    assert longer.split()[-2:] == ["trainer.max_steps=160", "callbacks.early_stopping.patience=4"]
+    more = go(tmp_path / "run", *LINE, f"data.path={images}", *longer.split()[-2:])
+    assert more["stopped"]["step"] == results["stopped"]["step"] + 4

@@ -12,6 +12,7 @@ from torch import Tensor
 from diffexp.archive import is_dict
 from diffexp.conditioning.encoders import TextEncoder
 from diffexp.conditioning.encoders.concepts import MOST, MOST_VECTORS, is_word, pattern_of
+from diffexp.config.suggest import override
 from diffexp.errors import ConfigError, DataError, check_at_most
 from diffexp.model.model import Model
 from diffexp.model.trainable import Stored
@@ -30,7 +31,7 @@ class Concept(Stored):
     """
 
     word: str
-    init: str | None = None
+    init: str | Sequence[str] | None = None
     vectors: int = 1
     keep_norm: bool = False
     base: str | None = None
@@ -40,6 +41,9 @@ class Concept(Stored):
         if not is_word(self.word):
             do = "give letters or signs without blanks and points, e.g. <thing>"
             raise ConfigError(f"word={str(self.word)!r:.60}", "tune.word", do)
+        if not (self.init is None or isinstance(self.init, str)):
+            do = f"type {override('tune.init', ' '.join(map(str, self.init)))}, with quotes for the shell"
+            raise ConfigError(f"init={list(self.init)!r:.60}", "tune.init", do)
         if self.vectors < 1:
             raise ConfigError(f"vectors={self.vectors}", "tune.vectors", "give 1 or more")
         check_at_most(MOST_VECTORS, "tune", vectors=self.vectors)
@@ -59,7 +63,7 @@ class Concept(Stored):
         """Return the vectors that it begins with, (V, width); None where the encoder is not loaded yet.
         Raises ConfigError for words that it does not know.
         """
-        rows = None if self.init is None else _known(encoder, self.init)
+        rows = _known(encoder, self.init) if isinstance(self.init, str) else None
         table = encoder.embeddings()
         if table is None:
             return None
@@ -115,8 +119,10 @@ def _known(encoder: TextEncoder, text: str) -> list[int]:
     if unknown or not rows:
         said = [f"{word} (nearest: {near})" if near else word for word, near in unknown.items()]
         what = f"init={text!r:.60}: the base does not know {', '.join(said) or 'any word of it'}"
-        near = next((near for near in unknown.values() if near), None)
-        do = f"type tune.init={near}" if near else "give a word of the captions that it was trained with"
+        do = "give a word of the captions that it was trained with"
+        if unknown and all(unknown.values()):
+            words = (unknown.get(word) or word for word in text.split())
+            do = f"type {override('tune.init', ' '.join(words))}"
         raise ConfigError(what, "tune.init", f"{do}, or null for the mean of all words")
     return rows
 

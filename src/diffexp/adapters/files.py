@@ -15,14 +15,14 @@ from torch import Tensor
 
 from diffexp.adapters.concept import Concept, base_said, words_of_file
 from diffexp.adapters.formulas import Parts, by_layer, rank_of, scale_of
-from diffexp.adapters.kinds import Adapter
+from diffexp.adapters.kinds import MOST_RANK, Adapter
 from diffexp.adapters.layers import anchored
 from diffexp.archive import is_dict
 from diffexp.config.suggest import path_of
 from diffexp.errors import ConfigError, DataError
 from diffexp.files import read_json
 from diffexp.model.adapter_names import TUNED
-from diffexp.model.find import ADAPTER_FILE, CONCEPT_FILE, CONFIG, describe, find, read
+from diffexp.model.find import ADAPTER_FILE, CONCEPT_FILE, CONFIG, describe, find, named_by, read
 from diffexp.model.model import Model
 from diffexp.model.restore import tune_of
 from diffexp.model.weights import average_of, weights_of
@@ -67,8 +67,9 @@ def read_adapter(
         raise DataError("this is no file of tensors alone", str(path), do)
     if others is not None and not (others.parent / CONFIG).is_file():
         return _of_others(others, layers)
-    file = find(path)
-    checkpoint = read(file)
+    with named_by(_WHERE):
+        file = find(path, _WHERE)
+        checkpoint = read(file)
     told = describe(checkpoint, file)
     tune, average = tune_of(told.config, plugins), average_of(ema, told.decays, file)
     if isinstance(tune, Concept):
@@ -113,6 +114,10 @@ def _of_others(path: Path, layers: Sequence[str]) -> Adapted:
             raise DataError(f"the model has no layer {name[:200]}", str(path), do)
         own = float(alphas[name]) if name in alphas and alphas[name].numel() == 1 else alpha
         rank = rank_of(part) or config.get("r")
+        if rank != config.get("r", rank) and not config.get("rank_pattern"):
+            what = f"{PEFT_CONFIG} says the rank r={config['r']}, and the weights have {rank}"
+            do = "put the file back that was written with these weights"
+            raise DataError(what, str(path), do)
         parts[layer], scales[layer] = part, scale_of(_number(own), rank, stabilised)
     return Adapted(path, parts, scales, None)
 
@@ -132,7 +137,10 @@ def _config(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     if config.get("alpha_pattern"):
         raise DataError("it has a scale for each layer", str(path), "write it with one alpha")
     rank = config.get("r")
-    return config if isinstance(rank, int) and rank > 0 else config | {"r": None}
+    if rank is not None and (type(rank) is not int or not 1 <= rank <= MOST_RANK):
+        what = f"{PEFT_CONFIG} says the rank r={rank!r:.40}, where 1 to {MOST_RANK:,} can be"
+        raise DataError(what, str(path), "put the file back that was written with these weights")
+    return config
 
 
 def _own_name(name: str) -> str:

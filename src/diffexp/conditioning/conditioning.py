@@ -87,6 +87,10 @@ class Conditioning(nn.Module):
         """
         return None
 
+    def unknown(self, texts: Sequence[str]) -> dict[str, str | None]:
+        """Return words of captions that are not known, and the known word that is nearest to each."""
+        return {}
+
     def remarks(self, asked: Asked) -> list[str]:
         """Return lines to say of what is asked for: unknown words, captions that are cut."""
         return []
@@ -99,3 +103,8 @@ class Conditioning(nn.Module):
 
 class Unconditional(Conditioning):
     """Labels and captions are not used."""
+
+
+def nearest_of(unknown: Mapping[str, str | None]) -> str:
+    """Return words that are not known, each with the known one that is nearest to it, for a line."""
+    return ", ".join(f"{word} (nearest: {near})" if near else word for word, near in unknown.items())

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from diffexp.condition import Asked, Condition
-from diffexp.conditioning.conditioning import Conditioning
+from diffexp.conditioning.conditioning import Conditioning, nearest_of
 from diffexp.conditioning.encoders import Encoded, TextEncoder
 from diffexp.errors import ConfigError, DataError
 
@@ -106,12 +106,14 @@ class Text(Conditioning):
     def guidable(self) -> bool:
         return self.dropout > 0
 
+    def unknown(self, texts: Sequence[str]) -> dict[str, str | None]:
+        return self.encoder.unknown(texts)
+
     def remarks(self, asked: Asked) -> list[str]:
         texts = list(dict.fromkeys([*(asked.text or ()), *(t for t in asked.negative or () if t)]))
         lines = list[str]()
         if unknown := self.encoder.unknown(texts):
-            said = (f"{word} (nearest: {near})" if near else word for word, near in unknown.items())
-            lines.append(f"words that the model does not know are left out: {', '.join(said)}")
+            lines.append(f"words that the model does not know are left out: {nearest_of(unknown)}")
         lengths, room = self.encoder.lengths(texts), self.encoder.room
         if cut := sum(length > room for length in lengths):
             shown = f"{room} {self.encoder.piece} of a caption are read, and the longest has {max(lengths):,}"

@@ -95,6 +95,8 @@ def _tags(text: str) -> list[str]:
 
 
 AS_WRITTEN = Captions()
+GIVE = "write a.txt beside a.png, for each, or a line with file_name and text in metadata.jsonl"
+"""How pictures get captions."""
 
 
 class Texts:

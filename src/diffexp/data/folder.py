@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from diffexp.data import metadata
-from diffexp.data.captions import AS_WRITTEN, Captions, Texts
+from diffexp.data.captions import AS_WRITTEN, GIVE, Captions, Texts
 from diffexp.data.dataset import DataSet, Images, Splits, held_out
 from diffexp.data.groups import grouped
 from diffexp.data.images import SUFFIXES, Mode, is_grey, load_image, sides, sides_of
@@ -22,7 +22,7 @@ from diffexp.data.memory import InMemory
 from diffexp.data.regular import Links, check_link, typed_path, walk
 from diffexp.data.stream import Stream
 from diffexp.errors import ConfigError, DataError
-from diffexp.notice import chosen
+from diffexp.notice import chosen, warn
 
 IN_MEMORY = 2 << 30  # bytes of decoded images that stream=auto keeps in memory
 _log = logging.getLogger(__name__)
@@ -142,6 +142,8 @@ class Folder(DataSet):
         ftfy is to clean them and not installed.
         """
         several = self._written() if self.text != "none" else None
+        if several is None and self.caption != AS_WRITTEN:
+            warn(f"data.caption does nothing, for the pictures of {self.path} have no captions: {GIVE}")
         return None if several is None else Texts.of(several, self.caption)
 
     @property

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from diffexp.condition import Asked
+from diffexp.conditioning.conditioning import nearest_of
+from diffexp.data.captions import GIVE
 from diffexp.data.dataset import DataSet, SplitName
 from diffexp.diffusion.clip import Clip
 from diffexp.diffusion.guidance import Guidance
@@ -20,6 +22,7 @@ from diffexp.metrics.metric import Card
 from diffexp.metrics.metric_set import MetricSet
 from diffexp.model.ask import ask
 from diffexp.model.model import Model
+from diffexp.notice import warn
 from diffexp.pictures import captioned, grid, save
 from diffexp.samplers import GridSampler, Sampler, check, counted, generate, nfe
 
@@ -125,6 +128,8 @@ class Evaluator:
             if self.negative and "text" not in model.conditioning.asks:
                 what = "a negative is asked for, but the model is told no captions"
                 problems.kept.append(ConfigError(what, "evaluator.negative", "leave it away"))
+            elif self.negative and (unknown := model.conditioning.unknown([self.negative])):
+                warn(f"words of evaluator.negative that the model does not know: {nearest_of(unknown)}")
         with problems:
             self.metrics.check(data)
         problems.all_at_once()
@@ -231,5 +236,5 @@ class Evaluator:
 
 
 def _no_captions() -> ConfigError:
-    do = "take a data set with captions, or a model that is not told any"
+    do = f"take a data set with captions, or give these: {GIVE}"
     return ConfigError("this model wants captions, and the data has none", "data", do)

@@ -2,7 +2,8 @@
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -15,6 +16,8 @@ from diffexp.metrics.extractor import Extractor, extract
 from diffexp.metrics.metric import Card, Metric
 
 _log = logging.getLogger(__name__)
+OWN = ("digits", "digits_text", "fashion_mnist", "mnist")
+"""The data sets for which there are metrics of the same name."""
 
 
 class MetricSet:
@@ -44,10 +47,10 @@ class MetricSet:
         """Check before training that weights are here, and fit the data. Raises ConfigError, DataError."""
         problems = Problems()
         if self.extractor is not None:
-            with problems:
+            with problems, _offering(data):
                 self.extractor.check(data.shape)
         for metric in self.metrics:
-            with problems:
+            with problems, _offering(data):
                 metric.check(data, self.extractor)
         problems.all_at_once()
 
@@ -126,6 +129,19 @@ class MetricSet:
         self.seen, self._alike = 0, Alike()
         for metric in self.metrics:
             metric.reset()
+
+
+@contextmanager
+def _offering(data: DataSet) -> Iterator[None]:
+    """Offer the metrics that are made for the data, where others do not fit it."""
+    try:
+        yield
+    except ConfigError as error:
+        part = getattr(data, "parts", {}).get(getattr(data, "val", None), data)
+        name = getattr(type(part), "name", None)  # and not that of a file
+        if error.where != "metrics" or name not in OWN:
+            raise
+        raise ConfigError(error.what, error.where, f"type metrics={name}, or metrics=none") from error
 
 
 def check_finite(values: Mapping[str, object]) -> None:

@@ -12,7 +12,9 @@ from typing import Any
 from torch import Tensor
 
 from diffexp.archive import is_dict, plain
+from diffexp.conditioning.conditioning import nearest_of
 from diffexp.config.moved import LATER, moved
+from diffexp.config.suggest import override
 from diffexp.errors import ConfigError, DataError
 from diffexp.model.begin import weights_to_begin_with
 from diffexp.model.find import MODEL, Description, read
@@ -55,10 +57,7 @@ class Base:
 
 def read_base(path: str, where: str = "init") -> Base:
     """Read the run that is to be adapted. Raises DataError."""
-    try:
-        file, weights, learned = weights_to_begin_with(path)
-    except DataError as error:
-        raise DataError(error.what, where if error.where == "init" else error.where, error.do) from error
+    file, weights, learned = weights_to_begin_with(path, where)
     checkpoint = read(file)["diffexp"]
     config: Any = checkpoint.get("config")
     codec: Any = plain(checkpoint.get("codec") or {}, "codec", file)
@@ -165,8 +164,22 @@ def prepare(
         what = "the base was trained in the latents of another autoencoder"
         raise ConfigError(what, "codec", f"type the codec of {base.path}")
     lines = [tune.apply(model), tune.check_captions(model, texts)]
+    if base is not None:
+        lines.append(_unknown(model, texts))
     tune.groups(model)  # for what it raises
     return digests, "\n  ".join(filter(None, lines)) or None
+
+
+def _unknown(model: Model, texts: Sequence[str] | None) -> str | None:
+    """Return a line on the words of the training captions that the base does not know; None where there are
+    none.
+    """
+    words = model.conditioning.unknown(list(dict.fromkeys(texts or ())))
+    if not words:
+        return None
+    word = next(iter(words))
+    do = f"tune=concept {override('tune.word', word)} learns a word"
+    return f"words of the captions that the base does not know are left out: {nearest_of(words)}; {do}"
 
 
 def check_base(

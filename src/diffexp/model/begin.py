@@ -9,7 +9,7 @@ from torch import Tensor
 
 from diffexp.archive import is_dict, plain
 from diffexp.errors import DataError
-from diffexp.model.find import find, read
+from diffexp.model.find import find, named_by, read
 from diffexp.model.trainable import Choice, few, same_latents
 from diffexp.model.weights import weights_of
 
@@ -42,20 +42,19 @@ class Fit:
         return text
 
 
-def weights_to_begin_with(path: str) -> tuple[Path, dict[str, Tensor], Mapping[str, Any]]:
+def weights_to_begin_with(
+    path: str, where: str = "init"
+) -> tuple[Path, dict[str, Tensor], Mapping[str, Any]]:
     """Return the file of a run, its averaged weights, or the trained ones where it has no average, by their
     names in the model, and what its conditioning has learned. Nothing but tensors and plain values is made of
-    it. Raises DataError.
+    it. where: the key that names it. Raises DataError.
     """
-    try:
-        found = find(path)
+    with named_by(where):
+        found = find(path, where)
         checkpoint: Mapping[str, Any] = read(found)
-    except DataError as error:
-        where = "init" if error.where == "task.ckpt" else error.where
-        raise DataError(error.what, where, error.do) from error
     if checkpoint["diffexp"].get("base_file"):
-        do = f"export it, task=export task.ckpt={path}, and type init= with the folder that this writes"
-        raise DataError("this run holds adapters, and not the weights below them", f"init={path}", do)
+        do = f"export it, task=export task.ckpt={path}, and type {where}= with the folder that this writes"
+        raise DataError("this run holds adapters, and not the weights below them", f"{where}={path}", do)
     learned: Any = plain(checkpoint["diffexp"].get("learned") or {}, "learned", found)
     weights = weights_of(checkpoint, 0 if checkpoint.get("ema") else None, found)
     return found, weights, learned if is_dict(learned) else {}

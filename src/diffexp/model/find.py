@@ -1,7 +1,8 @@
 """Where the weights of a run lie, and reading them: its checkpoint, or what task=export has made of it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -24,9 +25,11 @@ def read(path: Path) -> dict[str, Any]:
     return _exported(path) if path.suffix == ".safetensors" else read_checkpoint(path)
 
 
-def find(path: str | Path) -> Path:
-    """The checkpoint at `path`, or the last one of a run folder. Raises DataError."""
-    given = path_of(path, "task.ckpt")
+def find(path: str | Path, where: str = "task.ckpt") -> Path:
+    """The checkpoint at `path`, or the last one of a run folder. where: the key that names it. Raises
+    DataError where it is not there, ConfigError for what is no path.
+    """
+    given = path_of(path, where)
     inside = given / "checkpoints"
     if not given.is_dir():
         return given
@@ -36,8 +39,17 @@ def find(path: str | Path) -> Path:
     found = _latest(inside, written(inside / LAST), written(inside / PREVIOUS))
     if found is None:
         do = "give a run folder or a .ckpt file"
-        raise DataError(f"no checkpoints/last.ckpt in {given}", "task.ckpt", do)
+        raise DataError(f"no checkpoints/last.ckpt in {given}", where, do)
     return found
+
+
+@contextmanager
+def named_by(where: str) -> Generator[None, None, None]:
+    """Say of a run that is not there by which key it was named, where that was not task.ckpt."""
+    try:
+        yield
+    except DataError as error:
+        raise error if error.where != "task.ckpt" else DataError(error.what, where, error.do) from error
 
 
 MODEL = ("network", "schedule", "prediction", "variance", "conditioning", "codec")

@@ -11,7 +11,7 @@ from diffexp.config.check import check
 from diffexp.diffusion.guidance import Guide
 from diffexp.errors import ConfigError, DataError
 from diffexp.model.checkpoint import read_checkpoint
-from diffexp.model.find import find
+from diffexp.model.find import find, named_by
 from diffexp.model.model import Model
 from diffexp.model.weights import holding_together, load_weights, no_larger_than
 from diffexp.networks.noisy_classifier import NoisyClassifier
@@ -72,8 +72,9 @@ def classifier_of(ckpt: str | None, model: Model) -> nn.Module:
     if ckpt is None:
         do = "type guidance.ckpt=RUN, a run of task=classifier"
         raise ConfigError("guidance=classifier needs a classifier", "guidance.ckpt", do)
-    path = find(ckpt)
-    checkpoint = read_checkpoint(path)
+    with named_by("guidance.ckpt"):
+        path = find(ckpt, "guidance.ckpt")
+        checkpoint = read_checkpoint(path)
     told = checkpoint["diffexp"]
     if told.get("kind") != "classifier":
         raise ConfigError("this is no run of task=classifier", "guidance.ckpt", "train one: task=classifier")

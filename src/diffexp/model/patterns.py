@@ -29,12 +29,17 @@ def named(pattern: str, names: Sequence[str], where: str) -> list[str]:
 
 def near(patterns: Sequence[str], names: Sequence[str]) -> str:
     """Return what to type in place of patterns that name nothing."""
-    known = list(dict.fromkeys(part for name in names for part in (short(name), short(name).split(".")[-1])))
+    whole = {short(name): short(name) for name in names}
+    ends = {name.split(".")[-1]: name.split(".")[-1] for name in whole}
+    firsts = {part: f"{part}.*" for name in whole if (part := name.split(".")[0]) != name}
+    inner = {part: f"*.{part}.*" for name in whole for part in name.split(".")[1:-1] if not part.isdecimal()}
+    known = inner | firsts | ends | whole
     close = [
-        name for p in patterns for name in difflib.get_close_matches(p.strip("*."), known, n=3, cutoff=0.5)
+        known[name]
+        for p in patterns
+        for name in difflib.get_close_matches(p.strip("*."), list(known), n=3, cutoff=0.5)
     ]
-    ends = list(dict.fromkeys(f"*.{short(name).split('.')[-1]}" for name in names))
-    shown = list(dict.fromkeys(close)) or ends
+    shown = list(dict.fromkeys(close)) or [f"*.{end}" for end in ends]
     return f"there are {', '.join(shown[:8])}" if shown else "there is nothing to name"
 
 

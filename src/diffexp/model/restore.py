@@ -113,8 +113,7 @@ def _built(
     codec: str | None,
     below: Base | None,
 ) -> Model:
-    nodes = judged({key: told.config["model"][key] for key in MODEL}, plugins, MODEL_PLACES)
-    nodes |= _at_home(nodes, path, codec)
+    nodes = judged_model(told, plugins, path, codec)
     check(nodes, (*OURS, *plugins))
     parts = {key: build(node, f"model.{key}", (*OURS, *plugins)) for key, node in nodes.items()}
     check_kinds({MODEL_PLACES.get(key, key): made for key, made in parts.items()})
@@ -134,6 +133,16 @@ def _built(
             of_codec=told.codec,
             **parts,
         )
+
+
+def judged_model(
+    told: Description, plugins: Sequence[str], path: Path, codec: str | None = None
+) -> dict[str, Any]:
+    """Return the nodes of MODEL of a checkpoint at `path`, with no place to write to but the person's own
+    cache. codec: where its autoencoder lies now. Raises ConfigError.
+    """
+    nodes = judged({key: told.config["model"][key] for key in MODEL}, plugins, MODEL_PLACES)
+    return nodes | _at_home(nodes, path, codec)
 
 
 def _at_home(nodes: dict[str, Any], path: Path, place: str | None) -> dict[str, Any]:

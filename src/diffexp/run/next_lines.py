@@ -1,5 +1,6 @@
 """What to type next, after a training or an evaluation: lines that work when pasted."""
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -17,9 +18,12 @@ _OF_ONE_RUN = (*_OF_ONE_FOLDER, "init", "schedule")
 """Groups and keys that another training has otherwise."""
 
 
-def suggestions(job: "Job", model: "Model") -> list[str]:
+def suggestions(
+    job: "Job", model: "Model", captions: Sequence[str] | None = None, stopped: bool = False
+) -> list[str]:
     """Return command lines: for a training to sample, evaluate, train longer, and ask something else of it;
-    for an evaluation to sample and evaluate.
+    for an evaluation to sample and evaluate. captions: of its images; stopped: before its end, because a
+    metric has got no better.
     """
     trained = "ckpt" not in job.config["task"]
     ckpt = near(job.folder) if trained else job.config["task"]["ckpt"]
@@ -27,12 +31,15 @@ def suggestions(job: "Job", model: "Model") -> list[str]:
         return []
     sampling = [f"task.ckpt={ckpt}", *_plugins(job)]
     lines = [
-        ["task=sample", *sampling, "task.n=16", *_asked(model)],
+        ["task=sample", *sampling, "task.n=16", *_asked(model, captions)],
         ["task=evaluate", *sampling, *_steps(job)],
     ]
     if trained:
         longer = f"trainer.max_steps={4 * job.config['trainer']['max_steps']}"
-        lines += [[f"resume={ckpt}", *_plugins(job), longer], _other(job)]
+        lines += [
+            [f"resume={ckpt}", *_plugins(job), longer, *(_patience(job) if stopped else [])],
+            _other(job),
+        ]
     return [shlex.join([*command(), *line]) for line in lines]
 
 
@@ -40,12 +47,20 @@ def _plugins(job: "Job") -> list[str]:
     return [f"plugins=[{','.join(job.plugins)}]"] if job.plugins else []
 
 
-def _asked(model: "Model") -> list[str]:
+def _patience(job: "Job") -> list[str]:
+    """Return what lets a training go on that has been ended for want of it."""
+    node: Mapping[str, Any] = job.config["callbacks"].get("early_stopping") or {}
+    n = node.get("patience")
+    return [f"callbacks.early_stopping.patience={2 * n}"] if isinstance(n, int) else []
+
+
+def _asked(model: "Model", captions: Sequence[str] | None = None) -> list[str]:
     asks, words = model.conditioning.asks, list[str]()
     if "label" in asks and model.class_names:
         words.append(f"task.classes=[{min(3, len(model.class_names) - 1)}]")
     if "text" in asks:
-        words.append("task.prompts=[a caption]")
+        plain = (text for text in (captions or ())[:1000] if re.fullmatch(r"\w[\w <>.,-]{,79}", text))
+        words.append(f'task.prompts=["{next(plain, "a caption")}"]')
     return [*words, "guidance.scale=2"] if model.guidable else words
 
 

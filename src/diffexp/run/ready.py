@@ -24,7 +24,7 @@ from diffexp.diffusion.denoiser import Precision
 from diffexp.errors import ConfigError, DataError
 from diffexp.model.build import build_model
 from diffexp.model.checkpoint import digest
-from diffexp.model.find import MODEL, find, written
+from diffexp.model.find import MODEL, find, named_by, written
 from diffexp.model.guides import classifier_of, guide_of
 from diffexp.model.model import Model
 from diffexp.model.restore import Restored, closed, judged, restore
@@ -97,7 +97,8 @@ def _helped(job: Job, restored: Restored, guidance: Guidance, ckpt: str) -> Rest
         else:
             plugins, precision = job.config["plugins"], precision_of(job)
             base = None if need.ckpt or job.config["task"].get("adapters") else base_typed(job)
-            other = _kept(need.ckpt or ckpt, need.ema, plugins, precision, codec_of(job), base)
+            with named_by("guidance.ckpt" if need.ckpt else "task.ckpt"):
+                other = _kept(need.ckpt or ckpt, need.ema, plugins, precision, codec_of(job), base)
             helpers[name] = guide_of(name, other.model, restored.model)
     return replace(restored, model=restored.model.helped(helpers)) if helpers else restored
 
@@ -164,18 +165,20 @@ def sampling_config(job: Job, trained: Mapping[str, Any], path: Path) -> dict[st
             raise DataError(f"config.{group} of the checkpoint is missing", str(path), f"type {group}=...")
         stored[group] = trained[group]
         for key in (k for k in typed if k.startswith(f"{group}.")):
-            stored[group] = _with(stored[group], job.config[group], key.split(".")[1:], key, trained)
+            stored[group] = with_typed(stored[group], job.config[group], key.split(".")[1:], key, trained)
     nodes = settled(judged(stored, job.plugins), typed, job.config["data_root"], path)
     check(nodes, job.allowed)
     return {group: nodes.get(group, job.config[group]) for group in SAMPLING}
 
 
-def _with(node: Any, composed: Any, keys: Sequence[str], path: str, trained: Mapping[str, Any]) -> Any:
+def with_typed(node: Any, composed: Any, keys: Sequence[str], path: str, trained: Mapping[str, Any]) -> Any:
     """Return `node` with the value of `composed` at `keys`."""
     if isinstance(node, list) and isinstance(composed, list) and keys[0].isdecimal():
         i = int(keys[0])
         if i < min(len(node), len(composed)):
-            value = composed[i] if len(keys) == 1 else _with(node[i], composed[i], keys[1:], path, trained)
+            value = (
+                composed[i] if len(keys) == 1 else with_typed(node[i], composed[i], keys[1:], path, trained)
+            )
             return [*node[:i], value, *node[i + 1 :]]
     if not isinstance(node, Mapping) or not isinstance(composed, Mapping) or keys[0] not in node:
         group = path.split(".")[0]
@@ -188,7 +191,7 @@ def _with(node: Any, composed: Any, keys: Sequence[str], path: str, trained: Map
     value = composed.get(keys[0])
     return {
         **node,
-        keys[0]: value if len(keys) == 1 else _with(node[keys[0]], value, keys[1:], path, trained),
+        keys[0]: value if len(keys) == 1 else with_typed(node[keys[0]], value, keys[1:], path, trained),
     }
 
 

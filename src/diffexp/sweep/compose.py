@@ -101,6 +101,10 @@ def cell_of(folder: Path, cfg: DictConfig, choices: dict[str, Any], typed: Seque
     """Return the job of a composed configuration. Raises DiffexpError for data or a checkpoint that is not
     there, OmegaConf's errors for interpolations that lead nowhere.
     """
+    if cfg.get("init"):
+        from diffexp.tasks.like_base import like_base  # which needs torch
+
+        choices = like_base(cfg, typed, {k: v for k, v in choices.items() if v})
     cfg.dir = "."  # what is computed does not depend on where
     config = OmegaConf.to_container(cfg, resolve=True)
     key = identity(config)  # type: ignore[arg-type]

@@ -5,12 +5,17 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import torch
+
 from diffexp.config.build import build
 from diffexp.data import DataSet
 from diffexp.data.dataset import SplitName
+from diffexp.errors import ConfigError
 from diffexp.metrics import MetricSet
 from diffexp.metrics.evaluator import Evaluator
+from diffexp.metrics.metric import Card
 from diffexp.model.restore import Restored
+from diffexp.notice import warn
 from diffexp.progress import counting
 from diffexp.run.console import summary
 from diffexp.run.folder import Record
@@ -19,6 +24,10 @@ from diffexp.run.next_lines import suggestions
 from diffexp.run.ready import ready
 from diffexp.samplers import check, nfe, with_calls
 from diffexp.tasks.evidence import keep_evidence
+from diffexp.training.drift import WHERE, checked_base, drift_of
+
+Measured = tuple[dict[str, float], dict[str, Card]]
+"""Values, and the card of each."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,20 @@ class Evaluate(Task):
         restored, evaluator, data, _ = self._ready(job)
         data.check()
         evaluator.check(data, restored.model)
+        if evaluator.drift:
+            checked_base(self._base(restored), restored.model)
+
+    def _base(self, restored: Restored) -> str:
+        """Return the run that the drift is measured from. Raises ConfigError where there is none."""
+        if self.adapters:
+            return str(self.ckpt)
+        if restored.tune.needs_base:
+            return str(restored.model.denoiser.network.source)
+        if (init := restored.config.get("init")) is None:
+            do = "type evaluator.drift=0, or task.ckpt=BASE task.adapters=[RUN] for adapters of it"
+            raise ConfigError("this run has begun with no other, from which it could drift", WHERE, do)
+        warn(f"reading {init}, the run that {restored.path} has begun with")
+        return str(init)
 
     def _ready(self, job: Job, measure: bool = False) -> tuple[Restored, Evaluator, DataSet, Any]:
         restored, nodes = ready(job, self.ckpt, self.ema, measure, self.adapters, self.adapter_scales)
@@ -56,7 +79,7 @@ class Evaluate(Task):
         restored, evaluator, _, _ = self._ready(job)
         check(restored.model, evaluator.sampler, evaluator.guidance)
         n = max(evaluator.metrics.n, evaluator.pictures)
-        return n * nfe(evaluator.sampler, evaluator.guidance, restored.model)
+        return (n + evaluator.drift) * nfe(evaluator.sampler, evaluator.guidance, restored.model)
 
     def run(self, job: Job, record: Record) -> None:
         restored, evaluator, data, metrics = self._ready(job, measure=True)
@@ -67,13 +90,23 @@ class Evaluate(Task):
         evaluator.data = data
         with counting("sampling") as progress:
             result = evaluator.run(restored.model, device=device, progress=progress)
+        gone = self._drift(restored, evaluator, device)
         title = f"step {restored.step}, {result.nfe:g} calls"
         picture = result.draw(restored.class_names, title, job.folder / "samples" / "grid.png")
         keep_evidence(job.folder, {evaluator.guidance.scale: result})
         cost = {"nfe": result.nfe, "sampling_seconds": round(result.seconds, 2)}
-        record.results |= result.values | cost | {"cards": result.cards, "picture": str(picture)}
+        cards = result.cards | gone[1]
+        record.results |= result.values | gone[0] | cost | {"cards": cards, "picture": str(picture)}
         results = {evaluator.guidance.scale: result}
-        summary(job.folder, picture, record.results, results, suggestions(job, restored.model))
+        lines = suggestions(job, restored.model, data.split(evaluator.captions).texts)
+        summary(job.folder, picture, record.results, results, lines, gone)
+
+    def _drift(self, restored: Restored, evaluator: Evaluator, device: torch.device) -> Measured:
+        """Return the drift from the base, as a training measures it; nothing where it is not asked for."""
+        if not evaluator.drift:
+            return {}, {}
+        drift = drift_of(self._base(restored), evaluator, restored.model, device)
+        return ({}, {}) if drift is None else drift.measure(restored.model.to(device), device)
 
 
 @lru_cache(maxsize=2)

@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from diffexp.config.argv import command, config_dir
 from diffexp.errors import ConfigError, DiffexpError
+from diffexp.metrics import metric_set
 from diffexp.tasks.run import run_job
 
 RECIPES = {"folder": "experiment=folder", "npz": "experiment=npz"}
@@ -29,6 +30,8 @@ FIXES = {  # what takes a problem away, by the beginning of the key at which it 
     "evaluator.scales": "evaluator.scales=[1]",
     "guidance": "guidance.scale=1",
 }
+OWN = tuple(f"metrics={name}" for name in metric_set.OWN)
+"""The metrics that a problem offers, in place of those of FIXES."""
 Compose = Callable[[Sequence[str]], tuple[DictConfig, Mapping[str, str]]]
 """Called with what is typed; returns the configuration, and which option it has of each group."""
 
@@ -60,8 +63,11 @@ def _fixes(error: ConfigError, typed: Sequence[str]) -> dict[str, str]:
     """Return what takes the problems away, by key; nothing for a value of the network that was typed."""
     places = [p.where for p in error.parts or [error]]
     own = {t.split("=")[0] for t in typed}
+    offered = [
+        word for p in error.parts or [error] if (word := p.do.removeprefix("type ").split(",")[0]) in OWN
+    ]
     return {
-        key: fix
+        key: offered[0] if key == "metrics" and offered else fix
         for key, fix in FIXES.items()
         if any(
             place.startswith(key) and not (place in own and place.startswith("network.")) for place in places

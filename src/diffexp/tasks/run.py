@@ -14,6 +14,7 @@ from diffexp.run.job import Job, Task, kind_of_task
 from diffexp.run.latest import point_to
 from diffexp.run.precision import check_precision, settled
 from diffexp.run.same import precision_before
+from diffexp.tasks.like_base import like_base
 
 TRAINING = ("loader", "model", "trainer", "callbacks")
 """The nodes that only a task that trains builds; they need Lightning, whose import
@@ -33,6 +34,7 @@ def run_job(
     OmegaConf.update(cfg, "dir", str(folder))
     if any("root" in text for text in of_file) and "download" in (cfg.data or {}):
         cfg.data.download = False  # a run folder does not say where to write
+    choices = like_base(cfg, typed, choices)
     config = OmegaConf.to_container(cfg, resolve=True)
     if of_file:
         _judge_all(config, typed, of_file)  # type: ignore[arg-type]

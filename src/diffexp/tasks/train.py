@@ -146,7 +146,8 @@ class Train(Fitting):
             key_at(k, s, len(measured)): c for s, r in measured.items() for k, c in r.cards.items()
         } | gone[1]
         record.results |= losses | values | {"cards": cards, "picture": str(picture)}
-        summary(job.folder, picture, record.results, measured, suggestions(job, module.model), gone)
+        lines = suggestions(job, module.model, module.texts, "stopped" in record.results)
+        summary(job.folder, picture, record.results, measured, lines, gone)
 
 
 def _loaded(job: Job, loader: DataModule) -> DiffusionModule:

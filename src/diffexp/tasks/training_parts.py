@@ -68,7 +68,7 @@ def check_stopping(job: Job) -> None:
     evaluator: Evaluator = job.build("evaluator")
     for callback in job.build("callbacks").values():
         if isinstance(callback, EarlyStopping):
-            callback.check(samples=evaluator.every > 0)
+            callback.check(samples=evaluator.every > 0, own=bool(job.plugins))
 
 
 def check_terms(terms: Mapping[str, Term], shape: tuple[int, int, int]) -> None:
@@ -112,9 +112,15 @@ def build_module(
         network = make.keywords["network"]
         make = partial(make, network=wraps(network)(partial(by, network)))
     below = base_below(job)
-    return make(
-        shape=loader.shape, classes=loader.classes, config=job.public(), texts=loader.texts, below=below
-    )
+    told = {"shape": loader.shape, "classes": loader.classes, "texts": loader.texts}
+    try:
+        return make(config=job.public(), below=below, **told)
+    except ConfigError as error:
+        if below is None or not error.where.startswith("conditioning="):
+            raise
+        needs = "captions" if "text" in error.where else "classes"
+        do = f"give images with {needs}, which the base was trained with: {below.path}"
+        raise ConfigError(error.what, "data", do) from error
 
 
 def base_below(job: Job) -> Base | None:

@@ -7,11 +7,12 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping as Lightnings
 
 from diffexp.errors import ConfigError, check_at_most
-from diffexp.notice import say, warn
-from diffexp.training.direction import better_high
+from diffexp.notice import chosen, say, warn
+from diffexp.training.direction import KEYS, better_high
 from diffexp.training.saving import Checkpoint
 
 _ALWAYS = ("val/loss", "val/bpd")  # of a validation without samples
+_KNOWN = (*_ALWAYS, *(f"val/{key}" for key in KEYS), "train/loss", "train/grad_norm")
 _WHERE = "callbacks.early_stopping.metric"
 
 
@@ -52,10 +53,12 @@ class EarlyStopping(Lightnings):
         super().load_state_dict(state_dict)
         self.patience, self.seen = typed, bool(state_dict.get("seen"))
 
-    def check(self, samples: bool) -> None:
-        """Raise ConfigError for a metric that is not measured. samples: whether a training samples before its
-        end.
+    def check(self, samples: bool, own: bool = False) -> None:
+        """Raise ConfigError for a metric that is not measured, or is called otherwise. samples: whether a
+        training samples before its end; own: whether there may be metrics that are not ours.
         """
+        if not own and (near := _meant(self.metric)) is not None:
+            raise ConfigError(f"there is no metric {self.metric}", _WHERE, f"type {_WHERE}={near}")
         if not samples and self.metric not in _ALWAYS and not self.metric.startswith("train/"):
             do = "type evaluator.every=1 (epochs), or callbacks.early_stopping.metric=val/loss"
             raise ConfigError(f"{self.metric} is measured at the end alone", _WHERE, do)
@@ -71,6 +74,9 @@ class EarlyStopping(Lightnings):
         keys = self._keys(trainer)
         if not keys:
             return None if self.seen else self._check_known(trainer)
+        if keys[0] != self.metric and not self.seen:
+            more = f" (and not by {', '.join(keys[1:4])})" if keys[1:] else ""
+            chosen(f"{_WHERE}={self.metric}: early stopping by {keys[0]}{more}")
         self.seen, self.monitor = True, keys[0]
         self._run_early_stopping_check(trainer)
         if self.stopping_reason_message is not None and trainer.should_stop:
@@ -104,3 +110,12 @@ class EarlyStopping(Lightnings):
             say(f"early stopping at step {self.ended['step']}: {self.ended['why']}")
         elif not self.seen:
             warn(f"early stopping has done nothing: {self.metric} was not measured before the end")
+
+
+def _meant(metric: str) -> str | None:
+    """Return the metric that was probably meant by a name that none of ours has, None for any other."""
+    if any(metric == key or metric.startswith(f"{key}_") or key.startswith(metric) for key in _KNOWN):
+        return None
+    if f"val/{metric}" in _KNOWN:
+        return f"val/{metric}"
+    return next(iter(difflib.get_close_matches(metric, _KNOWN, n=1, cutoff=0.75)), None)

@@ -25,7 +25,7 @@ from diffexp.errors import ConfigError, DataError
 from diffexp.metrics.cache import cached
 from diffexp.model.ask import ask
 from diffexp.model.checkpoint import digest
-from diffexp.model.find import find, read
+from diffexp.model.find import find, named_by, read
 from diffexp.model.restore import Restored, judged, restore
 from diffexp.notice import say
 from diffexp.progress import counting
@@ -48,7 +48,8 @@ class How:
 
 def base_model(path: str) -> Restored:
     """Return the model of a run, with its averaged weights where it has some. Raises DataError."""
-    return restore(path, 0 if read(find(path)).get("ema") else None)
+    with named_by("init"):
+        return restore(path, 0 if read(find(path, "init")).get("ema") else None)
 
 
 def general(base: Restored, n: int, split: SplitName, prompts: Sequence[str] | None = None) -> Asked:

@@ -79,7 +79,7 @@ class DiffusionModule(Trained):
         parts = (network, schedule, prediction, variance, conditioning, codec, precision, weights)
         known = {} if below is None else {"learned": below.learned, "of_codec": below.codec or None}
         self.model = build_model(shape, classes, *parts, texts=texts, **known)
-        self.tune, self.below, self._texts = tune or Full(), below, texts
+        self.tune, self.below, self.texts = tune or Full(), below, texts
         self.trained, self.base = self.tune.parameters(self.model), dict[str, str]()
         self.ema = Averages(self.model, ema, self.tune)
         if compile:
@@ -120,7 +120,7 @@ class DiffusionModule(Trained):
 
     def make_ready(self) -> str | None:
         """Make ready what is trained, without `load` for checks alone; return a line to say."""
-        self.base, line = prepare(self.model, self.tune, self.below, self._texts)
+        self.base, line = prepare(self.model, self.tune, self.below, self.texts)
         if self.base or line:  # what was read is shared with the averages
             self.ema = Averages(self.model, self.ema.settings, self.tune)
             self.trained = self.tune.parameters(self.model)
