@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -82,6 +83,19 @@ def test_a_finished_run_is_not_run_again(run):
     folder, _ = run
     code, said = typed(folder.parent, *SMALL, "dir=run")
     assert code == 0 and "already finished" in said
+
+
+def test_the_line_that_trains_it_longer_works(run, tmp_path):
+    """Its learning rate has the steps of the whole run, which are then others."""
+    folder, said = run
+    line = next(line for line in said.splitlines() if "resume=" in line)
+    assert line.endswith(" trainer.max_steps=32")
+    shutil.copytree(folder, tmp_path / "run")
+    code, said = typed(tmp_path, "resume=run", "trainer.max_steps=10")
+    assert code == 0 and "going on from step 8" in said, said
+    assert state(tmp_path / "run")["global_step"] == 10
+    code, said = typed(tmp_path, *SMALL, "trainer.max_steps=12", "optimizer.lr=1", "dir=run")
+    assert code == 2 and "optimizer.lr 0.003 -> 1" in said, said
 
 
 def test_a_killed_run_ends_as_the_unbroken_one(run, tmp_path):

@@ -21,7 +21,8 @@ MAY_CHANGE = (  # keys that change no result of the steps that are left
 )  # fmt: skip
 COPIED = (  # copies of top-level nodes, which are judged where they were typed
     "model.", "loader.data.", "conditioning.encoder.", "snr.schedule", "objective.weighting",
-    "objective.times", "objective.terms",
+    "objective.times", "objective.terms", "autoencoder.optimizer.", "autoencoder.lr.", "autoencoder.ema.",
+    "autoencoder.terms.",
 )  # fmt: skip
 
 
