@@ -80,6 +80,11 @@ class Model(nn.Module):
         """(C, H, W) of what the network sees."""
         return self.codec.latent(self.shape)
 
+    def latent_of(self, height: int, width: int) -> Shape:
+        """Return (C, H, W) of what the network sees of an image of another size."""
+        (channels, high, wide), (_, whole, across) = self.latent_shape, self.shape
+        return channels, height * high // whole, width * wide // across
+
     @property
     def precision(self) -> str:
         """The precision of the network: float32, or that of its autocast."""
