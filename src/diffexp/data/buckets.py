@@ -31,7 +31,11 @@ def bucket_sizes(area: int, step: int, least: int, most: int) -> list[Size]:
         height = min(most, area // width // step * step)
         if height >= least:
             found |= {(height, width), (width, height)}
-    return sorted(found, key=lambda size: (-size[0] / size[1], -size[0]))
+    return sorted(found, key=_from_highest)
+
+
+def _from_highest(size: Size) -> tuple[float, int]:
+    return -_log(size), -size[0]
 
 
 def nearest_bucket(sides: Tensor, sizes: list[Size]) -> Tensor:
@@ -147,19 +151,23 @@ class Buckets:
         sizes = self.sizes(base)
         bucket = nearest_bucket(sides, sizes)
         if not self.enlarge:
-            self._shrink(sides, base, sizes, bucket)
+            sizes, bucket = self._shrink(sides, base, sizes, bucket)
         given = torch.tensor(sizes)[bucket]
         ratio = (given / sides).sort(1).values  # the larger one scales the picture
         return Sorted(sizes, bucket, 1 - ratio[:, 0] / ratio[:, 1], (given > sides).any(1))
 
-    def _shrink(self, sides: Tensor, base: Size, sizes: list[Size], bucket: Tensor) -> None:
-        """Give pictures that would be enlarged another size, which is added to `sizes`."""
+    def _shrink(
+        self, sides: Tensor, base: Size, sizes: list[Size], bucket: Tensor
+    ) -> tuple[list[Size], Tensor]:
+        """Return sizes and buckets with others for the pictures that would be enlarged."""
         step, _, most = self.numbers(base)
         number = {size: i for i, size in enumerate(sizes)}
-        small = (torch.tensor(sizes)[bucket] > sides).any(1).nonzero().flatten()
-        for i in small.tolist():
+        bucket = bucket.clone()
+        for i in (torch.tensor(sizes)[bucket] > sides).any(1).nonzero().flatten().tolist():
             low, high = sorted(min(most, max(step, side // step * step)) for side in sides[i].tolist())
             high = min(high, max(low, math.prod(base) // low // step * step))
             size = (low, high) if sides[i, 0] <= sides[i, 1] else (high, low)
             bucket[i] = number.setdefault(size, len(number))
-        sizes[:] = list(number)
+        order = sorted(number, key=_from_highest)
+        place = torch.tensor([order.index(size) for size in number])
+        return order, place[bucket]
