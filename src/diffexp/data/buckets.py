@@ -153,7 +153,7 @@ class Buckets:
         if not self.enlarge:
             sizes, bucket = self._shrink(sides, base, sizes, bucket)
         given = torch.tensor(sizes)[bucket]
-        ratio = (given / sides).sort(1).values  # the larger one scales the picture
+        ratio = (given.double() / sides).sort(1).values  # the larger one scales the picture
         return Sorted(sizes, bucket, 1 - ratio[:, 0] / ratio[:, 1], (given > sides).any(1))
 
     def _shrink(
