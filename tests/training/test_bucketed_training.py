@@ -6,6 +6,7 @@ from commands import composed
 from lightning import Callback
 from PIL import Image
 from test_module import fit, lines, module, same
+from tiny_autoencoder import Tiny
 
 from diffexp.conditioning import Unconditional
 from diffexp.data import Buckets, Folder
@@ -13,6 +14,7 @@ from diffexp.data.bucket_order import BucketOrder
 from diffexp.errors import ConfigError
 from diffexp.tasks.run import run_job
 from diffexp.training import Checkpoint, DataModule
+from diffexp.training.bucket_checks import check_buckets
 
 SHAPES = [(16, 16), (12, 24), (24, 12), (40, 10)]  # (width, height)
 
@@ -119,10 +121,29 @@ def test_an_autoencoder_takes_images_of_one_size(photos, tmp_path):
     assert error.where == "data.buckets" and error.do == "type data=folder"
 
 
+def test_latents_that_are_kept_are_refused_with_buckets(photos):
+    model = module(conditioning=Unconditional(), codec=Tiny(scale=1.0)).model
+    with pytest.raises(ConfigError) as error:
+        check_buckets(model, loader(photos))
+    assert error.value.where == "codec.cache" and error.value.do == "type codec.cache=false"
+
+
+def test_latents_that_are_made_anew_have_the_shape_of_their_bucket(photos, tmp_path):
+    """The codec halves the sides, and the network once more: sides are multiples of 4."""
+    made = module(conditioning=Unconditional(), codec=Tiny(scale=1.0, cache=False))
+    check_buckets(made.model, loader(photos))
+    with pytest.raises(ConfigError, match=r"multiples of 4[\s\S]*step=4"):
+        check_buckets(made.model, loader(photos, buckets=Buckets(step=2, least=8, most=32)))
+    assert made.model.latent_of(8, 16) == (2, 4, 8)
+    fit(tmp_path, made, loader(photos), steps=6, accumulate=1)
+    assert made.global_step == 6 and not made.recent.bad()
+
+
 def test_a_folder_trains_in_buckets_from_a_typed_line(photos, tmp_path):
     line = [
         "experiment=folder", "data=buckets", f"data.path={photos}", "data.size=16", "logger=none",
-        "network=unet_tiny", "network.channels=8", "network.attention=[8]", "trainer.max_steps=3", "trainer.val_check_interval=3",
+        "network=unet_tiny", "network.channels=8", "network.attention=[8]", "trainer.max_steps=3",
+        "trainer.val_check_interval=3",
         "sampler.steps=2", "evaluator.pictures=4", f"dir={tmp_path}", "precision=fp32",
     ]  # fmt: skip
     cfg, choices = composed(line)
