@@ -114,6 +114,15 @@ class Model(nn.Module):
         model.of_files = self.of_files
         return model
 
+    def of_size(self, height: int, width: int) -> "Model":
+        """Return the same model, of images of another size (see model/sizes.py)."""
+        shape = self.shape[0], height, width
+        model = Model(
+            self.denoiser, self.conditioning, self.codec, shape, self.class_names, self.helpers, self.weights
+        )
+        model.of_files = self.of_files
+        return model
+
     def condition(self, asked: Asked | None, guided: bool = False) -> Condition | None:
         """Return the condition of what is asked for; guided: with what guidance goes away from.
 
