@@ -9,7 +9,7 @@ import yaml
 import diffexp.data
 from diffexp.config.build import build
 
-MADE_OF_OTHERS = ("digits_glyph", "prior")  # another option with other values; and of a model
+MADE_OF_OTHERS = ("buckets", "digits_glyph", "prior")  # another option with other values; and of a model
 FILES = [
     file
     for file in sorted(Path(__file__).parents[2].glob("conf/data/*.yaml"))

@@ -1,6 +1,8 @@
 """Data sets, and their batches in order."""
 
 from diffexp.data.batch import Batch
+from diffexp.data.bucketed import Bucketed
+from diffexp.data.buckets import Buckets
 from diffexp.data.captions import Captions, Texts
 from diffexp.data.cifar10 import CIFAR10
 from diffexp.data.dataset import DataSet, Images, SplitName, Splits
@@ -19,6 +21,8 @@ __all__ = [
     "CIFAR10",
     "MNIST",
     "Batch",
+    "Bucketed",
+    "Buckets",
     "Captions",
     "DataSet",
     "Digits",

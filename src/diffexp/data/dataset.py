@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from diffexp.data.batch import Batch
+from diffexp.data.bucketed import Bucketed
 from diffexp.data.loader import fetch
 from diffexp.data.mixed import Images
 from diffexp.data.order import in_turn
@@ -76,6 +77,10 @@ class DataSet(ABC):
     def split(self, name: SplitName) -> Images:
         """Return the images of a split, read once. Raises DataError."""
         return getattr(self._splits, name)
+
+    def bucketed(self, split: SplitName) -> Bucketed | None:
+        """Return the images of a split in the sizes in which training takes them, where those are several."""
+        return None
 
     def check(self) -> None:
         """See to it that the files are here and readable, and download them if the set is public.

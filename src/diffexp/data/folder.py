@@ -14,11 +14,13 @@ import torch
 from torch import Tensor
 
 from diffexp.data import metadata
+from diffexp.data.bucketed import Bucketed, Shapes
+from diffexp.data.buckets import Buckets
 from diffexp.data.captions import AS_WRITTEN, GIVE, Captions, Texts
-from diffexp.data.dataset import DataSet, Images, Splits, held_out
+from diffexp.data.dataset import DataSet, Images, SplitName, Splits, held_out
+from diffexp.data.decode import decoded, is_readable
 from diffexp.data.groups import grouped
 from diffexp.data.images import SUFFIXES, Mode, is_grey, load_image, sides, sides_of
-from diffexp.data.memory import InMemory
 from diffexp.data.regular import Links, check_link, typed_path, walk
 from diffexp.data.stream import Stream
 from diffexp.errors import ConfigError, DataError
@@ -45,6 +47,7 @@ class Folder(DataSet):
     links: "refuse" stops at a file that is a link out of the folder, and leaves out links to folders;
     "follow" reads both, as a folder made of links needs it. Links to files inside are always read.
     caption: what is done to the captions, where one image may have several (captions.py).
+    buckets: training and its validation take images of several sizes (buckets.py), all else those of `size`.
     Raises ConfigError, and DataError when read.
     """
 
@@ -62,6 +65,7 @@ class Folder(DataSet):
         max_pixels: int = 80_000_000,
         links: Links = "refuse",
         caption: Captions = AS_WRITTEN,
+        buckets: Buckets | None = None,
     ) -> None:
         if not (0 < val < 1 and 0 < test < 1 and val + test < 1):
             raise ConfigError(
@@ -75,7 +79,9 @@ class Folder(DataSet):
         # one number where one is enough: it is in the keys of caches
         self._size = f"{self.height}x{self.width}" if self.height != self.width else f"{self.height}"
         self.name = f"{self.path.resolve().name}-{self._size}"
-        self.max_pixels, self.caption = max_pixels, caption
+        self.max_pixels, self.caption, self.buckets = max_pixels, caption, buckets
+        if buckets is not None:
+            buckets.numbers((self.height, self.width))
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -96,6 +102,27 @@ class Folder(DataSet):
     def _load(self) -> Callable[[Path], Tensor]:
         size = (self.height, self.width)
         return partial(load_image, size=size, mode=self.colours, max_pixels=self.max_pixels)
+
+    @cached_property
+    def _shapes(self) -> Shapes | None:
+        if self.buckets is None:
+            return None
+        load = partial(load_image, mode=self.colours, max_pixels=self.max_pixels)
+        base, skip = (self.height, self.width), self.broken == "skip"
+        return Shapes(self.files, self.buckets, base, load, skip, self.max_pixels, self.path)
+
+    @cached_property
+    def _bucketed(self) -> dict[SplitName, Bucketed]:
+        return {}
+
+    def bucketed(self, split: SplitName) -> Bucketed | None:
+        images = self.split(split)
+        if self._shapes is None or not isinstance(images, Stream):
+            return None
+        if split not in self._bucketed:
+            stream = self.stream if isinstance(self.stream, bool) else None
+            self._bucketed[split] = self._shapes.split(images, stream, IN_MEMORY // self.shape[0])
+        return self._bucketed[split]
 
     @property
     def classes(self) -> tuple[str, ...] | None:
@@ -172,9 +199,9 @@ class Folder(DataSet):
         return {name: i for i, name in enumerate(sorted(set(self._groups)))}
 
     def read(self) -> Splits:
-        splits = self._split(torch.arange(len(self.files)))
+        splits = self._split(torch.arange(len(self.files)) if self._shapes is None else self._shapes.good)
         if self.broken == "skip" and not all(map(len, splits)):  # broken images were all that one had
-            good = [i for i, file in enumerate(self.files) if self._is_readable(file)]
+            good = [i for i, file in enumerate(self.files) if is_readable(file, self._load)]
             return self._split(torch.tensor(good, dtype=torch.int64))
         return splits
 
@@ -205,45 +232,16 @@ class Folder(DataSet):
             torch.tensor([self._number[self._groups[i]] for i in index.tolist()]) if self._groups else None
         )
         captions = None if self.captions is None else self.captions.select(index)
-        if self.stream is True or (self.stream == "auto" and self._bytes > IN_MEMORY):
+        skip = self.broken == "skip"
+        streams = self.stream is True or (self.stream == "auto" and self._bytes > IN_MEMORY)
+        if streams or self.buckets is not None:  # in buckets it is the other images that are kept
             transform = f"{self._size} {self.colours} bicubic centre"
-            skip = self.broken == "skip"
             return Stream(files, labels, self._load, transform, skip, captions)
-        return self._decoded(files, labels, captions)
+        return decoded(files, self._load, self.shape, labels, captions, skip, self.path)
 
     @property
     def _bytes(self) -> int:
         return len(self.files) * math.prod(self.shape)
-
-    def _decoded(self, files: list[Path], labels: Tensor | None, texts: Texts | None) -> InMemory:
-        images = torch.empty(len(files), *self.shape, dtype=torch.uint8)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes without the interpreter's lock
-            good = list(pool.map(partial(self._decode, images, files), range(len(files))))
-        kept = torch.tensor(good)
-        if kept.all():
-            return InMemory(images, labels, texts)
-        bad = [str(files[i].relative_to(self.path)) for i in (~kept).nonzero().flatten().tolist()]
-        _log.warning("%d of %d images of %s left out", len(bad), len(files), self.path)
-        more = f" and {len(bad) - 3:,} more" if len(bad) > 3 else ""
-        chosen(f"left out, for they cannot be read (data.broken=skip): {', '.join(bad[:3])}{more}")
-        return InMemory(images, labels, texts).select(kept.nonzero().flatten())
-
-    def _decode(self, images: Tensor, files: list[Path], i: int) -> bool:
-        try:
-            images[i] = self._load(files[i])
-        except DataError as error:
-            if self.broken == "error":
-                raise
-            _log.warning("left out: %s (%s)", error.where, error.what)
-            return False
-        return True
-
-    def _is_readable(self, file: Path) -> bool:
-        try:
-            self._load(file)
-        except DataError:
-            return False
-        return True
 
 
 def _is_hidden(path: Path) -> bool:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from diffexp.data.batch import Batch
+from diffexp.data.bucket_order import BucketOrder
 from diffexp.data.memory import InMemory
 from diffexp.data.mixed import Mixed
 from diffexp.data.order import TrainOrder, flips
@@ -62,7 +63,7 @@ class TrainLoader:
     def __init__(
         self,
         images: "InMemory | Stream | Mixed | Latents",
-        order: TrainOrder,
+        order: TrainOrder | BucketOrder,
         flip: bool,
         workers: int,
         processed: Callable[[], int],
@@ -80,7 +81,9 @@ class TrainLoader:
         for number, batch in zip(numbers, batches, strict=True):
             epoch = number // len(self)
             shown = self._flipped(batch, epoch) if self.flip else batch
-            yield self._captioned(shown, epoch)
+            weight = self.order.weight(number)
+            weighted = shown if weight is None else shown._replace(weight=weight)
+            yield self._captioned(weighted, epoch)
 
     def _flipped(self, batch: Batch, epoch: int) -> Batch:
         mirrored = flips(self.order.seed, epoch, batch.index)

@@ -135,4 +135,7 @@ def _data_set(name: str, part: Any) -> DataSet:
     if not isinstance(part, DataSet):
         what = f"{type(part).__name__} is no data set"
         raise ConfigError(what, f"data.parts.{name}", f"type +data@data.parts.{name}=folder, say")
+    if getattr(part, "buckets", None) is not None:
+        do = f"type +data@data.parts.{name}=folder, of images of one size"
+        raise ConfigError("a mixture has no buckets", f"data.parts.{name}.buckets", do)
     return part

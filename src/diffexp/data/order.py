@@ -29,6 +29,23 @@ def flips(seed: int, epoch: int, index: Tensor) -> Tensor:
     return keys(seed, "flip", epoch, index=index) % 2 == 1
 
 
+def check_shared(count: int, batch_size: int, world: int) -> None:
+    """Raise ConfigError where so many images make no batch, or ranks cannot share it."""
+    if batch_size > count:
+        raise ConfigError(
+            f"a batch of {batch_size} is more than the {count} training images",
+            "loader.batch_size",
+            f"type loader.batch_size={count} or less",
+        )
+    if batch_size % world:
+        less = max(batch_size // world, 1) * world
+        raise ConfigError(
+            f"a batch of {batch_size} cannot be shared equally by {world} ranks",
+            "loader.batch_size",
+            f"type loader.batch_size={less}",
+        )
+
+
 @dataclass(frozen=True)
 class TrainOrder:
     """The batches of training; `count` images, `batch_size` for all ranks together. Raises ConfigError."""
@@ -40,19 +57,7 @@ class TrainOrder:
     world: int = 1
 
     def __post_init__(self) -> None:
-        if self.batch_size > self.count:
-            raise ConfigError(
-                f"a batch of {self.batch_size} is more than the {self.count} training images",
-                "loader.batch_size",
-                f"type loader.batch_size={self.count} or less",
-            )
-        if self.batch_size % self.world:
-            less = max(self.batch_size // self.world, 1) * self.world
-            raise ConfigError(
-                f"a batch of {self.batch_size} cannot be shared equally by {self.world} ranks",
-                "loader.batch_size",
-                f"type loader.batch_size={less}",
-            )
+        check_shared(self.count, self.batch_size, self.world)
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
@@ -64,6 +69,10 @@ class TrainOrder:
         share = self.batch_size // self.world
         start = place * self.batch_size + self.rank * share
         return epoch, permutation(self.seed, epoch, self.count)[start : start + share]
+
+    def weight(self, number: int) -> Tensor | None:
+        """Return the weight of each of this rank's images in the loss, float32; None for the same."""
+        return None
 
 
 def in_turn(count: int, batch_size: int, rank: int = 0, world: int = 1) -> Iterator[Tensor]:

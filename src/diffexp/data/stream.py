@@ -57,12 +57,19 @@ class Stream:
             try:
                 return self.load(self.files[i % len(self)]), i % len(self)
             except DataError as error:
-                if not self.skip:
-                    raise
-                _log.warning("left out, the next one taken: %s (%s)", error.where.strip(), error.what)
-        raise DataError(
-            "no image of this split can be decoded", str(self.files[0].parent), "look at the files"
-        )
+                self.left_out(error)
+        raise self.nothing_left()
+
+    def left_out(self, error: DataError) -> None:
+        """Raise the error of a broken image, or with `skip` note it."""
+        if not self.skip:
+            raise error
+        _log.warning("left out, the next one taken: %s (%s)", error.where.strip(), error.what)
+
+    def nothing_left(self) -> DataError:
+        """Return the error where none of the images can be decoded."""
+        what = "no image of this split can be decoded"
+        return DataError(what, str(self.files[0].parent), "look at the files")
 
     def fingerprint(self) -> str:
         """Hash the files' paths, sizes and times, their labels, captions and the transform: sha256."""

@@ -80,6 +80,11 @@ class Model(nn.Module):
         """(C, H, W) of what the network sees."""
         return self.codec.latent(self.shape)
 
+    def latent_of(self, height: int, width: int) -> Shape:
+        """Return (C, H, W) of what the network sees of an image of another size."""
+        (channels, high, wide), (_, whole, across) = self.latent_shape, self.shape
+        return channels, height * high // whole, width * wide // across
+
     @property
     def precision(self) -> str:
         """The precision of the network: float32, or that of its autocast."""
@@ -105,6 +110,15 @@ class Model(nn.Module):
         """Return the same model with these helpers in place of its own."""
         model = Model(
             self.denoiser, self.conditioning, self.codec, self.shape, self.class_names, helpers, self.weights
+        )
+        model.of_files = self.of_files
+        return model
+
+    def of_size(self, height: int, width: int) -> "Model":
+        """Return the same model, of images of another size (see model/sizes.py)."""
+        shape = self.shape[0], height, width
+        model = Model(
+            self.denoiser, self.conditioning, self.codec, shape, self.class_names, self.helpers, self.weights
         )
         model.of_files = self.of_files
         return model

@@ -69,6 +69,7 @@ class UNet(nn.Module):
         super().__init__()
         self.image_size, self.num_classes, self.checkpoint = image_size, num_classes, checkpoint
         self.token_dim, self.vector_dim = token_dim, vector_dim
+        self.side_multiple = 1 << (len(channel_mult) - 1)  # it takes images of any sides that are multiples
         levels = plan(image_size, channels, channel_mult, attention, context)
         height, width = sides(image_size)
         self.maps = [f"{height >> i}x{width >> i}" for i in range(len(levels))]  # for people

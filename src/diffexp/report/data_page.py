@@ -9,16 +9,20 @@ from dataclasses import dataclass
 from PIL import Image
 from torch import Tensor
 
+from diffexp.data.bucket_report import HEAD, BucketRow
 from diffexp.data.caption_report import CaptionReport, rows_of
 from diffexp.escape import line, markup
 from diffexp.report.histogram import histogram
 from diffexp.report.page import document, table
 
 LETTERS, SEVERAL, CLASSES, SIDE = 300, 5, 500, 128
+BUCKET_SIDE = 160  # pixels of the longest side on the page
 _STYLE = """
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)); gap: 1rem; }
 .card { margin: 0; min-width: 0; } .card img { width: 8rem; image-rendering: pixelated; display: block; }
 .card p { margin: .2rem 0; overflow-wrap: anywhere; font-size: 13px; } .drawn { color: var(--soft); }
+.bucket { display: flex; flex-wrap: wrap; gap: .4rem; }
+.bucket img, .bucket span { border: 1px solid #0072b2; }
 h2 { font-size: 1.1rem; margin-top: 2rem; } td { overflow-wrap: anywhere; white-space: normal; }
 """
 
@@ -36,7 +40,7 @@ class Card:
 @dataclass(frozen=True)
 class Survey:
     """The facts about a data set. about: rows of names and values; sides: the (H, W) of the pictures before
-    they were scaled; classes: (name, how many of each split).
+    they were scaled; classes: (name, how many of each split); buckets: of training, where it has some.
     """
 
     about: Mapping[str, object]
@@ -44,6 +48,7 @@ class Survey:
     classes: Sequence[tuple[str, int, int, int]]
     captions: CaptionReport | None
     cards: Sequence[Card]
+    buckets: Sequence[BucketRow] = ()
 
 
 def cut(text: object, most: int = LETTERS) -> str:
@@ -55,7 +60,7 @@ def cut(text: object, most: int = LETTERS) -> str:
 
 def data_page(name: str, survey: Survey) -> str:
     """Return the page of a data set of that name."""
-    parts = [*_sizes(survey.sides), *_classes(survey.classes)]
+    parts = [*_sizes(survey.sides), *_buckets(survey.buckets), *_classes(survey.classes)]
     if survey.captions is not None:
         parts += _captions(survey.captions)
     parts.append(f"<h2>Images</h2><div class=cards>{''.join(map(_card, survey.cards))}</div>")
@@ -77,6 +82,22 @@ def _sizes(sides: Counter[tuple[int, int]]) -> list[str]:
     figures += histogram("width / height", aspect)
     head = ["height x width", "images"]
     return ["<h2>Sizes</h2>", f"<div class=beside>{figures}</div>", table(head, most_frequent(sides))]
+
+
+def _buckets(rows: Sequence[BucketRow]) -> list[str]:
+    """Return the sizes of training as rectangles of their shapes, with pictures as they are cropped."""
+    if not rows:
+        return []
+    scale = BUCKET_SIDE / max(max(row.size) for row in rows)
+    drawn = list[str]()
+    for row in rows:
+        height, width = (max(1, round(side * scale)) for side in row.size)
+        title = f"{row.train:,} training pictures, {100 * row.cut:.1f} % cut off, {row.enlarged:,} enlarged"
+        style = f"style='width:{width}px;height:{height}px'"
+        shown = "".join(f"<img alt='' {style} src='{_encoded(image)}'>" for image in row.images)
+        empty = "" if row.images else f"<span {style}></span>"
+        drawn.append(f"<p><b>{row.name}</b> {title}</p><div class=bucket>{shown}{empty}</div>")
+    return [f"<h2>{len(rows):,} buckets</h2>", table(HEAD, [row.cells for row in rows]), *drawn]
 
 
 def _classes(classes: Sequence[tuple[str, int, int, int]]) -> list[str]:

@@ -31,6 +31,7 @@ from diffexp.tasks.fitting import Fitting, Training, make_trainer
 from diffexp.tasks.training_parts import about_data, check_numbers, check_terms
 from diffexp.training.autoencoder_module import AutoencoderModule
 from diffexp.training.autoencoder_picture import draw, priors
+from diffexp.training.bucket_checks import refuse_buckets
 from diffexp.training.data_module import DataModule
 from diffexp.training.logger import TrackedLogger
 from diffexp.training.tracker import safely
@@ -54,6 +55,7 @@ class TrainAutoencoder(Fitting):
         ckpt = start(job)
         loader: DataModule = job.build("loader")
         loader.prepare_data()
+        refuse_buckets(loader, "task=autoencoder")
         module = _checked(job, loader)
         check_room(job.folder, checkpoint_bytes(module.stored(), module.trained))
         if ckpt is None and (other := job.config.get("init")):

@@ -10,6 +10,7 @@ from rich.table import Table
 from torch import Tensor
 
 from diffexp.data import DataSet, SplitName, Texts
+from diffexp.data.bucket_report import HEAD, bucket_rows
 from diffexp.data.caption_report import CaptionReport, Reader, caption_report, rows_of
 from diffexp.data.dataset import Images
 from diffexp.errors import ConfigError, DiffexpError
@@ -56,7 +57,8 @@ class Data(Task):
         images = data.split(self.split)
         captions = images.captions
         report = None if captions is None else caption_report([captions], _reader(job, captions))
-        survey = Survey(_about(data), data.original_sides(), _classes(data), report, self._cards(job, data))
+        cards, buckets = self._cards(job, data), bucket_rows(data)
+        survey = Survey(_about(data), data.original_sides(), _classes(data), report, cards, buckets)
         console = Console()
         for table in _tables(survey, self.split):
             console.print(table)
@@ -118,7 +120,9 @@ def _about(data: DataSet) -> dict[str, object]:
     classes = f"{len(data.classes):,}" if data.classes else "none"
     texts = "yes" if data.split("train").texts is not None else "none"
     size = f"{height}x{width}, {'RGB' if channels == 3 else 'grey'}"
-    return {"images": counts, "size": size, "classes": classes, "captions": texts}
+    about: dict[str, object] = {"images": counts, "size": size, "classes": classes, "captions": texts}
+    images = data.bucketed("train")
+    return about if images is None else about | {"buckets": images.sorted.words()}
 
 
 def _classes(data: DataSet) -> list[tuple[str, int, int, int]]:
@@ -131,6 +135,8 @@ def _tables(survey: Survey, split: str) -> list[Table]:
         _table("data", ["", ""], [*survey.about.items()]),
         _table("sizes", ["height x width", "images"], most_frequent(survey.sides)),
     ]
+    if survey.buckets:
+        tables.append(_table("buckets", HEAD, [row.cells for row in survey.buckets]))
     if survey.classes:
         more = f", of {len(survey.classes):,}" if len(survey.classes) > ROWS else ""
         head = ["class", "train", "val", "test"]
@@ -156,6 +162,10 @@ def _results(data: DataSet, survey: Survey) -> dict[str, Any]:
     results: dict[str, Any] = {f"n_{name}": len(data.split(name)) for name in SPLITS}
     results |= {"classes": len(survey.classes), "sizes": len(survey.sides)}
     results["fingerprint"] = data.fingerprint("train")
+    if survey.buckets:
+        results["buckets"] = {
+            row.name: dict(zip(HEAD[1:], row.cells[1:], strict=True)) for row in survey.buckets
+        }
     report: CaptionReport | None = survey.captions
     if report is not None:
         keys = ("captions", "several", "empty", "again", "scripts")

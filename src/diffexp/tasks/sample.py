@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from diffexp.errors import ConfigError
 from diffexp.files import create, make_folder, replacing, write
 from diffexp.model.ask import ask
 from diffexp.model.restore import Restored
+from diffexp.model.sizes import of_size
 from diffexp.notice import warn
 from diffexp.pictures import grid, save
 from diffexp.progress import counting
@@ -40,7 +41,7 @@ class Sample(Task):
     files: each as <number>_seed<seed>.png, its class and its prompt in metadata.jsonl; npz: all in
     samples.npz, `images` uint8 (N, H, W, C), `labels`, `captions`. ema: the averaged weights.
     adapters: runs or files, whose adapters are added; adapter_scales: to what share each, 1 where none is
-    given.
+    given. size: of the images, one number or (height, width), where not that of the training.
     """
 
     ckpt: str | None = None
@@ -54,6 +55,7 @@ class Sample(Task):
     ema: bool | float = True
     adapters: tuple[str, ...] | None = None
     adapter_scales: tuple[float, ...] | None = None
+    size: int | tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.n < 1:
@@ -69,6 +71,12 @@ class Sample(Task):
         """Return the model, the parts that it samples with, and what is asked."""
         restored, nodes = ready(job, self.ckpt, self.ema, measure, self.adapters, self.adapter_scales)
         parts = nodes | {key: build(nodes[key], key, job.allowed) for key in ("sampler", "guidance", "clip")}
+        if self.size is not None:
+            resized = of_size(restored.model, self.size, "task.size")
+            if measure and resized is not restored.model:
+                now, before = ("x".join(map(str, m.shape[1:])) for m in (resized, restored.model))
+                say(f"images of {now} by a model of {before}: the further from that, the worse they are")
+            restored = replace(restored, model=resized)
         check(restored.model, parts["sampler"], parts["guidance"])
         asked = ask(restored.model, self.n, self.classes, prompts(self.prompts) or self.text, self.negative)
         return restored, parts, asked

@@ -66,7 +66,8 @@ class Train(Fitting):
         if not module.trained:
             do = "type task=sample or task=evaluate, without task.ckpt"
             raise ConfigError("this network has nothing to train", "network", do)
-        check_terms(module.objective.terms, loader.shape)
+        for shape in loader.shapes:
+            check_terms(module.objective.terms, shape)
         check_begin(job, module.model, loader.data)
         if job.config.get("dry_run") and ckpt is not None:
             tell_rate(ckpt, job, module.lr)

@@ -17,6 +17,7 @@ from diffexp.model.base import ANY, Base, check_like, read_base
 from diffexp.model.model import Model
 from diffexp.notice import say
 from diffexp.run.job import Job, device_of
+from diffexp.training.bucket_checks import check_buckets
 from diffexp.training.data_module import DataModule
 from diffexp.training.drift import checked_base
 from diffexp.training.early_stopping import EarlyStopping
@@ -39,6 +40,9 @@ def checked_module(job: Job, loader: DataModule) -> DiffusionModule:
             module = module or build_module(job, loader, by, parts)
     with problems:
         job.build("evaluator").check(loader.data, None if module is None else module.averaged())
+    with problems:
+        if module is not None:
+            check_buckets(module.model, loader)
     with problems:
         check_stopping(job)
     problems.all_at_once()
@@ -95,7 +99,9 @@ def about_data(loader: DataModule) -> str:
     names = loader.classes or ()
     some = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
     classes = f"; {len(names):,} classes: {some}" if names else ""
-    return f"{loader.name}: {size} images, {counts}{classes}"
+    images = loader.data.bucketed("train")
+    buckets = "" if images is None else f"; buckets: {images.sorted.words()}"
+    return f"{loader.name}: {size} images, {counts}{classes}{buckets}"
 
 
 def build_module(
@@ -167,4 +173,8 @@ def _without_memory(network: Callable[..., nn.Module], **options: Any) -> nn.Mod
 
 def _stand_in(network: Callable[..., nn.Module], **options: Any) -> nn.Module:
     """Build anything with weights in place of a network that cannot be built."""
-    return nn.Conv2d(options["in_channels"], options["out_channels"], 1)
+    return _StandIn(options["in_channels"], options["out_channels"], 1)
+
+
+class _StandIn(nn.Conv2d):
+    side_multiple = 1

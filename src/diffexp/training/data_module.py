@@ -2,7 +2,9 @@
 
 from lightning.pytorch import LightningDataModule
 
-from diffexp.data.dataset import DataSet, SplitName
+from diffexp.data.bucket_order import BucketOrder, in_turn_of_buckets
+from diffexp.data.bucketed import Bucketed
+from diffexp.data.dataset import DataSet, Images, SplitName
 from diffexp.data.latents import Latents
 from diffexp.data.loader import EvalLoader, TrainLoader
 from diffexp.data.order import TrainOrder, in_turn
@@ -50,6 +52,12 @@ class DataModule(LightningDataModule):
         return self.data.shape
 
     @property
+    def shapes(self) -> list[tuple[int, int, int]]:
+        """(C, H, W) of the images of training: one, or those of the buckets."""
+        images = self.data.bucketed("train")
+        return [self.shape] if images is None else [(self.shape[0], *size) for size in images.sorted.used]
+
+    @property
     def classes(self) -> tuple[str, ...] | None:
         """The names of the classes, or None."""
         return self.data.classes
@@ -66,8 +74,12 @@ class DataModule(LightningDataModule):
 
     def train_dataloader(self) -> TrainLoader:
         """Return the batches of this rank, from where the trainer is. Raises ConfigError."""
-        images = self.latents.get("train") or self.data.split("train")
-        order = TrainOrder(len(images), self.batch(len(images)), self.seed, *self._rank())
+        images = self._images("train")
+        place = (self.batch(len(images)), self.seed, *self._rank())
+        if isinstance(images, Bucketed):
+            order = BucketOrder(images.bucket, *place, images.fill)
+        else:
+            order = TrainOrder(len(images), *place)
         return TrainLoader(images, order, self.flip, self.workers, self._processed)
 
     def batch(self, count: int) -> int:
@@ -88,10 +100,15 @@ class DataModule(LightningDataModule):
         return self._in_order("test")
 
     def _in_order(self, split: SplitName) -> EvalLoader:
-        images = self.latents.get(split) or self.data.split(split)
-        return EvalLoader(
-            images, list(in_turn(len(images), self.eval_batch_size, *self._rank())), self.workers
-        )
+        images, place = self._images(split), (self.eval_batch_size, *self._rank())
+        if isinstance(images, Bucketed):
+            order = in_turn_of_buckets(images.bucket, *place)
+        else:
+            order = list(in_turn(len(images), *place))
+        return EvalLoader(images, order, self.workers)
+
+    def _images(self, split: SplitName) -> Images | Latents:
+        return self.latents.get(split) or self.data.bucketed(split) or self.data.split(split)
 
     def _rank(self) -> tuple[int, int]:
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)

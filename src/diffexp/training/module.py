@@ -146,7 +146,10 @@ class DiffusionModule(Trained):
 
     def _encoded(self, batch: Batch, seed: int) -> Tensor:
         """x0 of a batch; a codec draws by seed and image."""
-        shape, codec = self.model.latent_shape, self.model.codec
+        codec = self.model.codec
+        shape = (
+            self.model.latent_of(*batch.image.shape[2:]) if batch.latent is None else self.model.latent_shape
+        )
 
         def noise(k: int) -> Tensor:  # made when it is asked for: for that the index comes to the CPU
             return Noise(seed, batch.index, shape, self.device)(k)
@@ -179,14 +182,14 @@ class DiffusionModule(Trained):
         model, x0 = self.averaged(), self._encoded(batch, key(self.seed, "val", "codec"))
         index, T = batch.index.cpu(), model.denoiser.schedule.T
         t = ((index.double() * _GOLDEN % 1 * T).floor() + 1) / T  # evenly spread over any run of images
-        noise = Noise(key(self.seed, "val"), index, self.model.latent_shape, self.device)(0)
+        noise = Noise(key(self.seed, "val"), index, tuple(x0.shape[1:]), self.device)(0)
         cond = model.condition(batch.asked)
         said = self._said(batch)
         losses = self.objective.at(model.denoiser, x0, cond, t.to(self.device), noise, **said)
         self.log("val/loss", losses.loss, batch_size=len(x0), sync_dist=True)
         if self.bpd_terms:
             denoise = Clipped(model.denoiser, model.denoiser.schedule, Static())
-            draw = Noise(key(self.seed, "val", "bpd"), index, self.model.latent_shape, self.device)
+            draw = Noise(key(self.seed, "val", "bpd"), index, tuple(x0.shape[1:]), self.device)
             bits = bits_per_dim(denoise, model.denoiser.schedule, x0, draw, cond, self.bpd_terms)
             self.log("val/bpd", bits.total.mean().float(), batch_size=len(x0), sync_dist=True)
 
