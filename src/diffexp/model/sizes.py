@@ -1,6 +1,7 @@
 """Of which sizes, beside its own, a model can take images: as its network says by `side_multiple`."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import nn
 
@@ -41,7 +42,7 @@ def of_size(model: Model, size: int | Sequence[int], key: str) -> Model:
 
     Raises DiffexpError where its network or its autoencoder cannot make such.
     """
-    both = (size, size) if isinstance(size, int) else tuple(size)
+    both: tuple[Any, ...] = (size, size) if isinstance(size, int) else tuple(size)
     if len(both) != 2 or any(not isinstance(s, int) or isinstance(s, bool) or s < 1 for s in both):
         shown = size if isinstance(size, int) else list(size)
         do = f"type pixels, as in {key}=64, or height and width, as in {key}=[48,96]"

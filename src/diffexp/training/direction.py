@@ -19,6 +19,7 @@ def which_is_better(metric: str) -> str:
     which = "neither" if neutral(metric) else "higher" if better_high(metric) else "lower"
     return f"{which} is better"
 
+
 _LOW = ("fid", "fid_inf", "fid_std", "kid", "kid_std", "cmmd", "lpips", "swapped", "drift", "drift_pairs")
 KEYS = (*_HIGH, *_LOW)
 """How the keys of what is measured of samples begin, before the name of an extractor."""
