@@ -1,4 +1,4 @@
-"""Images of another size than in training: the same noise rules, and refusals with a size to type."""
+"""Images of another size than that of the training: the same noise rules, and refusals that say a size."""
 
 import pytest
 import torch

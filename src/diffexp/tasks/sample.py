@@ -73,7 +73,8 @@ class Sample(Task):
         parts = nodes | {key: build(nodes[key], key, job.allowed) for key in ("sampler", "guidance", "clip")}
         if self.size is not None:
             resized = of_size(restored.model, self.size, "task.size")
-            if measure and resized is not restored.model:
+            buckets = (restored.config.get("data") or {}).get("buckets")
+            if measure and resized is not restored.model and not buckets:
                 now, before = ("x".join(map(str, m.shape[1:])) for m in (resized, restored.model))
                 say(f"images of {now} by a model of {before}: the further from that, the worse they are")
             restored = replace(restored, model=resized)
