@@ -1,6 +1,16 @@
 """Of which metrics more is better."""
 
-_HIGH = ("accuracy", "precision", "recall", "density", "coverage", "inception_score", "clip_score", "right")
+_HIGH = (
+    "accuracy",
+    "precision",
+    "recall",
+    "density",
+    "coverage",
+    "inception_score",
+    "clip_score",
+    "right",
+    "similarity",
+)
 HIGHER = (*_HIGH, *(f"r{name}" for name in _HIGH), "psnr", "ssim", "active_channels")  # r: reconstructed
 
 _LOW = ("fid", "fid_inf", "fid_std", "kid", "kid_std", "cmmd", "lpips", "swapped", "drift", "drift_pairs")
