@@ -91,3 +91,29 @@ def test_sums_of_a_version_with_other_columns_are_left_out():
     other.restore({"sums": torch.ones(10 * 2 + 1 + 2), "parts": ["simple"], "columns": ["mse"]})
     other.add(losses([0.1], [4.0]))
     assert other.take()["train/loss"] == meter.take()["train/loss"] == 8.0
+
+
+def test_the_loss_of_each_part_of_a_mixture_is_its_mean():
+    """Over batches, ranks, a checkpoint between them, and beside a part of the loss of the same name."""
+    names, whole, one = ["own", "simple"], Meter(), losses([0.1, 0.2, 0.3], [1.0, 2.0, 6.0])
+    whole.add(one, torch.tensor([0, 1, 1]), names)
+    again = Meter()
+    again.restore(whole.state())
+    for meter in (whole, again):
+        meter.add(losses([0.5], [5.0]), torch.tensor([0]), names)
+    told = whole.take(lambda sums: 2 * sums)
+    assert (told["train/loss_own"], told["train/loss_simple"]) == (2 * 3, 2 * 4)
+    assert told["train/loss"] == (2 * 6 + 2 * 8) / 4
+    after = again.take()
+    assert {k: v for k, v in after.items() if "loss" in k} == {k: v for k, v in told.items() if "loss" in k}
+    whole.add(losses([0.5], [5.0]), torch.tensor([1]), names)
+    assert "train/loss_own" not in whole.take()
+    for wrong in ([], {"names": ["a"], "sums": torch.ones(1)}, {"names": [1], "sums": torch.ones(1, 2)}):
+        with pytest.raises(ValueError, match="parts of the mixture"):
+            again.restore({**a_state(), "mixed": wrong})
+
+
+def a_state():
+    meter = Meter()
+    meter.add(losses([0.5], [5.0]))
+    return meter.state()

@@ -88,6 +88,20 @@ def test_a_training_on_a_mixture_goes_on_as_one_that_was_not_stopped(home, base,
     )
 
 
+def test_the_loss_of_each_part_is_logged_and_exact_when_it_goes_on(home, base):
+    typed = [*MIX, *FEW, "lr.steps=4", "trainer.log_every_n_steps=4", "trainer.max_steps=4"]
+    tuned(home, base, "logged", *typed)
+    tuned(home, base, "halves", *typed[:-1], "trainer.max_steps=2")
+    tuned(home, base, "halves", *typed)
+    files = [home / name / "metrics.jsonl" for name in ("logged", "halves")]
+    rows = [[json.loads(line) for line in file.read_text().splitlines()] for file in files]
+    (a,), (b,) = ([row for row in some if "train/loss" in row] for some in rows)
+    keys = ("train/loss", "train/loss_own", "train/loss_prior")
+    assert [a[key] for key in keys] == [b[key] for key in keys] and len({a[key] for key in keys}) == 3
+    low, high = sorted(a[key] for key in keys[1:])
+    assert low < a["train/loss"] < high
+
+
 def test_the_drift_is_none_where_nothing_has_changed(home, base, whole):
     often = ["trainer.check_val_every_n_epoch=null", "+trainer.val_check_interval=1", "evaluator.every=1"]
     typed = [*often, "trainer.max_steps=1", "optimizer.weight_decay=0"]

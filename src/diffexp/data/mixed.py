@@ -83,6 +83,7 @@ class Mixed:
         prompts: Mapping[str, str] | None = None,
         labelled: bool = False,
     ) -> None:
+        self.names = list(parts)
         self.parts, self.counts = list(parts.values()), [counts[name] for name in parts]
         self.starts = torch.tensor([0, *self.counts]).cumsum(0)
         part = torch.repeat_interleave(torch.arange(len(parts)), torch.tensor(self.counts))

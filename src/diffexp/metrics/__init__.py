@@ -19,6 +19,7 @@ from diffexp.metrics.metric import Card, Metric
 from diffexp.metrics.metric_set import MetricSet
 from diffexp.metrics.precision_recall import Manifold
 from diffexp.metrics.pretrained import CLIPEmbedding, Dinov2
+from diffexp.metrics.similarity import InstanceSimilarity
 from diffexp.metrics.statistics import Statistics, frechet_distance
 from diffexp.metrics.svm import SVMAccuracy
 
@@ -41,6 +42,7 @@ __all__ = [
     "FeatureDistance",
     "Inception",
     "InceptionScore",
+    "InstanceSimilarity",
     "Manifold",
     "Metric",
     "MetricSet",

@@ -177,7 +177,7 @@ def _unknown(model: Model, texts: Sequence[str] | None) -> str | None:
     words = model.conditioning.unknown(list(dict.fromkeys(texts or ())))
     if not words:
         return None
-    word = next(iter(words))
+    word = next(filter(str.isalnum, words), next(iter(words)))
     do = f"tune=concept {override('tune.word', word)} learns a word"
     return f"words of the captions that the base does not know are left out: {nearest_of(words)}; {do}"
 

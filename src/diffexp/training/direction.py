@@ -1,6 +1,16 @@
 """Of which metrics more is better, and of which neither more nor less."""
 
-_HIGH = ("accuracy", "precision", "recall", "density", "coverage", "inception_score", "clip_score", "right")
+_HIGH = (
+    "accuracy",
+    "precision",
+    "recall",
+    "density",
+    "coverage",
+    "inception_score",
+    "clip_score",
+    "right",
+    "similarity",
+)
 HIGHER = (*_HIGH, *(f"r{name}" for name in _HIGH), "psnr", "ssim", "active_channels")  # r: reconstructed
 VOTES = ("win_rate", "bradley_terry", "mos")
 

@@ -2,13 +2,14 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
 
 from diffexp.diffusion.objective import Losses
+from diffexp.training.shares import Shares
 
 QUARTERS = 4
 LOG_SNR = (-6.0, -3.0, 0.0, 3.0, 6.0)  # between the bins
@@ -20,7 +21,8 @@ def _names(value: Any) -> TypeGuard[list[str]]:
 
 
 class Meter:
-    """Sums of the values to log. train/loss: mean, and its parts where it has several. By quarter of t (by_t,
+    """Sums of the values to log. train/loss: mean, and its parts where it has several, and that of the images
+    of each part of a mixture. By quarter of t (by_t,
     1 the least noisy) and by log SNR (by_snr, 1 below −6, then to −3, 0, 3, 6, and above): mse, of the
     network's output; gradient, of the loss there; frac, where the variance is learned; vlb, L_t in bits/dim,
     T times whose mean is the bound.
@@ -32,6 +34,7 @@ class Meter:
     def _clear(self) -> None:
         self._sums: Tensor | None = None
         self._parts, self._columns = list[str](), list[str]()
+        self._mixed = Shares()
         self._elsewhere = 0.0  # images of the sums that another process saw, before it was stopped
         self._start = time.perf_counter()
         self.grad_norm: Tensor | None = None
@@ -39,7 +42,8 @@ class Meter:
     def state(self, over_ranks: Callable[[Tensor], Tensor] = lambda sums: sums) -> dict[str, Any]:
         """Return the sums of all ranks, for a checkpoint; over_ranks: sums a tensor over them."""
         sums = None if self._sums is None else over_ranks(self._sums.clone())
-        return {"sums": sums, "parts": self._parts, "columns": self._columns}
+        mixed = self._mixed.state(over_ranks)
+        return {"sums": sums, "parts": self._parts, "columns": self._columns, "mixed": mixed}
 
     def restore(self, state: dict[str, Any] | None, rank: int = 0) -> None:
         """Restore the sums that `state` returned, on the first rank: they are those of all. The clock begins
@@ -57,6 +61,7 @@ class Meter:
         if not isinstance(sums, Tensor) or not sums.is_floating_point() or sums.shape != (size,):
             raise ValueError(f"the running sums are not {size} numbers")
         self._sums, self._parts, self._columns = sums if rank == 0 else torch.zeros_like(sums), parts, columns
+        self._mixed = Shares.of(state.get("mixed"), rank)
         self._elsewhere = float(sums[-1])
 
     def pause(self) -> None:
@@ -66,8 +71,12 @@ class Meter:
     def go_on(self) -> None:
         self._start += time.perf_counter() - self._paused
 
-    def add(self, losses: Losses) -> None:
-        """Add one micro-batch."""
+    def add(self, losses: Losses, part: Tensor | None = None, names: Sequence[str] = ()) -> None:
+        """Add one micro-batch. part: int64 (B,), of which part of a mixture each image is, by its number
+        among `names`.
+        """
+        if part is not None:
+            self._mixed.add(losses.each, part, names)
         mse = losses.mse.float()
         quarter = (losses.t * QUARTERS).ceil().long().clamp(1, QUARTERS) - 1
         bin_ = torch.bucketize(losses.log_snr.to(mse), mse.new_tensor(LOG_SNR))
@@ -94,6 +103,7 @@ class Meter:
             values |= {
                 f"train/loss_{p}": v / n for p, v in zip(self._parts, sums[-len(self._parts) :], strict=True)
             }
+        values |= self._mixed.means(over_ranks, taken=values)
         values |= self._binned(sums)
         if self.grad_norm is not None:
             values["train/grad_norm"] = float(self.grad_norm)

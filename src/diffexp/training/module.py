@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from diffexp.codecs import Codec
 from diffexp.conditioning import Conditioning, dropped
 from diffexp.data.batch import Batch
+from diffexp.data.mixed import Mixed
 from diffexp.diffusion import Clipped, Denoiser, Importance, Objective, Schedule, Static
 from diffexp.diffusion.denoiser import Precision
 from diffexp.diffusion.likelihood import bits_per_dim
@@ -29,6 +30,7 @@ from diffexp.model.build import build_model
 from diffexp.model.model import Model
 from diffexp.model.trainable import Full, Trainable
 from diffexp.randomness import Noise, key
+from diffexp.training.data_module import DataModule
 from diffexp.training.ema import EMA, Averages
 from diffexp.training.lr import LearningRate
 from diffexp.training.meter import Meter
@@ -140,9 +142,17 @@ class DiffusionModule(Trained):
             mine = torch.stack([losses.t, losses.each.double()])
             seen = cast(Tensor, self.all_gather(mine))  # (ranks, 2, B), or (2, B)
             self.objective.times.learn(*seen.view(-1, 2, len(x0)).transpose(0, 1).flatten(1))
-        self.meter.add(losses)
+        self.meter.add(losses, *self._part_of(batch))
         self.recent.add(self.global_step, batch.index, losses.each, losses.t)
         return losses.loss
+
+    def _part_of(self, batch: Batch) -> tuple[Tensor | None, list[str]]:
+        """Return of which part of a mixture each image is, and the names of the parts."""
+        data = getattr(self.trainer, "datamodule", None)
+        images = data.data.split("train") if isinstance(data, DataModule) else None
+        if not isinstance(images, Mixed) or len(images.names) < 2:
+            return None, []
+        return images.part[batch.index.cpu()].to(self.device), images.names
 
     def _encoded(self, batch: Batch, seed: int) -> Tensor:
         """x0 of a batch; a codec draws by seed and image."""
