@@ -73,7 +73,7 @@ class Sorted:
 
     @property
     def counts(self) -> list[int]:
-        """How many pictures are in each bucket."""
+        """The number of pictures in each bucket."""
         return self.bucket.bincount(minlength=len(self.sizes)).tolist()
 
     @property
@@ -95,7 +95,7 @@ def _x(size: Size) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Buckets:
-    """Which sizes there are, and how their batches end.
+    """The sizes that there are, and the end of their batches.
 
     step: the sides are multiples of it; None for an eighth of the size, a multiple of 8. least, most: of a
     side, in pixels; None for half and twice the size. enlarge: false gives a picture that is smaller than its

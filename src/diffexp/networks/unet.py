@@ -69,7 +69,6 @@ class UNet(nn.Module):
         super().__init__()
         self.image_size, self.num_classes, self.checkpoint = image_size, num_classes, checkpoint
         self.token_dim, self.vector_dim = token_dim, vector_dim
-        self.side_multiple = 1 << (len(channel_mult) - 1)  # it takes images of any sides that are multiples
         levels = plan(image_size, channels, channel_mult, attention, context)
         height, width = sides(image_size)
         self.maps = [f"{height >> i}x{width >> i}" for i in range(len(levels))]  # for people
@@ -88,6 +87,11 @@ class UNet(nn.Module):
         self.apply(_initialise)
         nn.init.zeros_(self.conv_out.weight)
         self.to(memory_format=torch.channels_last)
+
+    @property
+    def side_multiple(self) -> int:
+        """The number of which the sides of an image have to be multiples."""
+        return 1 << (len(self.maps) - 1)
 
     def forward(self, x: Tensor, t: Tensor, cond: Condition | None = None) -> Tensor:
         """Return F, (B, out_channels, H, W), in the dtype of autocast where that is on.
