@@ -1,11 +1,14 @@
 """Paths as people type them reach the data set as they are; what Hydra reads well stays as it is typed."""
 
+from pathlib import Path
+
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffexp.config.quoting import quoted
+from diffexp.config.suggest import goes_on, resume_of
 
 PARSER = OverridesParser.create()
 
@@ -64,3 +67,12 @@ def test_no_value_is_read_as_another(value):
     (typed,) = quoted([f"data.path={value}"])
     if typed != f"data.path={value}":
         assert read(typed) == value
+
+
+@pytest.mark.parametrize(
+    ("folder", "typed"),
+    [("auto", "resume=./auto"), ("never", "resume=./never"), ("runs/auto", "resume=runs/auto")],
+)
+def test_a_folder_that_is_called_as_a_mode_is_typed_as_a_folder(folder, typed):
+    assert resume_of(Path(folder)) == typed
+    assert goes_on(Path(folder)).endswith(f" {typed}")

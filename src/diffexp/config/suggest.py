@@ -37,4 +37,9 @@ def override(key: str, value: object) -> str:
 
 def goes_on(folder: Path) -> str:
     """Return the command line that goes on with the run in a folder, for a shell to read."""
-    return shlex.join([*command(), f"resume={folder}"])  # it is read as it is, by us
+    return shlex.join([*command(), resume_of(folder)])  # it is read as it is, by us
+
+
+def resume_of(folder: str | Path) -> str:
+    """Return what goes on with the run in a folder; one that is called auto or never is no mode."""
+    return f"resume={'./' if str(folder) in ('auto', 'never') else ''}{folder}"

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from diffexp.config.argv import command
+from diffexp.config.suggest import resume_of
 from diffexp.redact import redact_typed
 from diffexp.run.console import near
 
@@ -37,7 +38,7 @@ def suggestions(
     if trained:
         longer = f"trainer.max_steps={4 * job.config['trainer']['max_steps']}"
         lines += [
-            [f"resume={ckpt}", *_plugins(job), longer, *(_patience(job) if stopped else [])],
+            [resume_of(ckpt), *_plugins(job), longer, *(_patience(job) if stopped else [])],
             _other(job),
         ]
     return [shlex.join([*command(), *line]) for line in lines]

@@ -12,6 +12,7 @@ from lightning import Trainer
 from rich.console import Console
 
 from diffexp.config.argv import command
+from diffexp.config.suggest import resume_of
 from diffexp.errors import ConfigError, DiffexpError, Problems
 from diffexp.metrics.lpips import LPIPS
 from diffexp.metrics.reconstruction import Measure, Reconstructions
@@ -193,7 +194,7 @@ def _next(job: Job) -> list[str]:
     again = [text for text in job.typed if text.partition("=")[0] not in (*aside[:5], "autoencoder.train")]
     lines = [
         [*kept, "codec=autoencoder", f"codec.ckpt={run}", "network=unet_latent"],
-        [f"resume={run}", f"trainer.max_steps={4 * steps}"],
+        [resume_of(run), f"trainer.max_steps={4 * steps}"],
         [*again, f"init={run}", "autoencoder.train=decoder"],
     ]
     return [shlex.join([*command(), *line]) for line in lines]
