@@ -2,7 +2,7 @@
 
     s = mean over samples x and pictures y of  f(x)·f(y) / (|f(x)| |f(y)|)
 
-With CLIP it is the CLIP-I of DreamBooth (Ruiz et al. 2023). The card has that of the pictures among themselves.
+With CLIP it is the CLIP-I of DreamBooth (Ruiz et al. 2023). The card has that of the pictures themselves.
 """
 
 from typing import Literal
@@ -24,8 +24,8 @@ INSTANCE = "instance"
 
 
 class InstanceSimilarity:
-    """Key similarity_instance_EXTRACTOR, the mean cosine similarity to the instance images: those of `reference`
-    of the data, or of a mixture of its part `instance`, or else of the one that is shown.
+    """Key similarity_instance_EXTRACTOR, the mean cosine similarity to the instance images: those of
+    `reference` of the data, or of a mixture of its part `instance`, or else of the one that is shown.
     """
 
     def __init__(self, reference: Literal["train", "val", "test"] = "train") -> None:
