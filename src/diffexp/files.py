@@ -56,12 +56,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def _as_ours(part: Path) -> None:
     """Give a file of another writer, who has made it for the person alone, the mode of the umask."""
-    if not part.is_file() or stat.S_IMODE(part.stat().st_mode) != 0o600:
-        return
-    probe = part.with_suffix(".mode")
-    with suppress(OSError), create(probe) as new:
-        os.chmod(part, stat.S_IMODE(os.fstat(new.fileno()).st_mode))
-    probe.unlink(missing_ok=True)
+    if part.is_file() and stat.S_IMODE(part.stat().st_mode) == 0o600:
+        with suppress(OSError), create(probe := part.with_suffix(".mode")) as new:
+            probe.unlink()
+            os.chmod(part, stat.S_IMODE(os.fstat(new.fileno()).st_mode))
 
 
 def link_or_copy(source: Path, target: Path) -> None:

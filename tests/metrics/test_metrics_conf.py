@@ -35,6 +35,9 @@ def build(*overrides):
         ("dinov2", "dinov2-large", ["FID", "KID", "Manifold"]),
         ("clip", "clip-vit-large-patch14-336", ["CMMD", "FID"]),
         ("clip_score", "clip-vit-base-patch16", ["CLIPScore", "CMMD"]),
+        ("instance", "inception2048", ["InstanceSimilarity"]),
+        ("instance_clip", "clip-vit-base-patch32", ["InstanceSimilarity"]),
+        ("instance_dinov2", "dinov2-small", ["InstanceSimilarity"]),
         ("none", None, []),
     ],
 )
@@ -43,7 +46,7 @@ def test_each_option_builds(option, extractor, metrics):
     assert isinstance(built, MetricSet)
     assert getattr(built.extractor, "name", None) == extractor
     assert [type(metric).__name__ for metric in built.metrics] == metrics
-    assert built.n == (0 if option == "none" else 1000)
+    assert built.n == (0 if option == "none" else 100 if option.startswith("instance") else 1000)
 
 
 def test_every_file_is_among_them():
@@ -53,6 +56,9 @@ def test_every_file_is_among_them():
         "clip",
         "clip_score",
         "auto",
+        "instance",
+        "instance_clip",
+        "instance_dinov2",
         "digits_text",
         "inception_all",
         "digits",

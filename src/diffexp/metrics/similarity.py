@@ -2,8 +2,7 @@
 
     s = mean over samples x and pictures y of  f(x)·f(y) / (|f(x)| |f(y)|)
 
-With CLIP it is the CLIP-I of DreamBooth (Ruiz et al. 2023). The card has that of the pictures among
-themselves.
+With CLIP it is the CLIP-I of DreamBooth (Ruiz et al. 2023). The card has that of the pictures themselves.
 """
 
 from typing import Literal

@@ -147,7 +147,8 @@ class Train(Fitting):
             key_at(k, s, len(measured)): c for s, r in measured.items() for k, c in r.cards.items()
         } | gone[1]
         record.results |= losses | values | {"cards": cards, "picture": str(picture)}
-        lines = suggestions(job, module.model, module.texts, "stopped" in record.results)
+        captions = trainer.datamodule.data.split(evaluator.captions).texts  # type: ignore[attr-defined]
+        lines = suggestions(job, module.model, captions, "stopped" in record.results)
         summary(job.folder, picture, record.results, measured, lines, gone)
 
 
