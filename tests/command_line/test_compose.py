@@ -16,6 +16,7 @@ OPTIONS = [
 ]
 NEEDS = {
     "data=folder": ["data.path=here"],
+    "data=buckets": ["data.path=here"],
     "data=npz": ["data.path=here.npz"],
     "experiment=folder": ["data.path=here"],
     "experiment=npz": ["data.path=here.npz"],

@@ -32,7 +32,8 @@ def test_evidence_does_not_depend_on_the_order_or_the_ranks(measured):
         "fid_digits64/without", "accuracy_svm/each", "precision_digits64/each", "density_digits64/each",
         "kid_digits64/each",
     }  # fmt: skip
-    assert all(torch.allclose(evidence[key], again[key], rtol=1e-6) for key in evidence)
+    for key, kept in evidence.items():  # in any order the last bits of float32 features are others
+        torch.testing.assert_close(kept, again[key], rtol=1e-6, atol=1e-6 * float(kept.abs().max()))
     assert values == pytest.approx(other, rel=1e-6)
 
 

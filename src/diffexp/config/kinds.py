@@ -16,6 +16,7 @@ KINDS = {  # the type of what stands in a place; of protocols the methods count
     "metrics.metrics[]": "diffexp.metrics.metric:Metric",
     "data": "diffexp.data.dataset:DataSet",
     "data.caption": "diffexp.data.captions:Captions",
+    "data.buckets": "diffexp.data.buckets:Buckets",
     "network": "torch.nn:Module",
     "autoencoder": "diffexp.training.autoencoder_module:AutoencoderModule",
     "autoencoder.network": "torch.nn:Module",
