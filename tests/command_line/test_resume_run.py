@@ -109,9 +109,10 @@ def test_a_signal_saves_and_the_run_goes_on_to_the_same_end(unbroken, tmp_path, 
         assert told(tmp_path / "run", key) == told(unbroken, key) != []
 
 
-def test_a_run_that_is_killed_again_and_again_comes_to_the_same_end(unbroken, tmp_path):
-    """Just after a checkpoint, between two, and in the evaluation at the end of an epoch."""
-    for at in (10, 35, 66):
+@pytest.mark.parametrize("kills", [(35,), pytest.param((10, 35, 66), marks=pytest.mark.slow)])
+def test_a_run_that_is_killed_again_and_again_comes_to_the_same_end(unbroken, tmp_path, kills):
+    """Between two checkpoints; just after one, and in the evaluation at the end of an epoch."""
+    for at in kills:
         process = start(*LONG, "dir=run", cwd=tmp_path)
         while process.poll() is None and reached(tmp_path / "run") < at:
             time.sleep(0.001)

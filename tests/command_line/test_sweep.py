@@ -111,6 +111,7 @@ def test_dry_run_refuses_a_codec_without_a_file(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"empty", "auto"}
 
 
+@pytest.mark.slow
 def test_the_line_for_all_autoencoders_of_a_sweep_works_when_pasted(tmp_path):
     """In a folder whose name has a blank, as its own comment says it."""
     text = (CONF.parent / "sweeps" / "autoencoder.yaml").read_text()
