@@ -19,9 +19,10 @@ class Condition:
     """The network is told this beside x_t and t: tensors of B rows each, or None.
 
     label: int64 (B,); vector: (B, P), such as pooled text; tokens: (B, L, D), of which mask, bool (B, L),
-    says which count; image: (B, C, H, W). null: the condition that guidance goes away from, such as a
-    negative prompt, of B rows as well; None without guidance. others: what models beside this one are told
-    of the same, by their names, each by its own conditioning (None: nothing).
+    says which count; image: (B, C, H, W); size: int64 (B, 6), as asked for, 0 for what nobody says. null:
+    the condition that guidance goes away from, such as a negative prompt, of B rows as well; None without
+    guidance. others: what models beside this one are told of the same, by their names, each by its own
+    conditioning (None: nothing).
     """
 
     label: Tensor | None = None
@@ -29,6 +30,7 @@ class Condition:
     tokens: Tensor | None = None
     mask: Tensor | None = None
     image: Tensor | None = None
+    size: Tensor | None = None
     null: "Condition | None" = None
     others: Mapping[str, "Condition | None"] | None = None
 
@@ -101,7 +103,8 @@ class Asked:
     """Somebody asks for this, of n images: a batch of the data, a command line, or the evaluator.
 
     label: classes, int64 (n,); text: captions; negative: what is not wanted, a text for each; size: int64
-    (n, K), such as height, width and crop. What is None is not asked for.
+    (n, 6), in pixels: height and width of a picture, what is cut off above and left of it after it was
+    scaled, height and width of the image. What is None is not asked for.
     """
 
     n: int

@@ -6,5 +6,8 @@ from diffexp.conditioning.class_text import ClassText
 from diffexp.conditioning.conditioning import Conditioning, Unconditional
 from diffexp.conditioning.dropout import dropped
 from diffexp.conditioning.text import Text
+from diffexp.conditioning.with_size import WithSize
 
-__all__ = ["ClassIfAny", "ClassLabel", "ClassText", "Conditioning", "Text", "Unconditional", "dropped"]
+__all__ = [
+    "ClassIfAny", "ClassLabel", "ClassText", "Conditioning", "Text", "Unconditional", "WithSize", "dropped",
+]  # fmt: skip

@@ -23,12 +23,13 @@ def dropped(
     cond, keep = conditioning.encode(asked), conditioning.keep(n * rank[1], generator)
     if cond is None or keep is None:
         return cond
-    null = conditioning.null(asked)
+    null = conditioning.null(replace(asked, size=None))  # guidance keeps the size, and dropping drops it
     if null is None:
         return cond
     if not isinstance(keep, Mapping):
         return cond.where(_mine(keep, n, rank), null)
-    mixed = {name: cond.where(_mine(each, n, rank), null) for name, each in keep.items()}
+    told = {name: each for name, each in keep.items() if getattr(cond, name) is not None}
+    mixed = {name: cond.where(_mine(each, n, rank), null) for name, each in told.items()}
     return replace(cond, **{name: getattr(part, name) for name, part in mixed.items()})
 
 

@@ -25,7 +25,11 @@ from diffexp.config.kinds import KINDS, is_kind, kind_of
 from diffexp.config.moved import moved
 from diffexp.errors import ConfigError
 
-_INSIDE_DATA = {"data.parts.*": "data", **{f"data.{part}": part for part in ("sampler", "guidance", "clip")}}
+_NESTED = {  # places that take what other places do
+    "data.parts.*": "data",
+    "conditioning.of": "conditioning",
+    **{f"data.{part}": part for part in ("sampler", "guidance", "clip")},
+}
 INSIDE = "(inside a plug-in)"  # a place in a node of the person's own class: it may hold any shipped part
 _PARTS = (
     "schedule",
@@ -228,7 +232,7 @@ def _aliases() -> dict[str, str]:
     """Return the places that conf/ fills from another: snr.schedule is a schedule, model.schedule an snr."""
     groups = [path.name for path in conf_folder().iterdir() if path.is_dir() and path.name != "experiment"]
     nodes = [(group, node) for group in groups for node in _group(group)]
-    return _INSIDE_DATA | {
+    return _NESTED | {
         f"{key}.{name}": value[2:-1]
         for key, node in (*_root().items(), *nodes)
         if isinstance(node, dict) and "_target_" in node

@@ -14,7 +14,7 @@ class Batch(NamedTuple):
     text: one caption for each image, or None.
     index: int64 (B,), the number of each image in its split.
     latent: what the codec's `draw` takes, where that lies ready; then the images may be empty, (B, 0, 0, 0).
-    size: int64 (B, K), such as height, width and crop before the image was fitted, where the data says it.
+    size: int64 (B, 6), of which part of which picture the image is (`Fitted`), where the data says it.
     weight: float32 (B,), of each image in the loss; None for the same.
     """
 

@@ -12,12 +12,13 @@ from torch import Tensor
 
 from diffexp.data.buckets import Buckets, Size, Sorted
 from diffexp.data.decode import tell_left_out
+from diffexp.data.fitted import Fitted, Place
 from diffexp.data.images import sides_of
 from diffexp.data.stream import Stream
 from diffexp.errors import DataError
 
-Load = Callable[[Path, Size], Tensor]
-"""A file as uint8 (C, H, W) of that size (H, W)."""
+Load = Callable[[Path, Size, Place | None], Fitted]
+"""A file as an image of that size (H, W); Fit is one."""
 
 
 class Bucketed(Stream):
@@ -28,12 +29,13 @@ class Bucketed(Stream):
     """
 
     def __init__(
-        self, images: Stream, sorted: Sorted, load: Load, keep: bool, step: int, fill: bool = False
+        self, images: Stream, sorted: Sorted, fit_to: Load, keep: bool, step: int, fill: bool = False
     ) -> None:
         transform = f"{images.transform} in {sorted.sizes}"
         super().__init__(images.files, images.labels, images.load, transform, images.skip, images.captions)
-        self.sorted, self.step, self.fill, self._load = sorted, step, fill, load
-        self._kept: list[tuple[Tensor, int]] | None = None
+        self.sorted, self.step, self.fill, self._fit_to = sorted, step, fill, fit_to
+        self.random = images.random
+        self._kept: list[tuple[Fitted, int]] | None = None
         if keep:
             with ThreadPoolExecutor(os.cpu_count()) as pool:
                 self._kept = list(pool.map(self._image, range(len(self))))
@@ -44,13 +46,13 @@ class Bucketed(Stream):
         """The number of the bucket of each image, int64 (N,)."""
         return self.sorted.bucket
 
-    def _image(self, number: int) -> tuple[Tensor, int]:
+    def _image(self, number: int, place: Place | None = None) -> tuple[Fitted, int]:
         if self._kept is not None:
             return self._kept[number]
         size = self.sorted.sizes[int(self.bucket[number])]
         for i in self._from(number):
             try:
-                return self._load(self.files[i], size), i
+                return self._fit_to(self.files[i], size, place), i
             except DataError as error:
                 self.left_out(error)
         raise self.nothing_left()
@@ -67,7 +69,7 @@ class Bucketed(Stream):
 class Shapes:
     """The pictures of a folder by their shapes, of which one reads no more than the headers.
 
-    load: see Load; skip: leave out those that cannot be read. base: the size whose area they all have about.
+    load: a Load; skip: leave out those that cannot be read. base: the size whose area they all have about.
     Raises DataError.
     """
 
@@ -88,7 +90,7 @@ class Shapes:
             known = set(good)
             bad = [file for i, file in enumerate(files) if i not in known]
             if not skip or not good:
-                load(bad[0], base)  # it says what is wrong with the file
+                load(bad[0], base, None)  # it says what is wrong with the file
                 raise DataError("the size of this image cannot be read", str(bad[0]), "mend or remove it")
             tell_left_out(bad, len(files), root)
         self.good = torch.tensor(good)

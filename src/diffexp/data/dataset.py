@@ -55,6 +55,16 @@ class DataSet(ABC):
     name: str
 
     @property
+    def tells_size(self) -> bool:
+        """True where its batches say of which part of which picture an image is."""
+        return False
+
+    @property
+    def draws_crops(self) -> bool:
+        """True where training sees another part of a picture in each epoch."""
+        return False
+
+    @property
     @abstractmethod
     def shape(self) -> tuple[int, int, int]: ...
 

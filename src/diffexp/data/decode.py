@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from diffexp.data.captions import Texts
+from diffexp.data.fitted import Fitted
 from diffexp.data.memory import InMemory
 from diffexp.errors import DataError
 from diffexp.notice import chosen
 
 _log = logging.getLogger(__name__)
-Load = Callable[[Path], Tensor]
+Load = Callable[[Path], Fitted]
 
 
 def decoded(
@@ -32,14 +33,15 @@ def decoded(
     its path below `root`. Raises DataError naming the file.
     """
     images = torch.empty(len(files), *shape, dtype=torch.uint8)
+    sizes = torch.zeros(len(files), 6, dtype=torch.int64)
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes without the interpreter's lock
-        good = list(pool.map(partial(_decode, images, files, load, skip), range(len(files))))
+        good = list(pool.map(partial(_decode, images, sizes, files, load, skip), range(len(files))))
     kept = torch.tensor(good)
     if kept.all():
-        return InMemory(images, labels, texts)
+        return InMemory(images, labels, texts, sizes)
     bad = [files[i] for i in (~kept).nonzero().flatten().tolist()]
     tell_left_out(bad, len(files), root)
-    return InMemory(images, labels, texts).select(kept.nonzero().flatten())
+    return InMemory(images, labels, texts, sizes).select(kept.nonzero().flatten())
 
 
 def tell_left_out(bad: list[Path], count: int, root: Path) -> None:
@@ -50,9 +52,11 @@ def tell_left_out(bad: list[Path], count: int, root: Path) -> None:
     chosen(f"left out, for they cannot be read (data.broken=skip): {', '.join(names)}{more}")
 
 
-def _decode(images: Tensor, files: list[Path], load: Load, skip: bool, i: int) -> bool:
+def _decode(images: Tensor, sizes: Tensor, files: list[Path], load: Load, skip: bool, i: int) -> bool:
     try:
-        images[i] = load(files[i])
+        images[i], told = load(files[i])
+        if told is not None:
+            sizes[i] = told
     except DataError as error:
         if not skip:
             raise

@@ -19,9 +19,12 @@ from diffexp.data.buckets import Buckets
 from diffexp.data.captions import AS_WRITTEN, GIVE, Captions, Texts
 from diffexp.data.dataset import DataSet, Images, SplitName, Splits, held_out
 from diffexp.data.decode import decoded, is_readable
+from diffexp.data.fitted import Fit, Fitted
+from diffexp.data.focus import focus_points
 from diffexp.data.groups import grouped
-from diffexp.data.images import SUFFIXES, Mode, is_grey, load_image, sides, sides_of
-from diffexp.data.regular import Links, check_link, typed_path, walk
+from diffexp.data.image_files import image_files
+from diffexp.data.images import Mode, is_grey, sides, sides_of
+from diffexp.data.regular import Links, typed_path
 from diffexp.data.stream import Stream
 from diffexp.errors import ConfigError, DataError
 from diffexp.notice import chosen, warn
@@ -47,6 +50,8 @@ class Folder(DataSet):
     links: "refuse" stops at a file that is a link out of the folder, and leaves out links to folders;
     "follow" reads both, as a folder made of links needs it. Links to files inside are always read.
     caption: what is done to the captions, where one image may have several (captions.py).
+    crop: what is kept of a picture of another shape: "centre"; "random", in training another part in each
+    epoch; or a column of the metadata whose point [x, y], shares of width and height, is to be in the middle.
     buckets: training and its validation take images of several sizes (buckets.py), all else those of `size`.
     Raises ConfigError, and DataError when read.
     """
@@ -66,6 +71,7 @@ class Folder(DataSet):
         links: Links = "refuse",
         caption: Captions = AS_WRITTEN,
         buckets: Buckets | None = None,
+        crop: str = "centre",
     ) -> None:
         if not (0 < val < 1 and 0 < test < 1 and val + test < 1):
             raise ConfigError(
@@ -79,9 +85,20 @@ class Folder(DataSet):
         # one number where one is enough: it is in the keys of caches
         self._size = f"{self.height}x{self.width}" if self.height != self.width else f"{self.height}"
         self.name = f"{self.path.resolve().name}-{self._size}"
-        self.max_pixels, self.caption, self.buckets = max_pixels, caption, buckets
+        self.max_pixels, self.caption, self.buckets, self.crop = max_pixels, caption, buckets, crop
+        if crop == "random" and stream is False:
+            what = "random crops are decoded anew in each epoch, and stream=false keeps one of each picture"
+            raise ConfigError(what, "data.stream", "type data.stream=auto")
         if buckets is not None:
             buckets.numbers((self.height, self.width))
+
+    @property
+    def tells_size(self) -> bool:
+        return True
+
+    @property
+    def draws_crops(self) -> bool:
+        return self.crop == "random"
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -99,17 +116,21 @@ class Folder(DataSet):
         return "L" if grey else "RGB"
 
     @cached_property
-    def _load(self) -> Callable[[Path], Tensor]:
-        size = (self.height, self.width)
-        return partial(load_image, size=size, mode=self.colours, max_pixels=self.max_pixels)
+    def _fit(self) -> Fit:
+        column = self.crop not in ("centre", "random")
+        points = focus_points(self._rows, self.crop, self.files, self.path) if column else None
+        return Fit(self.colours, self.max_pixels, points)
+
+    @cached_property
+    def _fit_one(self) -> Callable[..., Fitted]:
+        return partial(self._fit, size=(self.height, self.width))
 
     @cached_property
     def _shapes(self) -> Shapes | None:
         if self.buckets is None:
             return None
-        load = partial(load_image, mode=self.colours, max_pixels=self.max_pixels)
         base, skip = (self.height, self.width), self.broken == "skip"
-        return Shapes(self.files, self.buckets, base, load, skip, self.max_pixels, self.path)
+        return Shapes(self.files, self.buckets, base, self._fit, skip, self.max_pixels, self.path)
 
     @cached_property
     def _bucketed(self) -> dict[SplitName, Bucketed]:
@@ -120,7 +141,7 @@ class Folder(DataSet):
         if self._shapes is None or not isinstance(images, Stream):
             return None
         if split not in self._bucketed:
-            stream = self.stream if isinstance(self.stream, bool) else None
+            stream = self.stream if isinstance(self.stream, bool) else self.draws_crops or None
             self._bucketed[split] = self._shapes.split(images, stream, IN_MEMORY // self.shape[0])
         return self._bucketed[split]
 
@@ -135,33 +156,7 @@ class Folder(DataSet):
     @cached_property
     def files(self) -> list[Path]:
         """All images of the folder, in the order of their names. Raises DataError where there is none."""
-        images = [
-            file
-            for file in (walk(self.path, self.links) if self.path.is_dir() else ())
-            if file.suffix.lower() in SUFFIXES and not _is_hidden(file.relative_to(self.path))
-        ]
-        if not images:
-            what = "there is no image in this folder" if self.path.is_dir() else "there is no such folder"
-            if self.path.is_file():
-                do = "type experiment=npz data.path=... for an .npz, or the folder that the image is in"
-                raise DataError("this is a file, and no folder", str(self.path), do)
-            kinds = " ".join(sorted(SUFFIXES))
-            do = f"type data.path=FOLDER, with images ({kinds}) in it or in one sub-folder for each class"
-            raise DataError(what, str(self.path), do)
-        named = self._named(images) if self._rows else images
-        for file in named:
-            check_link(file, self.path, self.links)
-        return sorted(named)
-
-    def _named(self, images: list[Path]) -> list[Path]:
-        """Return those of the images that the rows name."""
-        assert self._rows is not None
-        if gone := sorted(set(self._rows) - set(images)):
-            what = f"{metadata.source(self.path)} names it, and it is no image in the folder"
-            raise DataError(what, str(gone[0])[:1000], "mend the line, or remove it")
-        if left := len(images) - len(self._rows):
-            _log.warning("%d images left out, which %s does not name", left, metadata.source(self.path))
-        return list(self._rows)
+        return image_files(self.path, self._rows, self.links)
 
     @cached_property
     def captions(self) -> Texts | None:
@@ -201,7 +196,7 @@ class Folder(DataSet):
     def read(self) -> Splits:
         splits = self._split(torch.arange(len(self.files)) if self._shapes is None else self._shapes.good)
         if self.broken == "skip" and not all(map(len, splits)):  # broken images were all that one had
-            good = [i for i, file in enumerate(self.files) if is_readable(file, self._load)]
+            good = [i for i, file in enumerate(self.files) if is_readable(file, self._fit_one)]
             return self._split(torch.tensor(good, dtype=torch.int64))
         return splits
 
@@ -233,16 +228,13 @@ class Folder(DataSet):
         )
         captions = None if self.captions is None else self.captions.select(index)
         skip = self.broken == "skip"
-        streams = self.stream is True or (self.stream == "auto" and self._bytes > IN_MEMORY)
+        many = self._bytes > IN_MEMORY or self.draws_crops
+        streams = self.stream is True or (self.stream == "auto" and many)
         if streams or self.buckets is not None:  # in buckets it is the other images that are kept
-            transform = f"{self._size} {self.colours} bicubic centre"
-            return Stream(files, labels, self._load, transform, skip, captions)
-        return decoded(files, self._load, self.shape, labels, captions, skip, self.path)
+            transform = f"{self._size} {self.colours} bicubic {self.crop}"
+            return Stream(files, labels, self._fit_one, transform, skip, captions, self.draws_crops)
+        return decoded(files, self._fit_one, self.shape, labels, captions, skip, self.path)
 
     @property
     def _bytes(self) -> int:
         return len(self.files) * math.prod(self.shape)
-
-
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)

@@ -104,11 +104,21 @@ def is_grey(path: Path) -> bool | None:
 
 def load_image(path: Path, size: int | Sequence[int], mode: Mode, max_pixels: int) -> Tensor:
     """Read the image of a file: uint8 (C, H, W); size: one number, or (H, W). Raises DataError naming it."""
-    height, width = sides(size)
+    return cover(whole_picture(path, mode, max_pixels), sides(size))
+
+
+def whole_picture(path: Path, mode: Mode, max_pixels: int) -> Image.Image:
+    """Read the picture of a file as it is shown. Raises DataError naming it."""
     with picture(path) as image:
         if image.width * image.height > max_pixels:
             raise ValueError(f"{image.width} x {image.height} pixels, more than data.max_pixels={max_pixels}")
-        whole = convert(ImageOps.exif_transpose(image), mode)
-        fitted = ImageOps.fit(whole, (width, height), Image.Resampling.BICUBIC)
+        return convert(ImageOps.exif_transpose(image), mode)
+
+
+def cover(whole: Image.Image, size: tuple[int, int], place: tuple[float, float] = (0.5, 0.5)) -> Tensor:
+    """Return a picture scaled so that it covers `size`, (H, W), without the rest: uint8 (C, H, W). place: of
+    the rest, which share is cut off left, and above.
+    """
+    fitted = ImageOps.fit(whole, (size[1], size[0]), Image.Resampling.BICUBIC, centering=place)
     pixels = torch.from_numpy(np.array(fitted))
-    return pixels[None] if mode == "L" else pixels.permute(2, 0, 1).contiguous()
+    return pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1).contiguous()

@@ -13,8 +13,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from diffexp.data.batch import Batch
 from diffexp.data.bucket_order import BucketOrder
+from diffexp.data.fitted import drawn_places, mirrored_size
 from diffexp.data.memory import InMemory
-from diffexp.data.mixed import Mixed
+from diffexp.data.mixed import Mixed, is_random
 from diffexp.data.order import TrainOrder, flips
 from diffexp.data.stream import Stream
 from diffexp.errors import DataError, ResourceError
@@ -23,23 +24,34 @@ if TYPE_CHECKING:
     from diffexp.data.latents import Latents
 
 
+Asked = Tensor | tuple[Tensor, Tensor]
+"""The numbers of the images of a batch, with the places of their crops where these are drawn."""
+
+
 class _Decode(Dataset):
     def __init__(self, images: Stream | Mixed) -> None:
         self.images = images
 
-    def __getitem__(self, index: Tensor) -> Batch | DataError:
+    def __getitem__(self, asked: Asked) -> Batch | DataError:
         try:
-            return self.images.batch(index)
+            return _batch(self.images, asked)
         except DataError as error:  # raised in a worker it would arrive as a traceback in a string
             return error
 
 
+def _batch(images: "InMemory | Stream | Mixed | Latents", asked: Asked) -> Batch:
+    if isinstance(asked, Tensor):
+        return images.batch(asked)
+    assert isinstance(images, Stream | Mixed)  # others draw no crops
+    return images.batch(*asked)
+
+
 def fetch(
-    images: "InMemory | Stream | Mixed | Latents", order: Iterable[Tensor], workers: int
+    images: "InMemory | Stream | Mixed | Latents", order: Iterable[Asked], workers: int
 ) -> Iterator[Batch]:
-    """Yield the batch of each index of `order`. Raises DataError; ResourceError when a worker was killed."""
+    """Yield each batch of `order`. Raises DataError; ResourceError when a worker was killed."""
     if workers == 0 or not images.streams:
-        yield from map(images.batch, order)
+        yield from (_batch(images, asked) for asked in order)
         return
     assert isinstance(images, Stream | Mixed)
     pin = torch.cuda.is_available()
@@ -77,7 +89,7 @@ class TrainLoader:
     def __iter__(self) -> Iterator[Batch]:
         start = self.processed()
         numbers = range(start, start + len(self))
-        batches = fetch(self.images, (self.order.batch(number)[1] for number in numbers), self.workers)
+        batches = fetch(self.images, map(self._asked, numbers), self.workers)
         for number, batch in zip(numbers, batches, strict=True):
             epoch = number // len(self)
             shown = self._flipped(batch, epoch) if self.flip else batch
@@ -85,12 +97,21 @@ class TrainLoader:
             weighted = shown if weight is None else shown._replace(weight=weight)
             yield self._captioned(weighted, epoch)
 
+    def _asked(self, number: int) -> Asked:
+        epoch, index = self.order.batch(number)
+        if not is_random(self.images):
+            return index
+        return index, drawn_places(self.order.seed, epoch, index)
+
     def _flipped(self, batch: Batch, epoch: int) -> Batch:
         mirrored = flips(self.order.seed, epoch, batch.index)
         if not isinstance(self.images, InMemory | Stream | Mixed):
             return self.images.flipped(batch, mirrored)
         image = torch.where(mirrored[:, None, None, None], batch.image.flip(-1), batch.image)
-        return batch._replace(image=image)
+        size = batch.size
+        if size is not None:
+            size = torch.where(mirrored[:, None], mirrored_size(size), size)
+        return batch._replace(image=image, size=size)
 
     def _captioned(self, batch: Batch, epoch: int) -> Batch:
         captions = self.images.captions

@@ -12,16 +12,20 @@ from diffexp.data.captions import Texts, texts_or_none
 
 class InMemory:
     """A split. images: uint8 (N, C, H, W); labels: int64 (N,) or None; texts: a caption for each, their
-    `Texts`, or None.
+    `Texts`, or None; sizes: int64 (N, 6) as in `Fitted`, or None.
     """
 
     streams = False
 
     def __init__(
-        self, images: Tensor, labels: Tensor | None = None, texts: Sequence[str] | Texts | None = None
+        self,
+        images: Tensor,
+        labels: Tensor | None = None,
+        texts: Sequence[str] | Texts | None = None,
+        sizes: Tensor | None = None,
     ) -> None:
         self.images = images.contiguous()
-        self.captions = texts_or_none(texts)
+        self.captions, self.sizes = texts_or_none(texts), sizes
         self.labels = None if labels is None else labels.to(torch.int64)
 
     def __len__(self) -> int:
@@ -35,12 +39,14 @@ class InMemory:
     def batch(self, index: Tensor) -> Batch:
         """Return the images of these numbers, int64 (B,), in this order."""
         label = None if self.labels is None else self.labels[index]
-        return Batch(self.images[index], label, texts_of(self.texts, index), index)
+        size = None if self.sizes is None else self.sizes[index]
+        return Batch(self.images[index], label, texts_of(self.texts, index), index, None, size)
 
     def select(self, index: Tensor) -> "InMemory":
         labels = None if self.labels is None else self.labels[index]
         captions = None if self.captions is None else self.captions.select(index)
-        return InMemory(self.images[index], labels, captions)
+        sizes = None if self.sizes is None else self.sizes[index]
+        return InMemory(self.images[index], labels, captions, sizes)
 
     def fingerprint(self) -> str:
         """Return the sha256 of shape, pixels, labels and captions."""

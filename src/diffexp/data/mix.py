@@ -78,6 +78,14 @@ class Mix(DataSet):
         return self.used if self.val is None else {self.val: self.parts[self.val]}
 
     @property
+    def tells_size(self) -> bool:
+        return all(part.tells_size for part in (self.used | self.seen).values())
+
+    @property
+    def draws_crops(self) -> bool:
+        return any(part.draws_crops for part in self.used.values())
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         return next(iter(self.seen.values())).shape
 

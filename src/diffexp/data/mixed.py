@@ -109,15 +109,23 @@ class Mixed:
         """The first caption of each image, or None."""
         return None if self.captions is None else self.captions.first
 
-    def batch(self, index: Tensor) -> Batch:
-        """Return the images of these numbers, int64 (B,). Raises DataError naming a broken file."""
+    @property
+    def random(self) -> bool:
+        """True where crops of some parts are drawn."""
+        return any(map(is_random, self.parts))
+
+    def batch(self, index: Tensor, places: Tensor | None = None) -> Batch:
+        """Return the images of these numbers, int64 (B,); places: of random crops, float64 (B, 2). Raises
+        DataError naming a broken file.
+        """
         rows, batches, numbers = list[Tensor](), list[Batch](), list[Tensor]()
         for k, part in enumerate(self.parts):
             own = (self.part[index] == k).nonzero().flatten()
             if not len(own):
                 continue
             asked = self.number[index[own]]
-            batches.append(batch := part.batch(asked))
+            drawn = () if places is None or not is_random(part) else (places[own],)
+            batches.append(batch := part.batch(asked, *drawn))
             rows.append(own)
             # of a stream another image may have taken the place of a broken one
             numbers.append(torch.where(batch.index == asked, index[own], self.starts[k] + batch.index))
@@ -136,6 +144,11 @@ class Mixed:
         if self.captions is not None:
             self.captions.update(digest)
         return digest.hexdigest()
+
+
+def is_random(images: object) -> bool:
+    """Return whether training draws which part of each picture of a split it sees."""
+    return getattr(images, "random", False)
 
 
 def _cycles(name: str, length: int, count: int) -> Tensor:

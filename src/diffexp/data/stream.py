@@ -10,6 +10,7 @@ from torch import Tensor
 
 from diffexp.data.batch import Batch, texts_of
 from diffexp.data.captions import Texts, texts_or_none
+from diffexp.data.fitted import Fitted, Place, fitted
 from diffexp.errors import DataError
 
 _log = logging.getLogger(__name__)
@@ -17,7 +18,8 @@ _log = logging.getLogger(__name__)
 
 class Stream:
     """A split that is decoded as it is asked for. files: one path for each image; labels: int64 (N,) or None;
-    load: path -> uint8 (C, H, W); texts: a caption for each, their `Texts`, or None.
+    load: path -> uint8 (C, H, W), or Fitted; texts: a caption for each, their `Texts`, or None. random: in
+    training `load` is told a `place` that is drawn (fitted.py).
 
     transform: what `load` does, in words, for the fingerprint. With `skip` a broken image gives its place to
     the next good one of the split: a function of the files alone, so batches keep their size and order.
@@ -29,12 +31,14 @@ class Stream:
         self,
         files: list[Path],
         labels: Tensor | None,
-        load: Callable[[Path], Tensor],
+        load: Callable[..., Tensor | Fitted],
         transform: str,
         skip: bool = False,
         texts: Sequence[str] | Texts | None = None,
+        random: bool = False,
     ) -> None:
         self.files, self.labels, self.load, self.transform, self.skip = files, labels, load, transform, skip
+        self.random = random
         self.captions = texts_or_none(texts)
 
     def __len__(self) -> int:
@@ -45,17 +49,25 @@ class Stream:
         """The first caption of each image, or None."""
         return None if self.captions is None else self.captions.first
 
-    def batch(self, index: Tensor) -> Batch:
-        """Return the images of these numbers, int64 (B,). Raises DataError naming a broken file."""
-        images, numbers = zip(*(self._image(i) for i in index.tolist()), strict=True)
+    def batch(self, index: Tensor, places: Tensor | None = None) -> Batch:
+        """Return the images of these numbers, int64 (B,). places: of their crops, float64 (B, 2), None for
+        those of `load`. Raises DataError naming a broken file.
+        """
+        drawn = [None] * len(index) if places is None else [(v, u) for v, u in places.tolist()]
+        pairs = zip(index.tolist(), drawn, strict=True)
+        read, numbers = zip(*(self._image(i, place) for i, place in pairs), strict=True)
         index = torch.tensor(numbers)
         labels = None if self.labels is None else self.labels[index]
-        return Batch(torch.stack(images), labels, texts_of(self.texts, index), index)
+        sizes = [one.size for one in read if one.size is not None]
+        size = torch.stack(sizes) if len(sizes) == len(index) else None
+        images = torch.stack([one.image for one in read])
+        return Batch(images, labels, texts_of(self.texts, index), index, None, size)
 
-    def _image(self, number: int) -> tuple[Tensor, int]:
+    def _image(self, number: int, place: Place | None) -> tuple[Fitted, int]:
         for i in range(number, number + len(self)):
             try:
-                return self.load(self.files[i % len(self)]), i % len(self)
+                drawn = {} if place is None else {"place": place}
+                return fitted(self.load(self.files[i % len(self)], **drawn)), i % len(self)
             except DataError as error:
                 self.left_out(error)
         raise self.nothing_left()

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from diffexp.codecs import Codec
 from diffexp.condition import Asked, Condition
@@ -43,6 +43,10 @@ class Model(nn.Module):
     """
 
     of_files: frozenset[str]
+    told: tuple[int, int, int, int] | None = None
+    """Of which part of which picture an image is where nobody says it (Asked.size, but for its own sides);
+    None for a picture of its size.
+    """
 
     def __init__(
         self,
@@ -108,20 +112,31 @@ class Model(nn.Module):
 
     def helped(self, helpers: Mapping[str, nn.Module]) -> "Model":
         """Return the same model with these helpers in place of its own."""
-        model = Model(
-            self.denoiser, self.conditioning, self.codec, self.shape, self.class_names, helpers, self.weights
-        )
-        model.of_files = self.of_files
-        return model
+        return self._like(self.shape, helpers)
 
     def of_size(self, height: int, width: int) -> "Model":
         """Return the same model, of images of another size (see model/sizes.py)."""
-        shape = self.shape[0], height, width
-        model = Model(
-            self.denoiser, self.conditioning, self.codec, shape, self.class_names, self.helpers, self.weights
-        )
-        model.of_files = self.of_files
+        return self._like((self.shape[0], height, width), self.helpers)
+
+    def of_picture(self, told: tuple[int, int, int, int] | None) -> "Model":
+        """Return the same model, which is told this of the picture where nobody says it."""
+        model = self._like(self.shape, self.helpers)
+        model.told = told
         return model
+
+    def _like(self, shape: Shape, helpers: Mapping[str, nn.Module]) -> "Model":
+        model = Model(
+            self.denoiser, self.conditioning, self.codec, shape, self.class_names, helpers, self.weights
+        )
+        model.of_files, model.told = self.of_files, self.told
+        return model
+
+    def _picture(self, n: int) -> Tensor:
+        """Return Asked.size of n images where nobody says it."""
+        sides = self.shape[1:]
+        told = self.told or (*sides, 0, 0)
+        device = next((weight.device for weight in self.parameters()), None)
+        return torch.tensor([[*told, *sides]], device=device).expand(n, -1)
 
     def condition(self, asked: Asked | None, guided: bool = False) -> Condition | None:
         """Return the condition of what is asked for; guided: with what guidance goes away from.
@@ -130,6 +145,8 @@ class Model(nn.Module):
         """
         if asked is None:
             return None
+        if asked.size is None:
+            asked = replace(asked, size=self._picture(len(asked)))
         made = self.conditioning.encode(asked)
         if made is None or not guided:
             return made

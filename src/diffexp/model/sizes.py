@@ -6,6 +6,7 @@ from typing import Any
 from torch import nn
 
 from diffexp.codecs import Autoencoded
+from diffexp.conditioning import WithSize
 from diffexp.errors import ConfigError
 from diffexp.model.model import Model
 
@@ -35,6 +36,23 @@ def check_codec(model: Model, size: tuple[int, int]) -> None:
     """Raise DiffexpError where the autoencoder cannot take images of this size (H, W)."""
     if isinstance(model.codec, Autoencoded):
         model.codec.sized((model.shape[0], *size))
+
+
+def of_picture(model: Model, told: Sequence[int] | None, key: str) -> Model:
+    """Return the same model, told of pictures (height, width, top, left); see Asked.size. key: where it was
+    typed. Raises ConfigError for what is none, and for a model that is told nothing of pictures.
+    """
+    if told is None:
+        return model
+    numbers = tuple(told)
+    if len(numbers) != 4 or any(isinstance(n, bool) or not 0 <= n <= MOST_SIDE for n in numbers):
+        do = f"type height, width, and what is cut off above and left, as in {key}=[64,64,0,0]"
+        raise ConfigError(f"{key}={list(told)} is no picture", key, do)
+    if not isinstance(model.conditioning, WithSize):
+        what = "this model was not trained with the sizes of its pictures"
+        raise ConfigError(what, key, "leave it away, or train with conditioning=with_size")
+    height, width, top, left = numbers
+    return model.of_picture((height, width, top, left))
 
 
 def of_size(model: Model, size: int | Sequence[int], key: str) -> Model:

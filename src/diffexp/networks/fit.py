@@ -7,17 +7,22 @@ from diffexp.errors import ConfigError
 
 
 def check_fit(
-    cond: Condition | None, num_classes: int | None, vector_dim: int | None, token_dim: int | None
+    cond: Condition | None,
+    num_classes: int | None,
+    vector_dim: int | None,
+    token_dim: int | None,
+    sizes: int | None = None,
 ) -> None:
     """Raise ConfigError where a network is given what it has no weights for, or not what it needs.
 
-    None: the network has no classes, takes no vector, has no cross-attention.
+    None: the network has no classes, takes no vector, has no cross-attention, is told no sizes.
     """
     cond = cond or Condition()
     if (cond.label is None) != (num_classes is None):
         raise ConfigError(*_label(num_classes))
     _check_width("vector", cond.vector, "vector_dim", vector_dim)
     _check_width("tokens", cond.tokens, "token_dim", token_dim)
+    _check_width("size", cond.size, "sizes", sizes)
 
 
 def _label(num_classes: int | None) -> tuple[str, str, str]:

@@ -23,6 +23,7 @@ def sized_unet(
     groups: int = 32,
     token_dim: int | None = None,
     vector_dim: int | None = None,
+    sizes: int | None = None,
 ) -> UNet:
     """Return a UNet with at most `levels` levels of 1, 2, 3, ... times `channels` channels.
 
@@ -50,6 +51,7 @@ def sized_unet(
         groups=gcd(groups, channels),
         token_dim=token_dim,
         vector_dim=vector_dim,
+        sizes=sizes,
     )
 
 

@@ -39,7 +39,8 @@ class UNet(nn.Module):
     have it, beside the middle, named as those of attention, None for the same; token_norm: the tokens are
     normalised first; feed_forward: one follows attention; transformer_depth: the blocks of the spatial
     transformer that stands in place of attention, 0 for plain attention; vector_dim: the width of a vector
-    that is added to the embedding of the time, None for none.
+    that is added to the embedding of the time, None for none; sizes: how many
+    numbers of pixels are, likewise.
     """
 
     def __init__(
@@ -65,24 +66,24 @@ class UNet(nn.Module):
         transformer_depth: int = 0,
         token_dim: int | None = None,
         vector_dim: int | None = None,
+        sizes: int | None = None,
     ) -> None:
         super().__init__()
-        self.image_size, self.num_classes, self.checkpoint = image_size, num_classes, checkpoint
-        self.token_dim, self.vector_dim = token_dim, vector_dim
+        self.image_size, self.checkpoint, self.sizes = image_size, checkpoint, sizes
+        self.num_classes, self.token_dim, self.vector_dim = num_classes, token_dim, vector_dim
         levels = plan(image_size, channels, channel_mult, attention, context)
-        height, width = sides(image_size)
-        self.maps = [f"{height >> i}x{width >> i}" for i in range(len(levels))]  # for people
+        self.maps = [_map(image_size, i) for i in range(len(levels))]  # for people
         paths = Paths(
             levels, blocks, groups, heads, head_channels, dropout, scale_shift, updown,
             token_dim, feed_forward, transformer_depth,
         )  # fmt: skip
         self.conv_in = conv3x3(in_channels, channels)
         self.down, skips = paths.down(channels)
-        self.middle = paths.middle()
-        self.up = paths.up(skips)
+        self.middle, self.up = paths.middle(), paths.up(skips)
         self.norm = Norm(groups, levels[0].channels)
         self.conv_out = conv3x3(levels[0].channels, out_channels)
-        self.embedding = Embedding(channels, 4 * channels, self._number_blocks(), num_classes, vector_dim)
+        told = self._number_blocks(), num_classes, vector_dim, sizes
+        self.embedding = Embedding(channels, 4 * channels, *told)
         self.token_norm = nn.LayerNorm(token_dim) if token_norm and token_dim is not None else None
         self.apply(_initialise)
         nn.init.zeros_(self.conv_out.weight)
@@ -99,9 +100,9 @@ class UNet(nn.Module):
         x: (B, in_channels, H, W), of image_size; t: float32 (B,), times in [0, 1]; cond: what the network was
         built for, and nothing else: label, int64 (B,) in 0..num_classes, where num_classes is the null label;
         tokens, (B, L, token_dim), perhaps with a mask, which hides what it has no True for; vector, (B,
-        vector_dim). Raises ConfigError when cond does not fit.
+        vector_dim); size, (B, sizes). Raises ConfigError when cond does not fit.
         """
-        check_fit(cond, self.num_classes, self.vector_dim, self.token_dim)
+        check_fit(cond, self.num_classes, self.vector_dim, self.token_dim, self.sizes)
         # after conv_in, not before: with one channel, x has no layout that could be kept
         h = self.conv_in(x).contiguous(memory_format=torch.channels_last)
         embeddings = self.embedding(t, cond).to(h.dtype).split(self.embedding.widths, 1)
@@ -137,6 +138,11 @@ class UNet(nn.Module):
         if self.checkpoint and torch.is_grad_enabled():
             return recompute(part, h, context, use_reentrant=False)
         return part(h, context)
+
+
+def _map(image_size: int | tuple[int, int], level: int) -> str:
+    height, width = sides(image_size)
+    return f"{height >> level}x{width >> level}"
 
 
 def _initialise(part: nn.Module) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from diffexp.diffusion.schedule import Schedule
 from diffexp.errors import ConfigError
-from diffexp.samplers.grid import GridTimes, time_grid
+from diffexp.samplers.grid import GridTimes
 from diffexp.samplers.table import Row, Stage, Step, Tabled, ddim, has_signal, middle
 
 
@@ -55,7 +55,7 @@ class DPMSolver(Tabled):
         return [*orders_of(self.steps - 1, self.order), 1]
 
     def grid(self, schedule: Schedule) -> Tensor:
-        return time_grid(schedule, len(self._orders()), self.spacing, self.snap, self.end, self.sections)
+        return self.times(schedule, len(self._orders()))
 
     def table(self, schedule: Schedule) -> list[Step]:
         pairs = zip(self.pairs(schedule), self._orders(), strict=False)  # quad may have fewer

@@ -146,6 +146,7 @@ def time_grid(
     end: Literal["zero", "first"] = "zero",
     sections: Sequence[int] | None = None,
     rho: float = 7.0,
+    shift: float = 1.0,
 ) -> Tensor:
     """float64 (S + 1,), decreasing, the last 0; S is `steps`, or less for quad.
 
@@ -153,7 +154,8 @@ def time_grid(
     spacings of the noise level between its steps. end: zero takes the step to 0 from where the spacing ends;
     first has the last call at the first step of the chain, on any spacing. sections: steps in equal parts of
     the chain, the least noisy part first, evenly in each, in place of a spacing (Nichol & Dhariwal 2021,
-    code). rho: of karras. Raises ConfigError for what does not fit the chain.
+    code). rho: of karras. shift: σ/α is so many times that of the spacing, as far as the chain goes (Esser et
+    al. 2024, section 5.3.2). Raises ConfigError for what does not fit the chain.
     """
     T = schedule.T
     if spacing == "optimal":
@@ -167,6 +169,10 @@ def time_grid(
         at, whole = _spaced(schedule, steps, spacing, rho)
         if end == "first" and steps > 1 and at[-1] > 1 + 1e-6:
             at, whole = _spaced(schedule, steps - 1, spacing, rho)
+    if shift != 1:
+        angle = schedule.angle(at / T)
+        shifted = torch.atan2(shift * torch.sin(angle), torch.sin(math.pi / 2 - angle))
+        at = (T * schedule.time(shifted)).clamp(max=T)
     if snap or (snap is None and whole):
         at = at.round().clamp(1, T)
     if end == "first" and at[-1] > 1 + 1e-6:

@@ -6,6 +6,7 @@ It sees a denoiser and a schedule, nothing of networks, losses or data. What it 
 are local variables; whoever iterates has the trajectory, the progress, and may stop early.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator
@@ -68,9 +69,10 @@ class Sampler(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class GridSampler(Sampler):
-    """steps: of the grid; spacing, snap, end, sections: which times (grid.py). A spacing typed by hand, and
-    sections, have the steps that they have. Raises ConfigError for steps < 1, and for positions that are not
-    finite numbers that decrease.
+    """steps: of the grid; spacing, snap, end, sections, shift: which times (grid.py). A spacing typed by
+    hand, and sections, have the steps that they have. shift: "auto" for the size of the images that are
+    asked for (task.size), 1 where that is the size of the training. Raises ConfigError for steps < 1, for
+    positions that are not finite numbers that decrease, and for a shift that is none.
     """
 
     steps: int = 50
@@ -78,6 +80,7 @@ class GridSampler(Sampler):
     snap: bool | None = None
     end: Literal["zero", "first"] = "zero"
     sections: tuple[int, ...] | None = None
+    shift: float | Literal["auto"] = 1.0
 
     def __post_init__(self) -> None:
         if self.sections is not None:
@@ -87,9 +90,18 @@ class GridSampler(Sampler):
         if self.steps < 1:
             raise ConfigError(f"sampler.steps={self.steps} is no step", "sampler.steps", "give 1 or more")
         check_at_most(MOST_STEPS, "sampler", steps=self.steps)
+        number = self.shift if isinstance(self.shift, int | float) else 1.0 if self.shift == "auto" else 0.0
+        if not 0 < number < math.inf:
+            do = "type a positive number, √(pixels / those of the training) or so, or auto"
+            raise ConfigError(f"sampler.shift={self.shift}", "sampler.shift", do)
 
     def grid(self, schedule: Schedule) -> Tensor:
-        return time_grid(schedule, self.steps, self.spacing, self.snap, self.end, self.sections)
+        return self.times(schedule, self.steps)
+
+    def times(self, schedule: Schedule, steps: int) -> Tensor:
+        """The grid of so many steps."""
+        shift = 1.0 if self.shift == "auto" else self.shift
+        return time_grid(schedule, steps, self.spacing, self.snap, self.end, self.sections, shift=shift)
 
     def pairs(self, schedule: Schedule) -> Iterator[tuple[int, Tensor, Tensor]]:
         """(k, t, s) for the k-th step, t → s, from k = 1."""

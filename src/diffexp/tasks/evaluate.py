@@ -1,7 +1,7 @@
 """task=evaluate: measure a checkpoint, under any sampler, steps, η and guidance."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -15,6 +15,7 @@ from diffexp.metrics import MetricSet
 from diffexp.metrics.evaluator import Evaluator
 from diffexp.metrics.metric import Card
 from diffexp.model.restore import Restored
+from diffexp.model.sizes import of_picture
 from diffexp.notice import warn
 from diffexp.progress import counting
 from diffexp.run.console import summary
@@ -34,7 +35,8 @@ Measured = tuple[dict[str, float], dict[str, Card]]
 class Evaluate(Task):
     """ckpt: a checkpoint or a run folder; ema: the averaged weights.
 
-    calls: of the network, unguided, for one image: the sampler takes as many steps as they allow.
+    calls: of the network, unguided, for one image: the sampler takes as many steps as they allow. picture: as
+    that of Sample.
     """
 
     ckpt: str | None = None
@@ -42,6 +44,7 @@ class Evaluate(Task):
     calls: int | None = None
     adapters: tuple[str, ...] | None = None
     adapter_scales: tuple[float, ...] | None = None
+    picture: tuple[int, ...] | None = None
 
     def check(self, job: Job) -> None:
         device_of(job)
@@ -65,6 +68,7 @@ class Evaluate(Task):
 
     def _ready(self, job: Job, measure: bool = False) -> tuple[Restored, Evaluator, DataSet, Any]:
         restored, nodes = ready(job, self.ckpt, self.ema, measure, self.adapters, self.adapter_scales)
+        restored = replace(restored, model=of_picture(restored.model, self.picture, "task.picture"))
         node = {
             **job.config["evaluator"],
             "scales": [],  # of the end of a training

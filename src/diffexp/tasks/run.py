@@ -14,6 +14,7 @@ from diffexp.run.job import Job, Task, kind_of_task
 from diffexp.run.latest import point_to
 from diffexp.run.precision import check_precision, settled
 from diffexp.run.same import precision_before
+from diffexp.run.shift import settle_shift
 from diffexp.tasks.like_base import like_base
 
 TRAINING = ("loader", "model", "trainer", "callbacks")
@@ -35,6 +36,7 @@ def run_job(
     if any("root" in text for text in of_file) and "download" in (cfg.data or {}):
         cfg.data.download = False  # a run folder does not say where to write
     choices = like_base(cfg, typed, choices)
+    settle_shift(cfg)
     config = OmegaConf.to_container(cfg, resolve=True)
     if of_file:
         _judge_all(config, typed, of_file)  # type: ignore[arg-type]

@@ -13,11 +13,12 @@ from torch import Tensor
 
 from diffexp.condition import Asked
 from diffexp.config.build import build
+from diffexp.diffusion.resolution import shift_between
 from diffexp.errors import ConfigError
 from diffexp.files import create, make_folder, replacing, write
 from diffexp.model.ask import ask
 from diffexp.model.restore import Restored
-from diffexp.model.sizes import of_size
+from diffexp.model.sizes import of_picture, of_size
 from diffexp.notice import warn
 from diffexp.pictures import grid, save
 from diffexp.progress import counting
@@ -41,7 +42,8 @@ class Sample(Task):
     files: each as <number>_seed<seed>.png, its class and its prompt in metadata.jsonl; npz: all in
     samples.npz, `images` uint8 (N, H, W, C), `labels`, `captions`. ema: the averaged weights.
     adapters: runs or files, whose adapters are added; adapter_scales: to what share each, 1 where none is
-    given. size: of the images, one number or (height, width), where not that of the training.
+    given. size: of the images, one number or (height, width), where not that of the training; picture:
+    (height, width, top, left) that a model of conditioning=with_size is told.
     """
 
     ckpt: str | None = None
@@ -56,6 +58,7 @@ class Sample(Task):
     adapters: tuple[str, ...] | None = None
     adapter_scales: tuple[float, ...] | None = None
     size: int | tuple[int, int] | None = None
+    picture: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.n < 1:
@@ -77,7 +80,11 @@ class Sample(Task):
             if measure and resized is not restored.model and not buckets:
                 now, before = ("x".join(map(str, m.shape[1:])) for m in (resized, restored.model))
                 say(f"images of {now} by a model of {before}: the further from that, the worse they are")
+            if getattr(parts["sampler"], "shift", None) == "auto":
+                shift = shift_between(resized.shape, restored.model.shape)
+                parts["sampler"] = replace(parts["sampler"], shift=shift)
             restored = replace(restored, model=resized)
+        restored = replace(restored, model=of_picture(restored.model, self.picture, "task.picture"))
         check(restored.model, parts["sampler"], parts["guidance"])
         asked = ask(restored.model, self.n, self.classes, prompts(self.prompts) or self.text, self.negative)
         return restored, parts, asked

@@ -22,6 +22,7 @@ from diffexp.training.data_module import DataModule
 from diffexp.training.drift import checked_base
 from diffexp.training.early_stopping import EarlyStopping
 from diffexp.training.module import DiffusionModule
+from diffexp.training.picture_checks import check_pictures
 from diffexp.training.prior_images import prior_of
 
 _NO_CONDITION = {"conditioning": Unconditional()}
@@ -43,6 +44,9 @@ def checked_module(job: Job, loader: DataModule) -> DiffusionModule:
     with problems:
         if module is not None:
             check_buckets(module.model, loader)
+    with problems:
+        if module is not None:
+            check_pictures(module.model, loader)
     with problems:
         check_stopping(job)
     problems.all_at_once()
