@@ -191,6 +191,7 @@ def test_what_has_no_meaning_is_refused_in_a_sentence(runs):
     assert not (runs.folder / "no").exists()
 
 
+@pytest.mark.slow
 def test_an_autoencoder_that_has_moved_is_named_at_its_new_place(runs):
     shutil.copytree(runs.folder / "ae", runs.folder / "ae before")
     runs.done(*TRAIN, "codec.ckpt='ae before'", "trainer.max_steps=1", "dir=moving")

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from alike import alike
 from forked import forked
 from PIL import Image
 
@@ -126,7 +127,10 @@ FOLDERS = {  # what is in it: what is said of it, the channels, the classes
 }
 
 
-@pytest.mark.parametrize("fill", FOLDERS, ids=lambda fill: fill.__name__)
+@pytest.mark.parametrize(
+    "fill",
+    alike(FOLDERS, ["alpha", "captions", "forty_classes", "broken", "two"]),
+)
 def test_any_folder_trains_at_once(fill, tmp_path):
     photos = tmp_path / "mes photos (1)"
     fill(photos)
@@ -144,7 +148,7 @@ def test_any_folder_trains_at_once(fill, tmp_path):
     assert stored["shape"] == [channels, 16, 16] and len(stored["classes"] or ()) == classes
 
 
-@pytest.mark.parametrize("count", [2, 7])
+@pytest.mark.parametrize("count", alike([2, 7], ["7"]))
 @pytest.mark.parametrize("shape, labels", [((20, 13), False), ((9, 9, 3), True)])
 def test_any_array_trains_at_once(count, shape, labels, tmp_path):
     images = np.random.default_rng(0).integers(0, 255, (count, *shape), dtype=np.uint8)
@@ -228,6 +232,7 @@ def test_no_line_is_offered_in_place_of_a_value_that_is_wrong(wrong, tmp_path):
     assert code == 2 and "this would work" not in said and "lightning" not in said, said
 
 
+@pytest.mark.slow
 def test_other_classes_are_said_and_not_taken_silently(tmp_path):
     photos = tmp_path / "photos"
     for name in ("black", "white"):

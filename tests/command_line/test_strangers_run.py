@@ -176,6 +176,7 @@ def test_a_run_folder_does_not_say_where_to_write(run, tmp_path, capsys):
     assert capsys.readouterr().err.count("is not taken from") == 3
 
 
+@pytest.mark.slow
 def test_resume_of_a_strangers_folder_writes_there_alone(run, tmp_path):
     import shutil
 

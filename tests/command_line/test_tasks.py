@@ -312,6 +312,7 @@ def test_closed_forms_are_told_no_captions(job, task):
     assert error.value.do.startswith("type conditioning=class or none")
 
 
+@pytest.mark.slow
 def test_autoguidance_is_led_by_another_checkpoint(trained, job):
     """By itself it changes nothing; by its own trained weights it does, and costs a second call."""
     base = ["task=sample", f"task.ckpt={trained}", "task.n=10", "task.npz=true", "task.files=false"]
@@ -345,6 +346,7 @@ def test_selftest_is_good_and_would_say_what_is_wrong(job, capsys, monkeypatch):
         job("task=selftest", folder="bad")
 
 
+@pytest.mark.slow
 def test_times_and_variances_are_measured_on_the_checkpoint_once(trained, job, tmp_path, monkeypatch):
     monkeypatch.setattr("diffexp.run.calibrate.CACHE", str(tmp_path / "cache"))
     base = ["task=sample", f"task.ckpt={trained}", "task.n=4", "task.files=false"]
@@ -358,6 +360,7 @@ def test_times_and_variances_are_measured_on_the_checkpoint_once(trained, job, t
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "cache").iterdir()} == kept
 
 
+@pytest.mark.slow
 def test_a_classifier_is_trained_on_noise_and_guides(trained, job):
     few = ["task=classifier", f"task.ckpt={trained}", "task.steps=150", "task.channels=16", "logger=none"]
     folder = job(*few, folder="c")

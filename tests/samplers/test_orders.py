@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from alike import alike
 from oracle import gaussian
 
 from diffexp.diffusion import Denoiser, V, cosine, flow, linear, sigmoid, with_snr
@@ -72,9 +73,10 @@ def error(sampler, schedule):
     return float((points[-2] - exact(schedule, noise(0), times[0], times[-2])).square().mean().sqrt())
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+@pytest.mark.parametrize("at", alike(SCHEDULES, ["cosine", "flow"]))
 @pytest.mark.parametrize("name", SOLVERS)
-def test_order(name, schedule):
+def test_order(name, at):
+    schedule = SCHEDULES[at]
     make, options, order = SOLVERS[name]
     slopes = []
     # of calls, where the list of orders ends with 2; else of steps

@@ -108,6 +108,7 @@ def test_what_cannot_be_written_is_an_error_and_keeps_the_old_file(tmp_path):
         write(tmp_path / "file" / "last.ckpt", GOOD)
 
 
+@pytest.mark.slow
 def test_kill_while_writing_never_leaves_a_torn_file(tmp_path):
     path = tmp_path / "last.ckpt"
     code = (

@@ -36,6 +36,7 @@ def test_a_clock_that_is_set_back_gives_no_negative_seconds(tmp_path, monkeypatc
     assert 0 <= json.loads((tmp_path / "metrics.jsonl").read_text())["seconds"] < 60
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_no_half_of_a_line(tmp_path):
     """Here a limit on the size of a file, in the middle of the second line."""
     code = (
