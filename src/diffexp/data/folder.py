@@ -4,7 +4,7 @@ import logging
 import math
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
 from pathlib import Path
@@ -174,7 +174,7 @@ class Folder(DataSet):
         return None if several is None else Texts.of(several, self.caption)
 
     @property
-    def texts(self) -> list[str] | None:
+    def texts(self) -> Sequence[str] | None:
         """The first caption of each file, if they have some. Raises as `captions`."""
         return None if self.captions is None else self.captions.first
 
