@@ -134,5 +134,5 @@ def test_a_pack_that_is_gone_is_made_again(own):
 def test_without_pyarrow_the_extra_is_named(own, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     with pytest.raises(ConfigError, match="not installed") as error:
-        read(own)
+        read(own).check()
     assert error.value.do == "pip install 'diffexp[parquet]'"

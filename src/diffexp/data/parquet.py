@@ -34,7 +34,7 @@ class Parquet(Recorded):
 
     image, label, text: the columns; "auto" takes one of a usual name, "none" is for no classes, no captions.
     cache: the folder of the index, and of a copy of the pictures. The others as those of Folder.
-    Raises ConfigError, also where pyarrow is not installed, and DataError when read.
+    Raises ConfigError, and when read DataError, or ConfigError where pyarrow is not installed.
     """
 
     def __init__(
@@ -59,7 +59,6 @@ class Parquet(Recorded):
         self.files, self.image, self.label, self.text = files, image, label, text
         self.links: Links = links
         self.cache = cache
-        _pyarrow()
 
     @cached_property
     def tables(self) -> list[Path]:

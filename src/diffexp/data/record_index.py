@@ -33,7 +33,7 @@ of classes whose order is given."""
 
 
 class About(NamedTuple):
-    """What an index is of. kind: of its data set; root: where that lies; files: all that is read; options:
+    """The subject of an index. kind: of its data set; root: where that lies; files: all that is read; options:
     what decides which pictures, classes and captions there are. packed: pictures are copied into one file.
     """
 
