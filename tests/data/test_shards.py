@@ -118,6 +118,17 @@ def test_classes_are_in_the_order_of_their_numbers(tmp_path):
     assert data.classes == ("9", "11", "100") and data.everything().labels.tolist() == [1, 0, 2]
 
 
+def test_classes_are_the_folders_that_the_members_are_in(tmp_path):
+    file = tar(
+        tmp_path / "a.tar", [("./sea/1.png", png(1)), ("./air/x/2.png", png(2)), ("./sea/3.png", png(3))]
+    )
+    data = read(file, label="folder", text="none")
+    assert data.classes == ("air", "sea") and data.everything().labels.tolist() == [1, 0, 1]
+    file = tar(tmp_path / "b.tar", [("1.png", png(1))])
+    with pytest.raises(DataError, match="lies in no folder"):
+        read(file, label="folder").check()
+
+
 def test_latents_of_shards_are_kept(made, tmp_path):
     def encode(image):
         return image.float()[:, :2, :4, :4]

@@ -33,8 +33,9 @@ of classes whose order is given."""
 
 
 class About(NamedTuple):
-    """The subject of an index. kind: of its data set; root: where that lies; files: all that is read; options:
-    what decides which pictures, classes and captions there are. packed: pictures are copied into one file.
+    """The subject of an index. kind: of its data set; root: where that lies; files: all that is read;
+    options: what decides which pictures, classes and captions there are. packed: pictures are copied into one
+    file.
     """
 
     kind: str

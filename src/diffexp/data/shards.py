@@ -30,7 +30,8 @@ class Shards(Recorded):
 
     image: "auto" takes the first member of a sample that is a picture; else the one with this end (jpg,
     left.png). label, text: the member with this end or the key of the .json; "auto" for cls or label, and
-    for txt, text or caption, as the first sample has it; "none" for none. cache: the folder of the index.
+    for txt, text or caption, as the first sample has it; "none" for none. label="folder" takes the first
+    folder in the name of the member. cache: the folder of the index.
     The others as those of Folder. Raises ConfigError, and DataError when read.
     """
 
@@ -105,8 +106,10 @@ class Shards(Recorded):
                 if place is None:
                     without += 1
                     continue
-                values = {} if names == ("none", "none") else _values(sample, shard, file, *names)
-                of_class = None if label == "none" else label_of(values, label, where)
+                values = {} if {*names} <= {"none", "folder"} else _values(sample, shard, file, *names)
+                of_class = _folder(sample, where) if label == "folder" else None
+                if label not in ("folder", "none"):
+                    of_class = label_of(values, label, where)
                 texts = [] if text == "none" else texts_of_record(values, text, where)
                 growing.add(number, *place, sample.key, of_class, texts)
         if without:
@@ -136,7 +139,7 @@ def _values(sample: Sample, shard: Path, file: IO[bytes], *wanted: str) -> dict[
         if f".{end}" in SUFFIXES or end == "json":
             continue
         values[end] = _text(file, offset, size, f"{where}.{end}") if end in wanted else ""
-    if "json" in sample.parts and not (set(wanted) - {"none"}) <= set(values):
+    if "json" in sample.parts and not (set(wanted) - {"none", "folder"}) <= set(values):
         content = _text(file, *sample.parts["json"], f"{where}.json")
         try:
             row = json.loads(content)
@@ -146,6 +149,15 @@ def _values(sample: Sample, shard: Path, file: IO[bytes], *wanted: str) -> dict[
             raise DataError("this is no JSON object", f"{where}.json", 'as in {"text": ...}')
         values = row | values
     return values
+
+
+def _folder(sample: Sample, where: str) -> str:
+    first, inside, _ = sample.key.removeprefix("./").partition("/")
+    if not inside:
+        raise DataError(
+            "this sample lies in no folder, which would be its class", where, "type data.label=none"
+        )
+    return first
 
 
 def _text(file: IO[bytes], offset: int, size: int, where: str) -> str:
