@@ -47,7 +47,7 @@ def write(folder: Path, count: int, files: int, side: int) -> None:
         path = folder / "shards" / f"{start // EACH:06}.tar"
         if path.exists():
             continue
-        with tarfile.open(path, "w") as archive:
+        with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as archive:
             for number in range(start, min(start + EACH, count)):
                 parts = {
                     "jpg": some[number % 512],

@@ -27,9 +27,10 @@ def find_files(path: Path, pattern: str, links: Links, what: str) -> list[Path]:
             kind, tool = by_suffix[file.suffix]
             raise packed(file, kind, f"{tool} {file.parent}/*{file.suffix}")
     if not named:
-        names = ", ".join(sorted({f"*{file.suffix}" for file in there})[:10]) or "nothing"
-        do = f"type data.files=..., as in data.files='{pattern}'"
-        raise DataError(f"no file in this folder matches {pattern}; there is {names}", str(path), do)
+        ends = sorted({f"*{file.suffix}" for file in there})[:10]
+        do = f"type 'data.files=\"{ends[0]}\"'" if ends else f"type data.path=FOLDER, that of the {what}"
+        what = f"no file in this folder matches {pattern}, but there is {', '.join(ends) or 'nothing'}"
+        raise DataError(what, str(path), do)
     for file in named:
         check_link(file, path, links)
     return sorted(named)
