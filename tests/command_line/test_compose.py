@@ -18,6 +18,8 @@ NEEDS = {
     "data=folder": ["data.path=here"],
     "data=buckets": ["data.path=here"],
     "data=npz": ["data.path=here.npz"],
+    "data=parquet": ["data.path=here"],
+    "data=shards": ["data.path=here"],
     "experiment=folder": ["data.path=here"],
     "experiment=npz": ["data.path=here.npz"],
     "experiment=emoji": ["data.path=here"],

@@ -10,7 +10,8 @@ from diffexp.notice import warn
 WRITTEN = ("cache", "folder", "dir")
 """Keys whose value is a place where something is written."""
 CACHE = "~/.cache/diffexp/stats"
-CACHES = (CACHE, "~/.cache/diffexp/text", "~/.cache/diffexp/latents", "~/.cache/diffexp/prior")
+_OTHERS = ("text", "latents", "prior", "index")
+CACHES = (CACHE, *(f"~/.cache/diffexp/{name}" for name in _OTHERS))
 
 
 def settled(nodes: Mapping[str, Any], typed: Sequence[str], data_root: str, source: Path) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from diffexp.data.mix import Mix
 from diffexp.data.mixed import Mixed
 from diffexp.data.mnist import MNIST, FashionMNIST
 from diffexp.data.npz import Npz
+from diffexp.data.parquet import Parquet
+from diffexp.data.shards import Shards
 from diffexp.data.stream import Stream
 
 __all__ = [
@@ -35,6 +37,8 @@ __all__ = [
     "Mix",
     "Mixed",
     "Npz",
+    "Parquet",
+    "Shards",
     "SplitName",
     "Splits",
     "Stream",

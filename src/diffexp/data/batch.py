@@ -1,5 +1,6 @@
 """The batch that training and the metrics receive: images, with what is known about them."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from torch import Tensor
@@ -33,6 +34,6 @@ class Batch(NamedTuple):
         return Asked(len(self.image), self.label, text, size=self.size)
 
 
-def texts_of(texts: list[str] | None, index: Tensor) -> list[str] | None:
+def texts_of(texts: Sequence[str] | None, index: Tensor) -> list[str] | None:
     """Return the captions of these numbers, if there are any."""
-    return None if texts is None else [texts[i] for i in index.tolist()]
+    return None if texts is None else [texts[int(i)] for i in index.tolist()]

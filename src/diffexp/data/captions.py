@@ -110,10 +110,11 @@ class Texts:
         others: Mapping[int, Sequence[str]] | None = None,
         options: Captions = AS_WRITTEN,
     ) -> None:
-        self.given, self.options = list(given), options
+        self.given: Sequence[str] = list(given)
+        self.options = options
         self.others = {i: tuple(texts) for i, texts in sorted((others or {}).items()) if texts}
         neutral = options == AS_WRITTEN
-        self.first = self.given if neutral else [options.whole(text) for text in self.given]
+        self.first: Sequence[str] = self.given if neutral else [options.whole(text) for text in self.given]
         """What validation sees."""
 
     @staticmethod
@@ -138,12 +139,12 @@ class Texts:
         """Return the captions of these images, int64 (N,)."""
         numbers = index.tolist()
         others = {place: self.others[i] for place, i in enumerate(numbers) if i in self.others}
-        return Texts([self.given[i] for i in numbers], others, self.options)
+        return Texts([self.given[int(i)] for i in numbers], others, self.options)
 
     def drawn(self, seed: int, epoch: int, index: Tensor) -> list[str]:
         """Return what training sees of these images, int64 (B,), in this epoch."""
         if not self.varies:
-            return [self.first[i] for i in index.tolist()]
+            return [self.first[int(i)] for i in index.tolist()]
         which = keys(seed, "caption", epoch, index=index).tolist()
         some = [(self[i], draw) for i, draw in zip(index.tolist(), which, strict=True)]
         return self.shown([texts[n % len(texts)] for texts, n in some], seed, epoch, index)
@@ -152,7 +153,7 @@ class Texts:
         """Return what the options make of these captions, of the images of these numbers, int64 (B,)."""
         return self.options.drawn(texts, seed, epoch, index)
 
-    def every(self) -> list[str]:
+    def every(self) -> Sequence[str]:
         """Return every caption that training may draw, whole: of them a vocabulary is made."""
         others = (self.options.whole(text) for texts in self.others.values() for text in texts)
         return [*self.first, *others]

@@ -2,10 +2,11 @@
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,11 +18,11 @@ from diffexp.errors import DataError
 from diffexp.notice import chosen
 
 _log = logging.getLogger(__name__)
-Load = Callable[[Path], Fitted]
+Load = Callable[[Any], Fitted]
 
 
 def decoded(
-    files: list[Path],
+    files: Sequence[Any],
     load: Load,
     shape: tuple[int, int, int],
     labels: Tensor | None,
@@ -29,8 +30,8 @@ def decoded(
     skip: bool,
     root: Path,
 ) -> InMemory:
-    """Return the images of the files, of `shape` each. skip: leave out what cannot be decoded, and say so by
-    its path below `root`. Raises DataError naming the file.
+    """Return the images of the files, or of the parts of files, of `shape` each. skip: leave out what cannot
+    be decoded, and say so by its path below `root`. Raises DataError naming the file.
     """
     images = torch.empty(len(files), *shape, dtype=torch.uint8)
     sizes = torch.zeros(len(files), 6, dtype=torch.int64)
@@ -44,15 +45,15 @@ def decoded(
     return InMemory(images, labels, texts, sizes).select(kept.nonzero().flatten())
 
 
-def tell_left_out(bad: list[Path], count: int, root: Path) -> None:
+def tell_left_out(bad: Sequence[Any], count: int, root: Path) -> None:
     """Say which of so many images below `root` cannot be read."""
     _log.warning("%d of %d images of %s left out", len(bad), count, root)
-    names = [str(file.relative_to(root)) for file in bad[:3]]
+    names = [str(file).removeprefix(f"{root}/") for file in bad[:3]]
     more = f" and {len(bad) - 3:,} more" if len(bad) > 3 else ""
     chosen(f"left out, for they cannot be read (data.broken=skip): {', '.join(names)}{more}")
 
 
-def _decode(images: Tensor, sizes: Tensor, files: list[Path], load: Load, skip: bool, i: int) -> bool:
+def _decode(images: Tensor, sizes: Tensor, files: Sequence[Any], load: Load, skip: bool, i: int) -> bool:
     try:
         images[i], told = load(files[i])
         if told is not None:

@@ -17,7 +17,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from diffexp.data.images import Mode, cover, whole_picture
+from diffexp.data.images import Mode, Source, cover, whole_picture
+from diffexp.errors import ConfigError
 from diffexp.randomness import keys
 
 Place = tuple[float, float]
@@ -47,14 +48,14 @@ class Fit:
     max_pixels: int
     points: Mapping[Path, Place] | None = None
 
-    def __call__(self, path: Path, size: tuple[int, int], place: Place | None = None) -> Fitted:
+    def __call__(self, path: Source, size: tuple[int, int], place: Place | None = None) -> Fitted:
         """Read the picture of a file as an image of `size`, (H, W). place: None for its point, or the centre.
         Raises DataError naming it.
         """
         whole = whole_picture(path, self.mode, self.max_pixels)
         sides = whole.height, whole.width
         if place is None:
-            point = (self.points or {}).get(path)
+            point = self.points.get(path) if self.points and isinstance(path, Path) else None
             place = CENTRE if point is None else _shares(*sides, size, point)
         down, across = _over(*sides, size)
         told = torch.tensor([*sides, round(place[1] * down), round(place[0] * across), *size])
@@ -74,6 +75,13 @@ def _shares(high: int, wide: int, size: tuple[int, int], point: Place) -> Place:
         wanted = at * (side + over) - side / 2
         shares.append(min(1.0, max(0.0, wanted / over)) if over else 0.5)
     return shares[1], shares[0]
+
+
+def check_stream(crop: str, stream: bool | str) -> None:
+    """Raise ConfigError for random crops of images that are kept in memory."""
+    if crop == "random" and stream is False:
+        what = "random crops are decoded anew in each epoch, and stream=false keeps one of each picture"
+        raise ConfigError(what, "data.stream", "type data.stream=auto")
 
 
 def mirrored_size(size: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import logging
 import math
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from diffexp.data.buckets import Buckets
 from diffexp.data.captions import AS_WRITTEN, GIVE, Captions, Texts
 from diffexp.data.dataset import DataSet, Images, SplitName, Splits, held_out
 from diffexp.data.decode import decoded, is_readable
-from diffexp.data.fitted import Fit, Fitted
+from diffexp.data.fitted import Fit, Fitted, check_stream
 from diffexp.data.focus import focus_points
 from diffexp.data.groups import grouped
 from diffexp.data.image_files import image_files
@@ -86,9 +86,7 @@ class Folder(DataSet):
         self._size = f"{self.height}x{self.width}" if self.height != self.width else f"{self.height}"
         self.name = f"{self.path.resolve().name}-{self._size}"
         self.max_pixels, self.caption, self.buckets, self.crop = max_pixels, caption, buckets, crop
-        if crop == "random" and stream is False:
-            what = "random crops are decoded anew in each epoch, and stream=false keeps one of each picture"
-            raise ConfigError(what, "data.stream", "type data.stream=auto")
+        check_stream(crop, stream)
         if buckets is not None:
             buckets.numbers((self.height, self.width))
 
@@ -169,7 +167,7 @@ class Folder(DataSet):
         return None if several is None else Texts.of(several, self.caption)
 
     @property
-    def texts(self) -> list[str] | None:
+    def texts(self) -> Sequence[str] | None:
         """The first caption of each file, if they have some. Raises as `captions`."""
         return None if self.captions is None else self.captions.first
 

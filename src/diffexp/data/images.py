@@ -19,9 +19,12 @@ import torch
 from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
+from diffexp.data.member import Member
 from diffexp.errors import ConfigError, DataError
 from diffexp.files import open_regular
 
+Source = Path | Member
+"""A picture in a file of its own, or in a part of one."""
 Mode = Literal["RGB", "L"]
 MOST_SIDE = 1 << 14  # of an image, in pixels
 # No others, whatever a file is called: of PostScript, say, Pillow lets Ghostscript run the program in it.
@@ -49,11 +52,12 @@ def convert(image: Image.Image, mode: Mode) -> Image.Image:
 
 
 @contextmanager
-def picture(path: Path) -> Iterator[Image.Image]:
-    """Open the picture of a file. Raises DataError naming it, also for what goes wrong in the body."""
+def picture(path: Source) -> Iterator[Image.Image]:
+    """Open a picture. Raises DataError naming it, also for what goes wrong in the body."""
     do = "mend or remove it, or type data.broken=skip"
     try:
-        with open_regular(path) as file, Image.open(file, formats=FORMATS) as image:
+        opened = path.open() if isinstance(path, Member) else open_regular(path)
+        with opened as file, Image.open(file, formats=FORMATS) as image:
             yield image
     except DataError as error:
         raise DataError(f"this image cannot be used: {error.what}", str(path), do) from error
@@ -84,7 +88,7 @@ def shown_sides(image: Image.Image) -> tuple[int, int]:
     return (width, height) if turned else (height, width)
 
 
-def sides_of(path: Path) -> tuple[int, int] | None:
+def sides_of(path: Source) -> tuple[int, int] | None:
     """Return (H, W) of the picture of a file as it is shown, by its header; None where it cannot be read."""
     try:
         with picture(path) as image:
@@ -93,7 +97,7 @@ def sides_of(path: Path) -> tuple[int, int] | None:
         return None
 
 
-def is_grey(path: Path) -> bool | None:
+def is_grey(path: Source) -> bool | None:
     """Return whether the image of a file has no colours, by its header; None where it cannot be read."""
     try:
         with picture(path) as image:
@@ -102,12 +106,12 @@ def is_grey(path: Path) -> bool | None:
         return None
 
 
-def load_image(path: Path, size: int | Sequence[int], mode: Mode, max_pixels: int) -> Tensor:
+def load_image(path: Source, size: int | Sequence[int], mode: Mode, max_pixels: int) -> Tensor:
     """Read the image of a file: uint8 (C, H, W); size: one number, or (H, W). Raises DataError naming it."""
     return cover(whole_picture(path, mode, max_pixels), sides(size))
 
 
-def whole_picture(path: Path, mode: Mode, max_pixels: int) -> Image.Image:
+def whole_picture(path: Source, mode: Mode, max_pixels: int) -> Image.Image:
     """Read the picture of a file as it is shown. Raises DataError naming it."""
     with picture(path) as image:
         if image.width * image.height > max_pixels:

@@ -1,11 +1,13 @@
 """Batches for the trainer. A set in memory is indexed here; a streaming one may be decoded by workers.
 
 Training is one endless sequence of batches, see order.py. The loader asks how many of them the trainer has
-processed and begins there; Lightning keeps that number in its checkpoints, so there is no state of ours.
+processed and begins there; Lightning keeps that number in its checkpoints. Ours is how the order is made, for
+a run that began before large sets had another (order.py).
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -16,7 +18,7 @@ from diffexp.data.bucket_order import BucketOrder
 from diffexp.data.fitted import drawn_places, mirrored_size
 from diffexp.data.memory import InMemory
 from diffexp.data.mixed import Mixed, is_random
-from diffexp.data.order import TrainOrder, flips
+from diffexp.data.order import TrainOrder, flips, kind_of
 from diffexp.data.stream import Stream
 from diffexp.errors import DataError, ResourceError
 
@@ -119,12 +121,17 @@ class TrainLoader:
             return batch
         return batch._replace(text=captions.drawn(self.order.seed, epoch, batch.index))
 
-    def state_dict(self) -> dict[str, int]:
+    def state_dict(self) -> dict[str, Any]:
         """Tell Lightning that this loader can go on in mid-epoch; the position is in its own state."""
-        return {"processed": self.processed()}
+        order = self.order
+        kind = {"order": order.kind or kind_of(order.count)} if isinstance(order, TrainOrder) else {}
+        return {"processed": self.processed(), **kind}
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Load nothing: see `state_dict`."""
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on in the order of the run: one that does not say which has the sorted one."""
+        if isinstance(self.order, TrainOrder):
+            kind = "computed" if state.get("order") == "computed" else "sorted"
+            self.order = replace(self.order, kind=kind)
 
 
 class EvalLoader:

@@ -32,7 +32,7 @@ class InMemory:
         return len(self.images)
 
     @property
-    def texts(self) -> list[str] | None:
+    def texts(self) -> Sequence[str] | None:
         """The first caption of each image, or None."""
         return None if self.captions is None else self.captions.first
 

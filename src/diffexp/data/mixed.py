@@ -105,7 +105,7 @@ class Mixed:
         return len(self.part)
 
     @property
-    def texts(self) -> list[str] | None:
+    def texts(self) -> Sequence[str] | None:
         """The first caption of each image, or None."""
         return None if self.captions is None else self.captions.first
 

@@ -5,17 +5,30 @@
 so a run that goes on after g batches sees batch g next, whatever happened before. B is the batch of all ranks
 together; rank r of W takes the r-th W-th part of it, so the order does not depend on the number of ranks.
 The last N mod B images of a permutation wait for another epoch.
+
+Up to MOST images the permutation is sorted random numbers, and lies in memory; of more it is computed at the
+places that are asked for (permutation.py). A run that began before there was the second one keeps the first.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from diffexp.data.permutation import permuted
 from diffexp.errors import ConfigError
 from diffexp.randomness import keys
+
+MOST = 1_000_000  # images whose permutation is sorted
+Kind = Literal["sorted", "computed"]
+
+
+def kind_of(count: int) -> Kind:
+    """Return how the permutation of so many images is made in a run that begins now."""
+    return "sorted" if count <= MOST else "computed"
 
 
 @lru_cache(maxsize=2)
@@ -48,13 +61,16 @@ def check_shared(count: int, batch_size: int, world: int) -> None:
 
 @dataclass(frozen=True)
 class TrainOrder:
-    """The batches of training; `count` images, `batch_size` for all ranks together. Raises ConfigError."""
+    """The batches of training; `count` images, `batch_size` for all ranks together. kind: of the permutation,
+    None for that of a run that begins now. Raises ConfigError.
+    """
 
     count: int
     batch_size: int
     seed: int = 0
     rank: int = 0
     world: int = 1
+    kind: Kind | None = None
 
     def __post_init__(self) -> None:
         check_shared(self.count, self.batch_size, self.world)
@@ -65,10 +81,13 @@ class TrainOrder:
 
     def batch(self, number: int) -> tuple[int, Tensor]:
         """Return the epoch of batch `number` (from the start of training), and this rank's images, int64."""
-        epoch, place = divmod(number, len(self))
+        epoch, turn = divmod(number, len(self))
         share = self.batch_size // self.world
-        start = place * self.batch_size + self.rank * share
-        return epoch, permutation(self.seed, epoch, self.count)[start : start + share]
+        start = turn * self.batch_size + self.rank * share
+        if (self.kind or kind_of(self.count)) == "sorted":
+            return epoch, permutation(self.seed, epoch, self.count)[start : start + share]
+        place = torch.arange(start, start + share)
+        return epoch, permuted(self.seed, "order", epoch, count=self.count, place=place)
 
     def weight(self, number: int) -> Tensor | None:
         """Return the weight of each of this rank's images in the loss, float32; None for the same."""
@@ -80,6 +99,7 @@ def in_turn(count: int, batch_size: int, rank: int = 0, world: int = 1) -> Itera
 
     A last batch with fewer images than ranks is left out, for no rank may have an empty one.
     """
-    for part in torch.arange(count).split(batch_size):
+    for start in range(0, count, batch_size):
+        part = torch.arange(start, min(start + batch_size, count))
         if len(part) >= world:
             yield part.tensor_split(world)[rank]

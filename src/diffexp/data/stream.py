@@ -4,6 +4,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,9 +18,9 @@ _log = logging.getLogger(__name__)
 
 
 class Stream:
-    """A split that is decoded as it is asked for. files: one path for each image; labels: int64 (N,) or None;
-    load: path -> uint8 (C, H, W), or Fitted; texts: a caption for each, their `Texts`, or None. random: in
-    training `load` is told a `place` that is drawn (fitted.py).
+    """A split that is decoded as it is asked for. files: one path for each image, or a Member; labels: int64
+    (N,) or None; load: it -> uint8 (C, H, W), or Fitted; texts: a caption for each, their `Texts`, or None.
+    random: in training `load` is told a `place` that is drawn (fitted.py).
 
     transform: what `load` does, in words, for the fingerprint. With `skip` a broken image gives its place to
     the next good one of the split: a function of the files alone, so batches keep their size and order.
@@ -29,7 +30,7 @@ class Stream:
 
     def __init__(
         self,
-        files: list[Path],
+        files: Sequence[Any],
         labels: Tensor | None,
         load: Callable[..., Tensor | Fitted],
         transform: str,
@@ -45,7 +46,7 @@ class Stream:
         return len(self.files)
 
     @property
-    def texts(self) -> list[str] | None:
+    def texts(self) -> Sequence[str] | None:
         """The first caption of each image, or None."""
         return None if self.captions is None else self.captions.first
 
@@ -81,7 +82,9 @@ class Stream:
     def nothing_left(self) -> DataError:
         """Return the error where none of the images can be decoded."""
         what = "no image of this split can be decoded"
-        return DataError(what, str(self.files[0].parent), "look at the files")
+        first = self.files[0]
+        where = first.parent if isinstance(first, Path) else first
+        return DataError(what, str(where), "look at the files")
 
     def fingerprint(self) -> str:
         """Hash the files' paths, sizes and times, their labels, captions and the transform: sha256."""

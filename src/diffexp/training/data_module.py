@@ -1,5 +1,7 @@
 """A data set for Lightning's trainer: batches for training and validation."""
 
+from collections.abc import Sequence
+
 from lightning.pytorch import LightningDataModule
 
 from diffexp.data.bucket_order import BucketOrder, in_turn_of_buckets
@@ -63,7 +65,7 @@ class DataModule(LightningDataModule):
         return self.data.classes
 
     @property
-    def texts(self) -> list[str] | None:
+    def texts(self) -> Sequence[str] | None:
         """The captions of the training images, all of each, or None."""
         captions = self.data.split("train").captions
         return None if captions is None else captions.every()
