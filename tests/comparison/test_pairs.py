@@ -91,12 +91,12 @@ def test_with_more_seeds_the_quantile_falls_as_well():
 
 def test_what_would_decide_one_pair_is_a_sentence():
     open_ = Verdict("fid_x", "a", "b", 3.0, Difference(0.1, 0.1, 9, 1000, paired=True), corrected=0.34)
-    words = "about 5,200 images of each, if the difference stays +0.1; it is no larger than 0.33"
+    words = "about 5,200 images each; it is at most 0.33"
     assert open_.decides == words
     same = replace(open_, difference=Difference(0.0, 0.1, 9, 1000, paired=True), corrected=1.0)
-    assert same.decides == "nothing would, if the difference stays 0"
+    assert same.decides == "nothing, if it stays 0"
     among = replace(open_, difference=Difference(0.3, 0.1, 9, 1000, paired=True), corrected=0.08)
-    assert among.decides == "alone it would be separated (p 0.015), not among all that are compared"
+    assert among.decides == "fewer comparisons: alone it has p 0.015"
 
 
 def ended(folder, state, measured=True):

@@ -102,12 +102,11 @@ class Verdict:
             return ""
         needed, half = self.difference.needed(), self.difference.half()
         if needed is None:
-            return f"nothing would, if the difference stays {abs(self.difference.value):.2g}"
+            return f"nothing, if it stays {abs(self.difference.value):.2g}"
         if needed <= self.difference.count:
-            return f"alone it would be separated (p {self.difference.p:.2g}), not among all that are compared"
+            return f"fewer comparisons: alone it has p {self.difference.p:.2g}"
         most = abs(self.difference.value) + (half or 0)
-        many = f"about {_rounded(needed)} {self.difference.unit} of each, if the difference stays"
-        return f"{many} {self.difference.value:+.2g}; it is no larger than {most:.2g}"
+        return f"about {_rounded(needed)} {self.difference.unit} each; it is at most {most:.2g}"
 
 
 def _rounded(count: int) -> str:

@@ -14,9 +14,9 @@ from diffexp.escape import markup
 from diffexp.files import write
 from diffexp.report.curves import Line, curves
 from diffexp.report.differences import Place, beside, of_pairs, shared
-from diffexp.report.labels import short
+from diffexp.report.labels import named
 from diffexp.report.pairs import MOST, matrix, selector
-from diffexp.report.sweep_pictures import pictures
+from diffexp.report.sweep_pictures import from_same_noise, pictures
 from diffexp.report.table import (
     LAST,
     Cells,
@@ -88,7 +88,7 @@ def _sweep(snapshot: Snapshot, budget: int) -> str:
         heat = _heat(p, rows, marked.get(metric, set()), choice, index)
         drawn = curves(metric, lines, note=_bars(plan, lines))
         parts += ["<section class=metric>", heat, drawn, matrix(pairs) if pairs else "", "</section>"]
-    parts += [pictures(snapshot, budget), _all(snapshot), _failed(cells)]
+    parts += [pictures(snapshot, budget), from_same_noise(snapshot), _all(snapshot), _failed(cells)]
     return "\n".join(filter(None, parts))
 
 
@@ -113,7 +113,7 @@ def _heat(
     head = " \\ ".join(filter(None, p.heads))
     lines = [
         "<figure><table class=heat>",
-        f"<caption><code>{markup(p.metric)}</code>, {p.better} is better{choice}</caption>",
+        f"<caption><code>{markup(p.metric)}</code>, {p.better} is better{choice and f', {choice}'}</caption>",
         f"<thead><tr><th scope=col>{markup(head)}</th>",
         *(f"<th scope=col>{markup(c or 'value')}</th>" for c in p.columns),
         "</tr></thead><tbody>",
@@ -157,7 +157,7 @@ def _lines(plan: dict[str, Any], cells: Cells, metric: str, index: Mapping[Place
     numbers_of: dict[str, dict[float, int]] = {}
     for (cell, row), place in zip(cells, places(plan, cells), strict=True):
         if row and row["state"] == "done" and metric in numbers(row) and row["results"].get("nfe"):
-            name = " ".join(short(k, cell["values"][k], len(keys)) for k in keys) or metric
+            name = named({k: cell["values"][k] for k in keys}) or metric
             calls = points.setdefault(name, {})
             value, error = numbers(row)[metric], protocol(row, metric).get("standard_error")
             calls.setdefault(row["results"]["nfe"], []).append((value, error or 0.0))

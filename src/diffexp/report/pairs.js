@@ -25,7 +25,7 @@ function wholly(d) {
   const begin = `${d.names[0]} against ${d.names[1]}: ${d.words}`;
   if (d.value === null) return begin;
   const interval = `95 % interval ${signed(d.value - d.half)} to ${signed(d.value + d.half)}`;
-  return `${begin}, ${signed(d.value)} ± ${digits(d.error, 2)}, ${interval}, p ${digits(d.p, 2)}, ${d.paired ? 'paired' : 'not paired'}`;
+  return `${begin}, ${signed(d.value)} ± ${digits(d.error, 2)}, ${interval}, p ${d.p < 1e-4 ? 'below 0.0001' : digits(d.p, 2)}, ${d.paired ? 'paired' : 'not paired'}`;
 }
 
 function* ticks(low, high) {

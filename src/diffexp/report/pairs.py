@@ -58,7 +58,7 @@ def selector(pairs: Pairs) -> str:
     known = {"names": list(pairs.names), "upper": [[_entry(v) for v in row] for row in pairs.upper]}
     data = json.dumps(known).replace("<", "\\u003c")
     return (
-        f" <label>less <select class=baseline><option value=''>nothing</option>{options}</select></label>"
+        f" <label>difference to <select class=baseline><option value=''>none</option>{options}</select></label>"
         f"<script type='application/json' class=pairs>{data}</script>"
     )
 

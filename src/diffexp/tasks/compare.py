@@ -16,6 +16,8 @@ from diffexp.notice import warn
 from diffexp.report.compared import Variant, Verdict, against, corrected
 from diffexp.report.comparison_page import COLUMNS, cells, markdown, page
 from diffexp.report.read_runs import read_variants, unfinished
+from diffexp.report.same_noise import side_by_side
+from diffexp.report.sweep_pictures import picture_of
 from diffexp.report.table import numbers
 from diffexp.run.console import near, say
 from diffexp.run.folder import Record
@@ -95,12 +97,23 @@ class Compare(Task):
         for note in notes:
             warn(note)
         write(job.folder / "compare.md", markdown(verdicts, notes))
-        write(job.folder / "compare.html", page(verdicts, self.correction, those, notes))
+        write(
+            job.folder / "compare.html",
+            page(verdicts, self.correction, those, notes, _pictures(verdicts, those)),
+        )
         record.results["comparisons"] = [described(v) for v in verdicts]
         record.results |= {"notes": notes} if notes else {}
         for table in _tables(verdicts):
             Console().print(table)
         say(f"page: {near(job.folder / 'compare.html')}   everything: {near(job.folder)}/")
+
+
+def _pictures(verdicts: Sequence[Verdict], those: Sequence[Variant]) -> str:
+    """Return images of the baseline and of the others, from the same noise, as HTML."""
+    base = next((v.baseline for v in verdicts), "")
+    order = sorted(those, key=lambda v: v.name != base)  # stable
+    found = [(v.name, picture_of(run.folder, run.row["results"])) for v in order for run in v.runs[:1]]
+    return side_by_side([(name, path) for name, path in found if path is not None])
 
 
 def described(v: Verdict) -> dict[str, Any]:
@@ -121,10 +134,14 @@ def _tables(verdicts: Sequence[Verdict]) -> list[Table]:
     out = []
     for metric in dict.fromkeys(v.metric for v in verdicts):
         of = [v for v in verdicts if v.metric == metric]
-        table = Table(title=plain(f"{metric} against {of[0].baseline}"), title_justify="left")
-        for column in COLUMNS:
+        rows, at = [cells(v) for v in of], COLUMNS.index("paired")
+        same = len({row[at] for row in rows}) == 1 and not rows[0][at].startswith("no") and rows[0][at]
+        title = f"{metric} against {of[0].baseline}{(same and f', paired: {same}') or ''}"
+        table = Table(title=plain(title), title_justify="left")
+        shown = [i for i in range(len(COLUMNS)) if not (same and i == at)]
+        for column in (COLUMNS[i] for i in shown):
             table.add_column(column, overflow="fold", min_width=max(map(len, column.split())))
-        for v in of:
-            table.add_row(*map(plain, cells(v)))
+        for row in rows:
+            table.add_row(*(plain(row[i]) for i in shown))
         out.append(table)
     return out
