@@ -75,7 +75,7 @@ def _each(pairs: Pairs, those: Sequence[Variant], baseline: str) -> str:
         for i, v in enumerate(those)
     ]
     drawn = forest(pairs.metric, pairs.names, pairs.upper, list(pairs.names).index(baseline))
-    caption = f"<caption>{markup(pairs.metric)}{selector(pairs)}</caption>"
+    caption = f"<caption>{markup(pairs.metric)},{selector(pairs)}</caption>"
     return f"<div class=beside><table class=values>{caption}{''.join(rows)}</table>{drawn}</div>"
 
 

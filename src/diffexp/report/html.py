@@ -84,7 +84,7 @@ def _sweep(snapshot: Snapshot, budget: int) -> str:
     for metric in metrics_of(snapshot):
         pairs, index = of_pairs(snapshot, metric)
         p, lines = pivot(snapshot, metric), _lines(plan, cells, metric, index)
-        choice = selector(pairs) if pairs else _too_many(len(p.stats))
+        choice = f",{selector(pairs)}" if pairs else _too_many(len(p.stats))
         heat = _heat(p, rows, marked.get(metric, set()), choice, index)
         drawn = curves(metric, lines, note=_bars(plan, lines))
         parts += ["<section class=metric>", heat, drawn, matrix(pairs) if pairs else "", "</section>"]
@@ -113,7 +113,7 @@ def _heat(
     head = " \\ ".join(filter(None, p.heads))
     lines = [
         "<figure><table class=heat>",
-        f"<caption><code>{markup(p.metric)}</code>, {p.better} is better{choice and f', {choice}'}</caption>",
+        f"<caption><code>{markup(p.metric)}</code>, {p.better} is better{choice}</caption>",
         f"<thead><tr><th scope=col>{markup(head)}</th>",
         *(f"<th scope=col>{markup(c or 'value')}</th>" for c in p.columns),
         "</tr></thead><tbody>",

@@ -57,8 +57,9 @@ def selector(pairs: Pairs) -> str:
     options = "".join(f"<option value={k}>{markup(name)}</option>" for k, name in enumerate(pairs.names))
     known = {"names": list(pairs.names), "upper": [[_entry(v) for v in row] for row in pairs.upper]}
     data = json.dumps(known).replace("<", "\\u003c")
+    options = f"<option value=''>none</option>{options}"
     return (
-        f" <label>difference to <select class=baseline><option value=''>none</option>{options}</select></label>"
+        f" <label>difference to <select class=baseline>{options}</select></label>"
         f"<script type='application/json' class=pairs>{data}</script>"
     )
 
