@@ -171,7 +171,7 @@ class Evaluator:
         """
         guidance = self.guidance if scale is None else replace(self.guidance, scale=scale)
         n = max(self.metrics.n, self.pictures)
-        wanted, mine = self._wanted(model, n), torch.arange(rank[0], n, rank[1])
+        wanted, mine = self.wanted_of(model, n), torch.arange(rank[0], n, rank[1])
         self.metrics.reset()
         start, kept, evaluations = time.perf_counter(), [], 0
         for index in mine.split(self.batch_size):
@@ -206,7 +206,7 @@ class Evaluator:
         noise = {"seed": self.seed, "shape": list(model.latent_shape)}
         return {"noise": noise, "asked": digest.hexdigest()[:12], "n": self.metrics.n}
 
-    def _wanted(self, model: Model, n: int) -> Asked:
+    def wanted_of(self, model: Model, n: int) -> Asked:
         """Ask for n images: classes in turn, or the captions of the images of a split, with their classes for
         a model that is told both.
         """

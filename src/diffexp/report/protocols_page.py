@@ -70,7 +70,8 @@ def cells(row: Row) -> list[str]:
     half = None if d is None else d.half()
     moved = "" if d is None else f"{d.value:+.3g}" + (f" ± {d.error:.2g}" if d.error is not None else "")
     interval = "" if d is None or half is None else f"{d.value - half:+.3g} to {d.value + half:+.3g}"
-    return [row.of.name, value, moved, interval, f"{row.card['floor']:.3g}"]
+    floor = f"{row.card['floor']:.3g} (N = {row.card['floor_n']:,})"
+    return [row.of.name, value, moved, interval, floor]
 
 
 def about(rows: Sequence[Row], data: str, sampler: str, guidance: str) -> dict[str, str]:
@@ -84,7 +85,7 @@ def about(rows: Sequence[Row], data: str, sampler: str, guidance: str) -> dict[s
         "default": ", ".join([*default, f"labels {first.labels}"]),
         "moved by": "the same images under another protocol, less the default: ± its standard error, paired",
         "interval": "by Student's t, of each alone; the reference is taken as given",
-        "floor": "the FID of real images to the reference, at this N where there are as many",
+        "floor": "the FID of real images to the reference",
     }
 
 

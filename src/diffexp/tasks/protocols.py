@@ -181,7 +181,7 @@ def _labelled(model: Model) -> bool:
 
 def _asked(evaluator: Evaluator, model: Model, n: int, labels: str) -> Asked:
     if labels == "balanced" or not _labelled(model):
-        return evaluator._wanted(model, n)
+        return evaluator.wanted_of(model, n)
     chosen = torch.randint(len(model.class_names or ()), (n,), generator=generator(evaluator.seed, "labels"))
     return ask(model, n, chosen.tolist())
 
