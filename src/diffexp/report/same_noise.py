@@ -8,9 +8,10 @@ import base64
 import io
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def read_samples(path: Path) -> Samples | None:
         return None
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=8)  # of photographs each is tens of megabytes
 def _read(path: Path, written: int) -> Samples | None:
     try:
         with warnings.catch_warnings():
@@ -86,11 +87,10 @@ def side_by_side(cells: Sequence[tuple[str, Path]]) -> str:
     """Return a table of images of the first cell, (name, grid), and of the others that are from the same
     noise, in rows by how much they differ; "" where there are none such.
     """
-    known = [(name, samples) for name, path in cells if (samples := read_samples(path)) is not None]
-    if not known or not cells or known[0][0] != cells[0][0]:
+    name, first = (cells[0][0], read_samples(cells[0][1])) if cells else ("", None)
+    if first is None:
         return ""
-    (name, first), rest = known[0], known[1:]
-    others = [(n, s) for n, s in rest if s.of == first.of and set(s.images) == set(first.images)][: MOST - 1]
+    others = list(islice(_same(first, cells[1:]), MOST - 1))
     if not others:
         return ""
     far = {i: [distance(image, s.images[i]) for _, s in others] for i, image in first.images.items()}
@@ -112,6 +112,13 @@ def side_by_side(cells: Sequence[tuple[str, Path]]) -> str:
         f"<h3>From the same noise</h3><p>{about}</p><div class=scroll><table class=samples>{''.join(lines)}"
         "</table></div>"
     )
+
+
+def _same(first: Samples, cells: Sequence[tuple[str, Path]]) -> Iterator[tuple[str, Samples]]:
+    for name, path in cells:
+        samples = read_samples(path)
+        if samples is not None and samples.of == first.of and set(samples.images) == set(first.images):
+            yield name, samples
 
 
 def _rows(count: int) -> list[int]:

@@ -7,7 +7,7 @@ Random labels alone ask for other images, which are drawn once more.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from rich.console import Console
@@ -63,6 +63,7 @@ class Protocols(Evaluate):
     rounding: tuple[Rounding, ...] = ("nearest", "down", "none")
     resize: tuple[Resize, ...] = ("tensorflow", "clean")
     labels: tuple[Labels, ...] = ("balanced", "random")
+    tracked: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         for key in ("references", "rounding", "resize", "labels"):
@@ -107,6 +108,7 @@ class Protocols(Evaluate):
         device = device_of(job)
         model = restored.model.to(device)
         evaluator.data = data
+        evaluator.check(data, model)  # which loads the extractor, so that ways of resizing share its weights
         ways = self._ways(evaluator, model)
         for line in _left_out(evaluator, model):
             warn(line)
