@@ -10,6 +10,8 @@ from diffexp.comparison import Difference, Evidence, of_evaluations
 from diffexp.comparison.difference import Number
 from diffexp.escape import line, markdown_cell
 from diffexp.metrics.fid import FID
+from diffexp.metrics.inception_resize import Resize
+from diffexp.metrics.rounding import Rounding
 from diffexp.report.page import document, table
 
 COLUMNS = ("protocol", "FID", "moved by", "95 % interval", "floor")
@@ -17,12 +19,12 @@ COLUMNS = ("protocol", "FID", "moved by", "95 % interval", "floor")
 
 @dataclass(frozen=True)
 class Protocol:
-    """How an FID is made: the name that says what differs from the default, and the choices."""
+    """The choices that make an FID; name: what differs from the default."""
 
     name: str
     reference: str
-    rounding: str
-    resize: str
+    rounding: Rounding
+    resize: Resize
     labels: str
 
 
