@@ -26,7 +26,7 @@ from diffexp.errors import DataError, DiffexpError
 from diffexp.escape import line, plain
 from diffexp.files import last_rows, read_json
 from diffexp.locks import busy
-from diffexp.report.table import better_high, numbers
+from diffexp.report.table import better_of, numbers
 from diffexp.run.plan import read_plan
 from diffexp.run.results import LOCK, PLAN, ROWS, is_number, moderate, refuse_links, rows
 
@@ -168,7 +168,8 @@ def _sweep(folder: Path) -> Run:
     name = layout.get("metric") if layout.get("metric") in measured else next(iter(measured), None)
     begun = min(filter(None, (_seconds(row.get("started")) for row in of_plan)), default=None)
     values = [row["results"][name] for row in of_plan if name in _finite(numbers(row))] if name else []
-    value = (max if better_high(name) else min)(values, default=None) if name else None
+    high = bool(name) and better_of(name, of_plan) == "higher"
+    value = (max if high else min)(values, default=None) if name else None
     more = _again(folder, plan["command"]) if state in ("interrupted", "failed") else None
     return Run(str(folder), "sweep", state, begun, f"{done}/{every}", name, value, more)
 

@@ -4,6 +4,7 @@ Small images are enlarged by a whole factor, each pixel a square (nearest neighb
 pixels a model made and nothing that a filter invented.
 """
 
+import json
 import math
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,11 +16,13 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from diffexp.errors import ConfigError, ResourceError, printable
 from diffexp.files import create, make_folder, replacing
 
+TILES = "diffexp:tiles"  # the text in a PNG that says where the images of a grid are
 GAP = 4  # pixels between images
 MARGIN = 14  # pixels around all
 TEXT = 15  # height of the letters of heads and title
@@ -46,8 +49,8 @@ def grid(
     """Draw images uint8 (N, C, H, W), grey or RGB, side by side; small ones enlarged to about `size` pixels.
 
     labels: one each; a run of equal ones is a row with its label at the left, broken after `columns` (10).
-    Without labels the grid is nearly square. Long labels and a long title are broken into lines. Raises
-    ConfigError.
+    Without labels the grid is nearly square. Long labels and a long title are broken into lines. Its
+    info["tiles"] says where each image is, and `save` keeps that in the file. Raises ConfigError.
     """
     _check(images, labels, columns, size)
     tiles = _tiles(images, size)
@@ -66,15 +69,13 @@ def grid(
     draw = ImageDraw.Draw(page)
     for i, line in enumerate(lines):
         draw.text((MARGIN, MARGIN + i * LINE), line, INK, font)
-    _paste(
-        page,
-        draw,
-        tiles,
-        [(head, row) for head, (_, row) in zip(heads, rows, strict=True)],
-        (left, top),
-        high,
-        font,
-    )
+    drawn = [(head, row) for head, (_, row) in zip(heads, rows, strict=True)]
+    _paste(page, draw, tiles, drawn, (left, top), high, font)
+    places = {
+        i: [left + c * wide, top + r * high] for r, (_, row) in enumerate(rows) for c, i in enumerate(row)
+    }
+    factor, sides = tiles.shape[1] // images.shape[2], [*map(int, images.shape[2:])]
+    page.info["tiles"] = {"factor": factor, "size": sides, "at": [places[i] for i in range(len(tiles))]}
     return page
 
 
@@ -89,8 +90,12 @@ def captioned(images: Tensor, captions: Sequence[str], title: str | None = None)
     width = max(width, *(math.ceil(font.getlength(line)) + 2 * MARGIN for line in lines), 0)
     top = len(lines) * LINE + GAP if lines else 0
     page = Image.new("RGB", (width, top + max(part.height for part in parts)), PAPER)
+    at = list[list[int]]()
     for i, part in enumerate(parts):
-        page.paste(part, (sum(before.width for before in parts[:i]), top))
+        left = sum(before.width for before in parts[:i])
+        page.paste(part, (left, top))
+        at += [[x + left, y + top] for x, y in part.info["tiles"]["at"]]
+    page.info["tiles"] = parts[0].info["tiles"] | {"at": at}
     for i, line in enumerate(lines):  # last, for it reaches into the margin of the parts
         ImageDraw.Draw(page).text((MARGIN, MARGIN + i * LINE), line, INK, font)
     return page
@@ -98,10 +103,13 @@ def captioned(images: Tensor, captions: Sequence[str], title: str | None = None)
 
 def save(image: Image.Image, path: Path) -> None:
     """Write a PNG, all of it or nothing; its folder is made. Raises ResourceError if it cannot be written."""
+    about = PngInfo()
+    if "tiles" in image.info:
+        about.add_text(TILES, json.dumps(image.info["tiles"]))
     try:
         make_folder(path.parent)
         with replacing(path) as part, create(part) as file:
-            image.save(file, format="PNG")
+            image.save(file, format="PNG", pnginfo=about)
     except OSError as error:
         raise ResourceError(
             f"the picture cannot be written: {error.strerror or error}",

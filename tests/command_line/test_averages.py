@@ -60,6 +60,15 @@ def test_one_that_is_not_there(averaged, ema, said):
     assert raised.value.where == "task.ema"
 
 
+def test_one_of_a_guide_is_named_by_the_key_of_guidance(averaged, job):
+    with pytest.raises(ConfigError, match="has no average 7, but 0") as raised:
+        job("task=sample", f"task.ckpt={averaged}", "guidance=auto", "guidance.scale=2", "guidance.ema=7")
+    assert raised.value.where == "guidance.ema"
+    assert raised.value.do.startswith(
+        "type guidance.ema=2, a decay such as guidance.ema=0.5, or guidance.ema=null"
+    )
+
+
 def test_a_run_without_averages(job):
     folder = job(*QUICK, "ema.decays=[]")
     with pytest.raises(ConfigError, match="holds no averages"):

@@ -133,3 +133,11 @@ def test_types_in_the_words_of_a_configuration():
     assert describe(tuple[int | str, ...]) == "a list, each a whole number or text"
     assert describe(int | tuple[int, int]) == "a whole number or a list of 2, each a whole number"
     assert describe(tuple[float, int]) == "[a number, a whole number]"
+
+
+def test_one_value_where_a_list_is_wanted_is_answered_with_the_list():
+    compare = {"_target_": "diffexp.tasks.compare.Compare", "runs": ["a", "b"]}
+    with pytest.raises(ConfigError, match=r"do: type task.metrics=\[fid_x\]"):
+        check({"task": compare | {"metrics": "fid_x"}}, construct=False)
+    with pytest.raises(ConfigError, match="do: give a list, each text"):
+        check({"task": compare | {"metrics": 3}}, construct=False)

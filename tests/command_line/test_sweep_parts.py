@@ -4,6 +4,7 @@ import json
 import re
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from commands import CONF
@@ -13,10 +14,11 @@ from rich.console import Console
 from test_sweep import QUICKER, rows
 
 from diffexp.config.compat import BASE
+from diffexp.errors import ConfigError
 from diffexp.report import html as report
 from diffexp.report.html import page, refresh
-from diffexp.report.labels import short
-from diffexp.report.table import better_high, metrics_of, read
+from diffexp.report.labels import named, short
+from diffexp.report.table import metrics_of, read
 from diffexp.run import console as screen
 from diffexp.run import results as store
 from diffexp.run.console import values_table
@@ -24,10 +26,11 @@ from diffexp.sweep import worker as work
 from diffexp.sweep.cell import Cell, identity, plan_of, write_plan
 from diffexp.sweep.compose import Lines
 from diffexp.sweep.cost import show
-from diffexp.sweep.launcher import _end, _name, _run
+from diffexp.sweep.launcher import _end, _folder, _name, _run
 from diffexp.sweep.local_pool import Pool
 from diffexp.sweep.progress import Board
 from diffexp.sweep.worker import News
+from diffexp.training.direction import direction
 
 
 def lines_of(folder, *typed):
@@ -211,21 +214,48 @@ def test_a_run_that_is_a_job_of_a_sweep_is_called_by_what_varied_there(tmp_path)
     (tmp_path / "plan.json").write_text(json.dumps(plan | {"varying": varying}))
     job = str(tmp_path / "jobs" / "1")
     assert short("codec.ckpt", job, 1) == "kl=1e-3 channels=4"
-    assert short("codec.ckpt", job, 2) == "ckpt=kl=1e-3 channels=4"
+    assert short("codec.ckpt", job, 2) == "kl=1e-3 channels=4"
+    assert named({"codec.ckpt": job, "seed": "1"}) == "kl=1e-3 channels=4 seed=1"
+    assert named({"task.n": "5", "metrics.n": None, "eta": "0"}) == "task.n=5 metrics.n= eta=0"
     for other in (str(tmp_path / "jobs" / "2"), str(tmp_path / "none" / "jobs" / "1"), "0.5"):
         assert short("key", other, 1) == other
 
 
 @pytest.mark.parametrize(
-    ("metric", "high"),
+    ("metric", "better"),
     [
-        ("right_held_out@1", True),
-        ("accuracy_svm", True),
-        ("clip_score", True),
-        ("swapped", False),
-        ("fid_digits64@2", False),
-        ("val/loss", False),
+        ("right_held_out@1", "higher"),
+        ("accuracy_svm", "higher"),
+        ("clip_score", "higher"),
+        ("win_rate_a", "higher"),
+        ("swapped", "lower"),
+        ("fid_digits64@2", "lower"),
+        ("rfid_digits64", "lower"),
+        ("val/loss", "lower"),
+        ("train/loss_prior", "lower"),
+        ("bpd_half_width", "lower"),
+        ("kl", "neither"),
+        ("half_shown", "neither"),  # of one's own: nothing is known of it
+        ("fiddle", "neither"),
     ],
 )
-def test_a_table_knows_whether_more_is_better(metric, high):
-    assert better_high(metric) is high
+def test_a_table_knows_whether_more_is_better(metric, better):
+    assert direction(metric) == better
+    assert direction(metric, {"better": "higher"}) == "higher"
+    assert direction(metric, {"better": 3}) == better
+
+
+def test_dir_names_the_folder_of_a_sweep():
+    hydra = {"sweep": {"dir": "runs/x/sweep_1"}, "overrides": {"hydra": []}}
+    config, lines = OmegaConf.create({"hydra": hydra}), [["seed=0", "dir=a"], ["seed=1", "dir=a"]]
+
+    def compose(number):
+        return OmegaConf.create({"name": "x", "dir": "${name}/a"}), {}
+
+    assert _folder(config, [["seed=0"]], compose) == (Path("runs/x/sweep_1"), [["seed=0"]])
+    assert _folder(config, lines, compose) == (Path("x/a"), [["seed=0"], ["seed=1"]])
+    with pytest.raises(ConfigError, match="a sweep has one folder, not dir=a, dir=b"):
+        _folder(config, [["dir=a"], ["dir=b"]], compose)
+    config.hydra.overrides.hydra = ["hydra.sweep.dir=b"]
+    with pytest.raises(ConfigError, match=r"a sweep has one folder, not dir=a, hydra\.sweep\.dir=b"):
+        _folder(config, lines, compose)

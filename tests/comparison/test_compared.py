@@ -40,7 +40,8 @@ def run(folder, value, evidence=True, seed=0, config="{}", **card):
 
 
 def verdicts(*runs, **options):
-    return Compare(tuple(runs), **options)._verdicts()
+    task = Compare(tuple(runs), **options)
+    return task._verdicts(task._variants())
 
 
 def test_shared_noise_separates_what_two_numbers_would_not(tmp_path):
@@ -160,12 +161,7 @@ def test_cells_that_are_not_separated_share_the_mark_of_the_best(tmp_path):
     assert "|  | 4 | **3.01** | **3** |" in text and "| **+0.01** ± 0.0" in text and "| **best** |" in text
     assert "difference to the best ± its standard error; bold: not separated (paired, by Holm for 2)" in text
     page = (tmp_path / "report.html").read_text()
-    assert page.count("class=best") == 2 and "<select class=baseline" in page and "▼" in page
-    differences = json.loads(page.split("data-shown='")[1].split("'")[0].replace("&quot;", '"'))
-    assert (
-        differences[2][2] == "0" and differences[2][0].startswith("+1 ± ") and differences[2][0].endswith("*")
-    )
-    assert differences[0][2].startswith("-1 ± ")
+    assert page.count("class=best") == 2 and "<select class=baseline" in page
 
 
 def test_a_number_without_a_better_direction_has_no_best(tmp_path):
@@ -180,7 +176,7 @@ def test_a_number_without_a_better_direction_has_no_best(tmp_path):
     text, page = ((folder / name).read_text() for name in ("table.md", "report.html"))
     assert "`kl`, neither is better" in text and "**" not in text and "|  | 4 | 3.5 | 3 |" in text
     assert "<code>kl</code>, neither is better" in page and "class=best" not in page
-    assert "row against column: ▲ higher, ▼ lower" in page and "<td>▲</td>" in page
+    assert "row against column: ▲ higher, ▼ lower" in page and ">▲</td>" in page
     (verdict, _) = verdicts(*map(str, sorted(folder.glob("jobs/*"))))
     assert verdict.words == ("higher" if verdict.difference.value > 0 else "lower")
     assert "kl, neither is better, against" in markdown([verdict])

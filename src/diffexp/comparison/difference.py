@@ -5,7 +5,7 @@ jackknife leaves the same part of the images out of both, and means are compared
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -54,13 +54,28 @@ class Difference:
 
     def needed(self, alpha: float = 0.05) -> int | None:
         """Return how many images or seeds would leave 0 out of the interval if the difference stays as it is:
-        the error falls as 1/√N. None where no number below 10 million would, or nothing can be said.
+        the error falls as 1/√N, and with more seeds Student's t does as well. None where no number below 10
+        million would, or nothing can be said.
         """
         if self.error is None or self.value == 0:
             return None
         ratio = self._quantile(alpha) * self.error / self.value
         needed = self.count * ratio * ratio
-        return None if not needed <= MOST_NEEDED else max(math.ceil(needed), 2)
+        if not needed <= MOST_NEEDED:
+            return None
+        least = 2 if self.unit == "images" else self._seeds(alpha, math.ceil(needed))
+        return max(least if self.unit == "seeds" else math.ceil(needed), 2)
+
+    def _seeds(self, alpha: float, most: int) -> int:
+        """Return the least number of seeds, up to `most`, that would do: each is a degree of freedom more."""
+        spread, low = (self.error or 0.0) * self.count**0.5, min(self.count, most)
+        while low < most:
+            middle = (low + most) // 2
+            df = self.df + middle - self.count
+            error = spread / middle**0.5
+            enough = replace(self, df=df)._quantile(alpha) * error <= abs(self.value)
+            low, most = (low, middle) if enough else (middle + 1, most)
+        return most
 
 
 @dataclass(frozen=True)
@@ -73,12 +88,23 @@ class Number:
     error: float | None = None
     evidence: Evidence | None = None
 
+    def kept(self, kind: str) -> np.ndarray | None:
+        """Return what the evaluation has kept of it, sound or not."""
+        return None if self.evidence is None else self.evidence.arrays.get(f"{self.key}/{kind}")
+
+    def fault(self, kind: str) -> str:
+        """Say what is wrong with what was kept; "" for nothing."""
+        values = self.kept(kind)
+        if values is None:
+            return ""
+        if len(values) < 2:
+            return "one number was kept of it, and two are needed"
+        nan = kind == "without" and bool(np.isnan(values).any())  # of an image that was not judged it may be
+        return "what was kept of it is not finite" if nan or (np.abs(values) > _LARGEST).any() else ""
+
     def array(self, kind: str) -> np.ndarray | None:
         """Return what the evaluation has kept of it, if that is sound."""
-        values = None if self.evidence is None else self.evidence.arrays.get(f"{self.key}/{kind}")
-        if values is None or len(values) < 2 or (np.abs(values) > _LARGEST).any():
-            return None
-        return None if kind == "without" and np.isnan(values).any() else values
+        return None if self.fault(kind) else self.kept(kind)
 
 
 def of_evaluations(a: Number, b: Number) -> Difference:
@@ -89,10 +115,13 @@ def of_evaluations(a: Number, b: Number) -> Difference:
         for kind, of in (("without", _of_parts), ("each", _of_images)):
             x, y = a.array(kind), b.array(kind)
             if x is None or y is None:
+                note = note or a.fault(kind) or b.fault(kind)
                 continue
             if len(x) == len(y) and np.array_equal(np.isnan(x), np.isnan(y)):
                 return of(value, x - y, a.n)
-            note = "other parts" if kind == "without" else "other images were judged"
+            unit = "parts" if kind == "without" else "images"
+            other = f"{len(x):,} {unit} were kept of one, {len(y):,} of the other"
+            note = other if len(x) != len(y) else "other images were judged"
     return _unpaired(a, b, note or "this number is not kept image by image")
 
 

@@ -69,8 +69,9 @@ def _call(target: Any, node: Mapping[str, Any], path: str) -> Iterator[ConfigErr
         elif value == "???":
             yield ConfigError(f"{key} must be set", where, f"type {where}=...")
         elif not fits(value, hints.get(key, Any)):
-            kind = describe(hints[key])
-            yield ConfigError(f"{where}={value} is not {kind}", where, f"give {kind}")
+            kind, hint = describe(hints[key]), hints[key]
+            do = f"type {where}=[{value}]" if fits([value], hint) else f"give {kind}"
+            yield ConfigError(f"{where}={value} is not {kind}", where, do)
     if node.get("_partial_"):
         return
     for name, p in params.items():

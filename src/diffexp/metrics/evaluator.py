@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from diffexp.condition import Asked
@@ -47,22 +48,31 @@ class Evaluation:
     texts: tuple[str, ...] | None = None
     evidence: dict[str, Tensor] = field(default_factory=dict)
     pairing: dict[str, Any] = field(default_factory=dict)
+    ranks: int = 1
 
     def draw(self, names: tuple[str, ...] | None, title: str, path: Path) -> Path:
-        """The images as a PNG: each beside its caption, or one row per class, if there are some.
-
-        names: of the classes.
+        """The images as a PNG: each beside its caption, or one row per class, if there are some. The file
+        says of which noise they are, for reports. names: of the classes.
         """
+        images, labels, order = self.images, None, torch.arange(len(self.images))
         if self.texts is not None:
-            save(captioned(self.images, self.texts, title), path)
+            save(self._said(captioned(self.images, self.texts, title), order), path)
             return path
-        images, labels = self.images, None
         if self.labels is not None:
             order = torch.argsort(self.labels, stable=True)
             images = images[order]
             labels = [names[i] if names else str(i) for i in self.labels[order].tolist()]
-        save(grid(images, labels, title=title), path)
+        save(self._said(grid(images, labels, title=title), order), path)
         return path
+
+    def _said(self, page: Image.Image, order: Tensor) -> Image.Image:
+        """Return the page with the numbers of its images, and what they were asked for and made of."""
+        if self.pairing:
+            labels = None if self.labels is None else self.labels.tolist()
+            asked = hashlib.sha256(json.dumps([labels, self.texts]).encode()).hexdigest()[:12]
+            numbers = [self.ranks * int(i) for i in order]
+            page.info["tiles"] |= {"numbers": numbers, "asked": asked, "noise": self.pairing["noise"]}
+        return page
 
 
 class Evaluator:
@@ -161,7 +171,7 @@ class Evaluator:
         """
         guidance = self.guidance if scale is None else replace(self.guidance, scale=scale)
         n = max(self.metrics.n, self.pictures)
-        wanted, mine = self._wanted(model, n), torch.arange(rank[0], n, rank[1])
+        wanted, mine = self.wanted_of(model, n), torch.arange(rank[0], n, rank[1])
         self.metrics.reset()
         start, kept, evaluations = time.perf_counter(), [], 0
         for index in mine.split(self.batch_size):
@@ -185,9 +195,9 @@ class Evaluator:
         told = self._protocol(model, guidance, calls, wanted.text)
         cards = {key: card | told | model.codec.ceiling(key) for key, card in self.metrics.cards.items()}
         first, seconds = wanted[mine[: len(shown)]], time.perf_counter() - start
-        evidence, pairing = (self.metrics.evidence, self._pairing(model, wanted)) if values else ({}, {})
-        shown_of = (shown, first.label, calls, seconds, told, first.text)
-        return Evaluation(values, cards, *shown_of, evidence, pairing)
+        evidence, pairing = self.metrics.evidence if values else {}, self._pairing(model, wanted)
+        of = (shown, first.label, calls, seconds, told, first.text, evidence, pairing, rank[1])
+        return Evaluation(values, cards, *of)
 
     def _pairing(self, model: Model, wanted: Asked) -> dict[str, Any]:
         labels, digest = wanted.label, hashlib.sha256()
@@ -196,7 +206,7 @@ class Evaluator:
         noise = {"seed": self.seed, "shape": list(model.latent_shape)}
         return {"noise": noise, "asked": digest.hexdigest()[:12], "n": self.metrics.n}
 
-    def _wanted(self, model: Model, n: int) -> Asked:
+    def wanted_of(self, model: Model, n: int) -> Asked:
         """Ask for n images: classes in turn, or the captions of the images of a split, with their classes for
         a model that is told both.
         """

@@ -26,9 +26,9 @@ class FID:
     """Key fid_<extractor>. The card's floor is of n images if the reference has 2n, else of half of it.
 
     reference: the split of real images. cache: folder of its statistics, or null for none. statistics: a .npz
-    with mu and sigma (pytorch-fid's, EDM's, or that of task=stats) in place of the split's; the floor is then
-    the FID of images of the split to them. parts: of the images, each left out once for the standard error
-    in the card (the delete-a-group jackknife); 0 for none.
+    with mu and sigma (pytorch-fid's, EDM's, ADM's, or that of task=stats), or with images, in place of the
+    split's; the floor is then the FID of images of the split to them. parts: of the images, each left out
+    once for the standard error in the card (the delete-a-group jackknife); 0 for none.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class FID:
             what = f"the {self.reference} split of {data.name} has {count} images: too few for FID"
             raise ConfigError(what, "metrics", "type metrics=none, or take another reference")
         if self.statistics is not None:
-            real.read_statistics(self.statistics, extractor.dim)
+            real.check_given(self.statistics, extractor)
 
     def prepare(self, data: DataSet, extractor: Extractor | None, n: int) -> None:
         """Get the real statistics and the floor, from the cache or by extraction."""
@@ -65,7 +65,7 @@ class FID:
         if self.statistics is None:
             self._real = real.whole(data, self.reference, extractor, self.cache)
         else:
-            self._real = real.read_statistics(self.statistics, extractor.dim)
+            self._real = real.given(self.statistics, extractor, self.cache)
         count = len(data.split(self.reference))
         floor_n = min(n, count // 2)
         self._card = {

@@ -5,6 +5,7 @@ aligned, no antialias), (x − 128)/128. Published FIDs use the 2,048 features; 
 layers, other numbers under other names.
 """
 
+import copy
 import io
 import warnings
 from pathlib import Path
@@ -18,6 +19,7 @@ from diffexp.errors import ConfigError, DataError
 from diffexp.hub import at, is_file, reason
 from diffexp.metrics.classifier import instead
 from diffexp.metrics.extractor import Extractor, sha256_of
+from diffexp.metrics.inception_resize import Resize, check_resize, resized, with_resize
 from diffexp.metrics.weights import state_dict
 
 OFFICIAL = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
@@ -28,8 +30,9 @@ class Inception(Extractor):
     """Pooled features of the FID Inception; grey images are repeated to three channels.
 
     weights: a file of its weights; by default the official one, from torch.hub's cache or downloaded into it.
-    sha256: what the file's must be. By default the official one's for the official file, any for another; the
-    card shows it in either case.
+    resize: tensorflow, as torch-fidelity and TensorFlow 1 do it; or clean, as clean-fid does, under another
+    name: another number. sha256: what the file's must be. By default the official one's for the official
+    file, any for another; the card shows it in either case.
     """
 
     def __init__(
@@ -37,12 +40,15 @@ class Inception(Extractor):
         feature: Literal[64, 192, 768, 2048] = 2048,
         weights: str | None = None,
         sha256: str | None = None,
+        resize: Resize = "tensorflow",
     ) -> None:
         super().__init__()
+        check_resize(resize)
         if feature not in (64, 192, 768, 2048):
             what = f"the FID Inception has no layer of {feature} features"
             raise ConfigError(what, "metrics.extractor.feature", "type 64, 192, 768 or 2048")
         self.name, self.dim, self.classifies = f"inception{feature}", int(feature), feature == 2048
+        self.name, self.resize = with_resize(self.name, resize), resize
         self.weights, self.sha256 = weights, ""
         self._expected = sha256 or (None if weights else OFFICIAL)
         self._net: Any = None
@@ -70,9 +76,23 @@ class Inception(Extractor):
             )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map uint8 (B, 1 or 3, H, W) to float32 (B, feature). After `check`."""
+        """Map uint8 (B, 1 or 3, H, W), or float32 of 0 to 255, to float32 (B, feature). After `check`."""
         images = images.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
-        return self._net(images)[0]
+        if self.resize == "tensorflow" and images.dtype == torch.uint8:
+            return self._net(images)[0]
+        ready = (resized(images, self.resize) - 128) / 128
+        # the port takes bytes alone, and resizes by itself: its first layer is given what is to be seen
+        first = self._net.Conv2d_1a_3x3.register_forward_pre_hook(lambda layer, seen: (ready,))
+        try:
+            return self._net(images.to(torch.uint8))[0]
+        finally:
+            first.remove()
+
+    def with_resize(self, resize: Resize) -> "Inception":
+        """Return the same network with another resize, of the same weights in memory."""
+        other = copy.copy(self)
+        other.name, other.resize = with_resize(self.name.removesuffix("_clean"), resize), resize
+        return other
 
     def logits(self, features: Tensor) -> Tensor:
         """Map features, float (B, 2048), to logits (B, 1008), without the bias, as the papers' score."""

@@ -8,6 +8,7 @@ A damaged file is noticed by its digest (cache.py).
 import hashlib
 import logging
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -17,9 +18,12 @@ from torch import Tensor
 
 from diffexp.data.batch import Batch
 from diffexp.data.dataset import DataSet
+from diffexp.data.npz import read_npz
+from diffexp.errors import DataError
 from diffexp.metrics.cache import cached as cached
-from diffexp.metrics.extractor import Extractor, extract
+from diffexp.metrics.extractor import Extractor, extract, sha256_of
 from diffexp.metrics.statistics import Statistics
+from diffexp.metrics.statistics_file import has_images
 from diffexp.metrics.statistics_file import read_statistics as read_statistics
 from diffexp.progress import bar
 from diffexp.randomness import generator
@@ -40,6 +44,35 @@ def whole(data: DataSet, split: Split, extractor: Extractor, cache: str | None) 
 
     kept = cached(cache, key(data, split, extractor), make)
     return Statistics.of(**{name: tensor.to(_place(extractor)) for name, tensor in kept.items()})
+
+
+def given(path: str, extractor: Extractor, cache: str | None) -> Statistics:
+    """Return the statistics of a .npz: its mu and sigma, or those of the images that it holds. Raises
+    DataError.
+    """
+    if not has_images(path):
+        return read_statistics(path, extractor.dim)
+    file = Path(path).expanduser()
+
+    def make() -> dict[str, Tensor]:
+        images = read_npz(file)
+        batches = (images.batch(index) for index in torch.arange(len(images)).split(BATCH))
+        return _statistics(batches, len(images), file.name, extractor).tensors()
+
+    words = (VERSION, sha256_of(file), extractor.name, extractor.sha256)
+    kept = cached(cache, hashlib.sha256("\n".join(map(str, words)).encode()).hexdigest(), make)
+    return Statistics.of(**{name: tensor.to(_place(extractor)) for name, tensor in kept.items()})
+
+
+def check_given(path: str, extractor: Extractor) -> None:
+    """Raise DataError for a .npz that has neither statistics of this extractor nor images that it takes."""
+    if not has_images(path):
+        read_statistics(path, extractor.dim)
+        return
+    images = read_npz(Path(path).expanduser())
+    if len(images) < 2:
+        raise DataError("there are fewer than 2 images in it", path, "give a .npz of more")
+    extractor.check(tuple(images.batch(torch.arange(1)).image.shape[1:]))  # type: ignore[arg-type]
 
 
 def part(data: DataSet, split: Split, extractor: Extractor, n: int) -> Statistics:

@@ -25,6 +25,10 @@ def read_statistics(path: str, dim: int) -> Statistics:
     shape. Raises DataError for what is no mean and covariance of `dim` features.
     """
     file, do = Path(path).expanduser(), "give a .npz with mu and sigma, of the features of the same extractor"
+    if file.suffix in (".pkl", ".pickle"):
+        what = "a pickle is not read: whoever wrote it could have any program run"
+        do = "save its mu and sigma as a .npz: numpy.savez(FILE, mu=..., sigma=...)"
+        raise DataError(what, str(file), do)
     try:
         if not file.is_file():
             raise FileNotFoundError("there is no such file")
@@ -38,6 +42,16 @@ def read_statistics(path: str, dim: int) -> Statistics:
         raise DataError(fault, str(file), do)
     count = torch.tensor(n, dtype=torch.float64)
     return Statistics.of(count, n * mean, (n - 1) * covariance + n * torch.outer(mean, mean))
+
+
+def has_images(path: str) -> bool:
+    """Return whether a .npz holds images alone, as ADM's samples do, and no statistics of them."""
+    try:
+        with zipfile.ZipFile(Path(path).expanduser()) as archive:
+            names = set(archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
+    return "mu.npy" not in names and bool({"arr_0.npy", "images.npy"} & names)
 
 
 def _array(archive: zipfile.ZipFile, name: str, want: tuple[int, ...]) -> Tensor:

@@ -13,9 +13,10 @@ from diffexp.comparison.holm import holm
 from diffexp.comparison.seeds import of_seeds
 from diffexp.errors import DataError
 from diffexp.notice import warn
-from diffexp.report.table import Snapshot, better_high, numbers, places, protocol
+from diffexp.report.labels import named
+from diffexp.report.table import Snapshot, better_of, numbers, places, protocol
 from diffexp.run.results import is_number
-from diffexp.training.direction import neutral
+from diffexp.training.direction import Better
 
 LEVEL = 0.05
 SAME = (  # what must be the same in the cards of two numbers, and how it is called
@@ -63,7 +64,7 @@ class Variant:
 @dataclass(frozen=True)
 class Verdict:
     """A variant against a baseline. corrected: the p-value, corrected for how many were compared; refused:
-    why the two cannot be compared, "" where they can.
+    why the two cannot be compared, "" where they can; better: which direction is.
     """
 
     metric: str
@@ -73,6 +74,7 @@ class Verdict:
     difference: Difference
     corrected: float | None = None
     refused: str = ""
+    better: Better = "neither"
 
     @property
     def separated(self) -> bool | None:
@@ -89,9 +91,9 @@ class Verdict:
         if not self.separated:
             return "not separated"
         more = self.difference.value > 0
-        if neutral(self.metric):
+        if self.better == "neither":
             return "higher" if more else "lower"
-        return "better" if more == better_high(self.metric) else "worse"
+        return "better" if more == (self.better == "higher") else "worse"
 
     @property
     def decides(self) -> str:
@@ -100,11 +102,11 @@ class Verdict:
             return ""
         needed, half = self.difference.needed(), self.difference.half()
         if needed is None:
-            return f"no number would, if the difference stays {abs(self.difference.value):.2g}"
+            return f"nothing, if it stays {abs(self.difference.value):.2g}"
         if needed <= self.difference.count:
-            return f"alone it is separated (p {self.difference.p:.2g}), not among so many"
+            return f"fewer comparisons: alone it has p {self.difference.p:.2g}"
         most = abs(self.difference.value) + (half or 0)
-        return f"about {_rounded(needed)} {self.difference.unit}; it is below {most:.2g}"
+        return f"about {_rounded(needed)} {self.difference.unit} each; it is at most {most:.2g}"
 
 
 def _rounded(count: int) -> str:
@@ -115,13 +117,14 @@ def _rounded(count: int) -> str:
 def variants(snapshot: Snapshot) -> dict[tuple[str, str], Variant]:
     """Return the variants of a sweep by their row and column; seeds are the jobs of one."""
     jobs: dict[tuple[str, str], list[Measured]] = {}
+    names = dict[tuple[str, str], str]()
     for (cell, row), place in zip(snapshot.cells, places(snapshot.plan, snapshot.cells), strict=True):
         if row is not None and row["state"] == "done":
             job = Measured(cell["values"].get("seed"), row, snapshot.folder / cell["folder"])
             jobs.setdefault(place, []).append(job)
-    heads = [k.rpartition(".")[2] for k in snapshot.plan["varying"] if k != "seed"]
-    begin = f"{heads[0]}=" if len(heads) == 1 else ""
-    return {at: Variant(begin + " ".join(filter(None, at)), tuple(runs)) for at, runs in jobs.items()}
+            keys = (key for key in snapshot.plan["varying"] if key != "seed")
+            names.setdefault(place, named({key: cell["values"][key] for key in keys}))
+    return {at: Variant(names[at], tuple(runs)) for at, runs in jobs.items()}
 
 
 def kept(folder: Path) -> Evidence | None:
@@ -163,7 +166,8 @@ def compared(metric: str, a: Variant, b: Variant) -> Verdict:
     """
     x, y = a.having(metric), b.having(metric)
     means = [sum(numbers(run.row)[metric] for run in runs) / len(runs) for runs in (x, y)]
-    verdict = Verdict(metric, a.name, b.name, means[0], Difference(means[0] - means[1]))
+    which = better_of(metric, [run.row for run in x])
+    verdict = Verdict(metric, a.name, b.name, means[0], Difference(means[0] - means[1]), better=which)
     if why := refused(x[0], y[0], metric):
         return replace(verdict, refused=why)
     if len(x) > 1 or len(y) > 1:
@@ -186,10 +190,12 @@ def against(
 
 
 def best(metric: str, those: Sequence[Variant]) -> Variant | None:
-    """Return the variant with the best mean; None for none."""
+    """Return the variant with the best mean, or the first where no direction is better; None for none."""
     there = [(mean, v) for v in those if (mean := v.mean(metric)) is not None]
-    choose = max if better_high(metric) else min
-    return choose(there, key=lambda pair: pair[0])[1] if there else None
+    which = better_of(metric, [run.row for _, v in there for run in v.having(metric)[:1]])
+    if not there or which == "neither":
+        return there[0][1] if there else None
+    return (max if which == "higher" else min)(there, key=lambda pair: pair[0])[1]
 
 
 def corrected(verdicts: Sequence[Verdict], correct: bool = True) -> list[Verdict]:

@@ -1,11 +1,13 @@
 """The tables of a comparison, in Markdown and as a page."""
 
 from collections.abc import Sequence
+from importlib.resources import files
 
 from diffexp.escape import line, markdown_cell, markup
-from diffexp.report.compared import LEVEL, Verdict
+from diffexp.report.compared import LEVEL, Variant, Verdict
+from diffexp.report.forest import forest
 from diffexp.report.page import document, table
-from diffexp.training.direction import which_is_better
+from diffexp.report.pairs import Pairs, all_pairs, matrix, selector
 
 COLUMNS = ("run", "value", "difference", "95 % interval", "p", "paired", "verdict", "what would decide it")
 
@@ -23,31 +25,58 @@ def cells(v: Verdict) -> list[str]:
     return [v.variant, f"{v.value:.4g}", shown, interval, p, paired, v.words, v.decides]
 
 
-def markdown(verdicts: Sequence[Verdict]) -> str:
-    """Return a table in Markdown for each number."""
+def markdown(verdicts: Sequence[Verdict], notes: Sequence[str] = ()) -> str:
+    """Return a table in Markdown for each number, and the notes."""
     parts = []
     for metric, of in _by_metric(verdicts):
         lines = [markdown_cell(_about(metric, of)), "", f"| {' | '.join(COLUMNS)} |"]
         lines.append("|---" * len(COLUMNS) + "|")
         lines += [f"| {' | '.join(map(markdown_cell, cells(v)))} |" for v in of]
         parts.append("\n".join(lines))
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join([*parts, *map(line, notes)]) + "\n"
 
 
-def page(verdicts: Sequence[Verdict], correction: str) -> str:
-    """Return the comparison as a page that needs no other file."""
+def page(
+    verdicts: Sequence[Verdict],
+    correction: str,
+    those: Sequence[Variant] = (),
+    notes: Sequence[str] = (),
+    picture: str = "",
+) -> str:
+    """Return the comparison as a page that needs no other file. those: what was compared, for the differences
+    of each to each; notes: what else is to be known; picture: samples of the same noise, as HTML.
+    """
     parts = list[str]()
     for metric, of in _by_metric(verdicts):
-        parts.append(f"<h2>{markup(_about(metric, of))}</h2>")
+        parts.append(f"<section class=metric><h2>{markup(_about(metric, of))}</h2>")
         parts.append(f"<div class=rows>{table(COLUMNS, [cells(v) for v in of])}</div>")
+        there = [v for v in those if v.having(metric)]
+        if (pairs := all_pairs(metric, there)) is not None:
+            parts += [_each(pairs, there, of[0].baseline), matrix(pairs)]
+        parts.append("</section>")
     words = "corrected by Holm's method for all of them" if correction == "holm" else "not corrected"
     about = {
         "images": "differences of these checkpoints; ways of training are compared over 3 seeds or more",
         "±": "the standard error of the difference",
         "interval": "of each difference alone, by Student's t",
         "p": f"of {len(verdicts)} comparisons, {words}; separated below {LEVEL:g}",
-    }
-    return document("comparison", about, parts, ".rows { max-height: none; }")
+    } | ({"note": "; ".join(notes)} if notes else {})
+    here = files("diffexp.report")
+    script, style = (here.joinpath(n).read_text(encoding="utf-8") for n in ("pairs.js", "pairs.css"))
+    parts += [picture, f"<script>\n{script}</script>"]
+    return document("comparison", about, parts, f".rows {{ max-height: none; }}\n{style}")
+
+
+def _each(pairs: Pairs, those: Sequence[Variant], baseline: str) -> str:
+    """Return the values, the choice of a baseline, and the figure of the differences to it."""
+    rows = [
+        f"<tr><th scope=row>{markup(v.name)}</th><td><span class=shown data-cell={i}>"
+        f"{v.mean(pairs.metric):.4g}</span></td></tr>"
+        for i, v in enumerate(those)
+    ]
+    drawn = forest(pairs.metric, pairs.names, pairs.upper, list(pairs.names).index(baseline))
+    caption = f"<caption>{markup(pairs.metric)},{selector(pairs)}</caption>"
+    return f"<div class=beside><table class=values>{caption}{''.join(rows)}</table>{drawn}</div>"
 
 
 def _by_metric(verdicts: Sequence[Verdict]) -> list[tuple[str, list[Verdict]]]:
@@ -56,4 +85,4 @@ def _by_metric(verdicts: Sequence[Verdict]) -> list[tuple[str, list[Verdict]]]:
 
 
 def _about(metric: str, of: Sequence[Verdict]) -> str:
-    return line(f"{metric}, {which_is_better(metric)}, against {of[0].baseline}")
+    return line(f"{metric}, {of[0].better} is better, against {of[0].baseline}")

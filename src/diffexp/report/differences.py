@@ -1,16 +1,13 @@
 """The differences of a sweep's cells: to the best in table.md, between all of them in report.html."""
 
-import json
 from collections.abc import Mapping
 
-from diffexp.escape import line, markdown_cell, markup
-from diffexp.report.compared import LEVEL, Variant, Verdict, best, compared, corrected, variants
+from diffexp.escape import line, markdown_cell
+from diffexp.report.compared import Variant, Verdict, best, compared, corrected, variants
+from diffexp.report.pairs import Pairs, all_pairs
 from diffexp.report.table import Snapshot, metrics_of, pivot
-from diffexp.training.direction import neutral
 
 Place = tuple[str, str]
-MOST = 36  # variants that are compared each with each
-_SIGNS = {"better": "▲", "worse": "▼", "higher": "▲", "lower": "▼", "not separated": "·"}
 
 
 def to_best(snapshot: Snapshot, metric: str) -> dict[Place, Verdict]:
@@ -18,7 +15,7 @@ def to_best(snapshot: Snapshot, metric: str) -> dict[Place, Verdict]:
     there = _having(snapshot, metric)
     base = best(metric, list(there.values()))
     others = {place: v for place, v in there.items() if v is not base}
-    if base is None or not others or neutral(metric):
+    if base is None or not others or pivot(snapshot, metric).better == "neither":
         return {}
     return dict(zip(others, corrected([compared(metric, v, base) for v in others.values()]), strict=True))
 
@@ -70,72 +67,11 @@ def _text(there: bool, verdict: Verdict | None) -> str:
     return f"{text} ± {verdict.difference.error:.2g}"
 
 
-def _all_pairs(snapshot: Snapshot, metric: str) -> tuple[list[Place], list[list[Verdict | None]]]:
-    """Return the cells, and the verdict of each against each, corrected for all pairs; none for too many, or
-    where nothing can be said.
+def of_pairs(snapshot: Snapshot, metric: str) -> tuple[Pairs | None, Mapping[Place, int]]:
+    """Return the verdicts of all pairs of cells, in the order of the table, None for none; and the number of
+    each cell among them.
     """
-    there = _having(snapshot, metric)
-    if not 2 <= len(there) <= MOST:
-        return [], []
-    vs, size = list(there.values()), len(there)
-    pairs = [(i, j) for i in range(size) for j in range(size) if i != j]
-    half = corrected([compared(metric, vs[i], vs[j]) for i, j in pairs if i < j])
-    if all(v.corrected is None for v in half):
-        return [], []
-    rows: list[list[Verdict | None]] = [[None] * size for _ in vs]
-    for (i, j), verdict in zip([pair for pair in pairs if pair[0] < pair[1]], half, strict=True):
-        rows[i][j] = verdict
-    return list(there), rows
-
-
-def of_pairs(snapshot: Snapshot, metric: str) -> tuple[str, str]:
-    """Return the selector of a baseline, for the table's caption, and the table of all pairs; "" for none."""
-    places, rows = _all_pairs(snapshot, metric)
-    return (_selector(snapshot, metric, places, rows), _matrix(metric, places, rows)) if places else ("", "")
-
-
-def _selector(snapshot: Snapshot, metric: str, places: list[Place], rows: list[list[Verdict | None]]) -> str:
-    p = pivot(snapshot, metric)
-    order = [place for r in p.rows for c in p.columns if (place := (r, c)) in p.stats]
-    index = [places.index(place) if place in places else -1 for place in order]
-    shown = [["" if i < 0 or j < 0 else _shown(rows, i, j) for i in index] for j in index]
-    names = [markup(" ".join(filter(None, place))) for place in order]
-    options = "".join(f"<option value={k}>{name}</option>" for k, name in enumerate(names))
-    return (
-        f" <label>less <select class=baseline data-shown='{markup(json.dumps(shown))}'>"
-        f"<option value=''>nothing</option>{options}</select></label>"
-    )
-
-
-def _shown(rows: list[list[Verdict | None]], i: int, j: int) -> str:
-    """Return the difference of cell i to cell j as it is shown; * where it is separated."""
-    verdict, sign = (rows[i][j], 1) if i < j else (rows[j][i], -1)
-    if i == j or verdict is None:
-        return "0"
-    error = verdict.difference.error
-    if verdict.refused or error is None:
-        return "?"
-    return f"{sign * verdict.difference.value:+.3g} ± {error:.2g}{'*' if verdict.separated else ''}"
-
-
-def _matrix(metric: str, places: list[Place], rows: list[list[Verdict | None]]) -> str:
-    names = [markup(" ".join(filter(None, place))) for place in places]
-    heads = "".join(f"<th scope=col>{name}</th>" for name in names)
-    lines = [f"<tr><th></th>{heads}</tr>"]
-    for i, name in enumerate(names):
-        marks = (f"<td>{_sign(rows, i, j)}</td>" for j in range(len(names)))
-        lines.append(f"<tr><th scope=row>{name}</th>{''.join(marks)}</tr>")
-    up, down = ("higher", "lower") if neutral(metric) else ("better", "worse")
-    about = f"row against column: ▲ {up}, ▼ {down}, · not separated at {LEVEL:g} by Holm for all pairs"
-    return (
-        f"<details><summary>all pairs of {markup(metric)}, {about}</summary>"
-        f"<div class=scroll><table class=all>{''.join(lines)}</table></div></details>"
-    )
-
-
-def _sign(rows: list[list[Verdict | None]], i: int, j: int) -> str:
-    verdict = rows[i][j] if i < j else rows[j][i]
-    if i == j or verdict is None:
-        return ""
-    sign = _SIGNS.get(verdict.words, "?")
-    return sign if i < j else {"▲": "▼", "▼": "▲"}.get(sign, sign)
+    there, p = _having(snapshot, metric), pivot(snapshot, metric)
+    order = [place for r in p.rows for c in p.columns if (place := (r, c)) in there]
+    pairs = all_pairs(metric, [there[place] for place in order])
+    return pairs, {place: k for k, place in enumerate(order)} if pairs else {}

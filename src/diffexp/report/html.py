@@ -13,25 +13,25 @@ from diffexp.config import argv
 from diffexp.escape import markup
 from diffexp.files import write
 from diffexp.report.curves import Line, curves
-from diffexp.report.differences import beside, of_pairs, shared
-from diffexp.report.labels import short
-from diffexp.report.sweep_pictures import pictures
+from diffexp.report.differences import Place, beside, of_pairs, shared
+from diffexp.report.labels import named
+from diffexp.report.pairs import MOST, matrix, selector
+from diffexp.report.sweep_pictures import from_same_noise, pictures
 from diffexp.report.table import (
     LAST,
     Cells,
     Pivot,
     Snapshot,
     Sweep,
-    better_high,
     flat,
     markdown,
     metrics_of,
     numbers,
     pivot,
+    places,
     protocol,
     read,
 )
-from diffexp.training.direction import neutral, which_is_better
 
 BUDGET = 1_300_000  # bytes of pictures in base64
 
@@ -48,14 +48,16 @@ def refresh(folder: Path) -> None:
 
 def page(sweeps: Sequence[Sweep]) -> str:
     """Return the report of one sweep, or of several below each other. Raises DataError."""
-    template = Template(files("diffexp.report").joinpath("report.html").read_text(encoding="utf-8"))
+    here = files("diffexp.report")
+    names = ("report.html", "pairs.js", "pairs.css")
+    template, script, style = (here.joinpath(name).read_text(encoding="utf-8") for name in names)
     snapshots = [read(sweep) for sweep in sweeps]
     cells = sum(len(f.cells) for f in snapshots)
     body = "\n".join(_sweep(f, BUDGET // max(1, cells)) for f in snapshots)
     rows = [_finite(row) for f in snapshots for _, row in f.cells if row]
     data = json.dumps(rows).replace("<", "\\u003c")
     title = " and ".join(dict.fromkeys(f.plan["name"] for f in snapshots))
-    return template.substitute(title=markup(title), body=body, data=data)
+    return Template(template).substitute(title=markup(title), body=body, data=data, pairs=script, style=style)
 
 
 def _finite(value: Any) -> Any:
@@ -80,23 +82,38 @@ def _sweep(snapshot: Snapshot, budget: int) -> str:
     ]
     rows, marked = {r["id"]: r for _, r in cells if r}, shared(snapshot)
     for metric in metrics_of(snapshot):
-        choice, pairs = of_pairs(snapshot, metric)
-        parts.append(_heat(pivot(snapshot, metric), rows, marked.get(metric, set()), choice))
-        parts += [pairs, curves(metric, _lines(plan, cells, metric))]
-    parts += [pictures(snapshot, budget), _all(snapshot), _failed(cells)]
+        pairs, index = of_pairs(snapshot, metric)
+        p, lines = pivot(snapshot, metric), _lines(plan, cells, metric, index)
+        choice = f",{selector(pairs)}" if pairs else _too_many(len(p.stats))
+        heat = _heat(p, rows, marked.get(metric, set()), choice, index)
+        drawn = curves(metric, lines, note=_bars(plan, lines))
+        parts += ["<section class=metric>", heat, drawn, matrix(pairs) if pairs else "", "</section>"]
+    parts += [pictures(snapshot, budget), from_same_noise(snapshot), _all(snapshot), _failed(cells)]
     return "\n".join(filter(None, parts))
 
 
-def _heat(p: Pivot, rows: dict[str, dict[str, Any]], marked: set[tuple[str, str]], choice: str) -> str:
+def _too_many(cells: int) -> str:
+    words = f" <small>differences of any two: of up to {MOST} cells; of some: task=compare</small>"
+    return words if cells > MOST else ""
+
+
+def _heat(
+    p: Pivot,
+    rows: dict[str, dict[str, Any]],
+    marked: set[Place],
+    choice: str,
+    index: Mapping[Place, int],
+) -> str:
     """Draw the pivot, darker where better; each cell shows its card when pointed at or reached by Tab.
-    marked: cells that share the mark of the best; choice: what switches to differences.
+    marked: cells that share the mark of the best; choice: what switches to differences, index: the cells'
+    numbers in it.
     """
     values = {s.mean for s in p.stats.values() if math.isfinite(s.mean)}
-    ranks = [] if neutral(p.metric) else sorted(values, reverse=not better_high(p.metric))
+    ranks = [] if p.better == "neither" else sorted(values, reverse=p.better != "higher")
     head = " \\ ".join(filter(None, p.heads))
     lines = [
         "<figure><table class=heat>",
-        f"<caption><code>{markup(p.metric)}</code>, {which_is_better(p.metric)}{choice}</caption>",
+        f"<caption><code>{markup(p.metric)}</code>, {p.better} is better{choice}</caption>",
         f"<thead><tr><th scope=col>{markup(head)}</th>",
         *(f"<th scope=col>{markup(c or 'value')}</th>" for c in p.columns),
         "</tr></thead><tbody>",
@@ -113,9 +130,11 @@ def _heat(p: Pivot, rows: dict[str, dict[str, Any]], marked: set[tuple[str, str]
             if stat.published is not None:
                 text += f"<br><small>paper {stat.published:g}, {stat.mean - stat.published:+.2f}</small>"
             bold = " class=best" if stat.mean == p.best or (r, c) in marked else ""
+            known = f" data-cell={index[r, c]}" if (r, c) in index else ""
+            card = f"<span class=card>{_card(rows[stat.ids[0]], p.metric)}</span>"
             lines.append(
-                f'<td{bold} tabindex=0 style="--share:{100 * share:.0f}%"><span class=shown>{text}</span>'
-                f"<span class=card>{_card(rows[stat.ids[0]], p.metric)}</span></td>"
+                f'<td{bold} tabindex=0 style="--share:{100 * share:.0f}%">'
+                f"<span class=shown{known}>{text}</span>{card}</td>"
             )
         lines.append("</tr>")
     return "\n".join([*lines, "</tbody></table></figure>"])
@@ -129,20 +148,35 @@ def _card(row: dict[str, Any], metric: str) -> str:
     return f"<dl>{''.join(items)}</dl>"
 
 
-def _lines(plan: dict[str, Any], cells: Cells, metric: str) -> list[Line]:
+def _lines(plan: dict[str, Any], cells: Cells, metric: str, index: Mapping[Place, int]) -> list[Line]:
     """Return the metric over network calls, a line for each choice of the other keys; none where calls do not
-    vary.
+    vary. index: the numbers of the cells.
     """
     keys = [k for k in plan["varying"] if k not in ("seed", *LAST)]
     points: dict[str, dict[float, list[tuple[float, float]]]] = {}
-    for cell, row in cells:
+    numbers_of: dict[str, dict[float, int]] = {}
+    for (cell, row), place in zip(cells, places(plan, cells), strict=True):
         if row and row["state"] == "done" and metric in numbers(row) and row["results"].get("nfe"):
-            name = " ".join(short(k, cell["values"][k], len(keys)) for k in keys) or metric
+            name = named({k: cell["values"][k] for k in keys}) or metric
             calls = points.setdefault(name, {})
             value, error = numbers(row)[metric], protocol(row, metric).get("standard_error")
             calls.setdefault(row["results"]["nfe"], []).append((value, error or 0.0))
-    lines = [Line(n, [(c, _bar(v)) for c, v in sorted(f.items())]) for n, f in points.items()]
+            if place in index:
+                numbers_of.setdefault(name, {}).setdefault(row["results"]["nfe"], index[place])
+    lines = list[Line]()
+    for name, of in points.items():
+        known = [numbers_of.get(name, {}).get(calls) for calls in sorted(of)]
+        known = [] if None in known else known
+        lines.append(Line(name, [(c, _bar(v)) for c, v in sorted(of.items())], known))  # type: ignore[arg-type]
     return lines if any(len(line.points) > 1 for line in lines) else []
+
+
+def _bars(plan: Mapping[str, Any], lines: Sequence[Line]) -> str:
+    """Say what the error bars span; "" where there are none."""
+    if all(len(set(ys)) == 1 for line in lines for _, ys in line.points):
+        return ""
+    seeds = "seed" in plan["varying"]
+    return "bars: the lowest and the highest seed" if seeds else "bars: the standard error of each alone"
 
 
 def _bar(values: Sequence[tuple[float, float]]) -> list[float]:

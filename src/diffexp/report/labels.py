@@ -1,5 +1,7 @@
 """Short names for the values of a table: a job of another sweep is called by what varied there."""
 
+from collections import Counter
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -27,6 +29,22 @@ def label(value: str) -> str:
 
 
 def short(key: str, value: str | None, of: int) -> str:
-    """Return a value, with the last part of its key where there are several."""
-    value = "" if value is None else label(value)
-    return value if of == 1 else f"{key.rpartition('.')[2]}={value}"
+    """Return a value, with the last part of its key where there are several; a job of another sweep has
+    names of keys already.
+    """
+    value = "" if value is None else value
+    called = label(value)
+    return called if of == 1 or called != value else f"{key.rpartition('.')[2]}={value}"
+
+
+def named(values: Mapping[str, str | None]) -> str:
+    """Return the name of a cell by the values of its keys: "eta=0 steps=10"; of keys that end alike with as
+    much of each as tells them apart.
+    """
+    ends = Counter(key.rpartition(".")[2] for key in values)
+    parts = list[str]()
+    for key, value in values.items():
+        end, called = key.rpartition(".")[2], label(value or "")
+        plain = f"{end if ends[end] == 1 else key}={value or ''}"
+        parts.append(called if called != (value or "") else plain)
+    return " ".join(parts)

@@ -9,10 +9,12 @@ from typing import Any
 import yaml
 
 from diffexp.errors import DataError
+from diffexp.escape import first_line
 from diffexp.files import read_json, read_small
+from diffexp.locks import busy
 from diffexp.report.compared import Measured, Variant, variants
 from diffexp.report.table import numbers, read
-from diffexp.run.results import PLAN, moderate, refuse_links
+from diffexp.run.results import LOCK, PLAN, moderate, refuse_links
 
 _CONFIG_BYTES = 1 << 20
 _ASIDE = ("dir", "name", "logger", "data_root", "dry_run", "resume", "sweep", "choices", "seed")
@@ -56,9 +58,37 @@ def _run(folder: Path) -> Measured:
     if not moderate(record) or not isinstance(results, Mapping) or not _cards(results):
         raise DataError("this run.json is none of ours", str(folder / "run.json"), "name another run")
     if not numbers(record):
-        do = "measure it: task=evaluate task.ckpt=RUN"
-        raise DataError("this run has measured nothing", str(folder), do)
+        how = _ended(folder, record)
+        do = "measure it: task=evaluate task.ckpt=RUN" if not how else "go on with it: resume=RUN"
+        raise DataError(f"this run has measured nothing{how and f', and {how}'}", str(folder), do)
     return Measured(record.get("seed"), record, folder)
+
+
+def unfinished(folders: Sequence[Path]) -> list[str]:
+    """Return a sentence for each run that has not ended well, and for each sweep with jobs that are not done:
+    what is compared is what there is. Raises DataError.
+    """
+    lines = list[str]()
+    for folder in dict.fromkeys(folders):
+        if (folder / PLAN).is_file():
+            cells = read(folder).cells
+            done = sum(row is not None and row["state"] == "done" for _, row in cells)
+            failed = sum(row is not None and row["state"] == "failed" for _, row in cells)
+            if done < len(cells):
+                left = [f"{failed} failed"] * bool(failed)
+                left += [f"{len(cells) - done - failed} not done yet"] * (done + failed < len(cells))
+                lines.append(f"of the {len(cells)} jobs of {folder} {' and '.join(left)}: left out")
+        elif how := _ended(folder, read_json(folder / "run.json")):
+            lines.append(f"{folder} {how}: its numbers are of before")
+    return lines
+
+
+def _ended(folder: Path, record: Mapping[str, Any]) -> str:
+    """Return how a run has ended, or not; "" where it is done."""
+    state = str(record.get("state", "done"))
+    if state == "running":
+        return "is still running" if busy(folder / LOCK) else "was interrupted"
+    return "" if state == "done" else f"has failed ({first_line(state)[:100]})"
 
 
 def _cards(results: Mapping[str, Any]) -> bool:

@@ -11,7 +11,9 @@ from typing import Any
 from PIL import Image
 
 from diffexp.escape import markup
-from diffexp.report.table import Snapshot, places
+from diffexp.report.labels import named
+from diffexp.report.same_noise import side_by_side
+from diffexp.report.table import Snapshot, metrics_of, pivot, places
 
 
 def pictures(sweep: Snapshot, budget: int) -> str:
@@ -35,6 +37,32 @@ def pictures(sweep: Snapshot, budget: int) -> str:
         shown = "".join(f"<td>{buttons.get((r, c), '')}</td>" for c in columns)
         lines.append(f"<tr><th scope=row>{markup(r)}</th>{shown}</tr>")
     return "".join([*lines, "</tbody></table></div>"])
+
+
+def from_same_noise(sweep: Snapshot) -> str:
+    """Show the best cell of the first number, or the first, beside those in its row and column, then others:
+    images from the same noise.
+    """
+    names, found = places(sweep.plan, sweep.cells), dict[tuple[str, str], tuple[str, Path]]()
+    keys = [key for key in sweep.plan["varying"] if key != "seed"]
+    for (cell, row), place in zip(sweep.cells, names, strict=True):
+        path = None if row is None or place in found else _picture(sweep.folder, cell, row)
+        if path is not None:
+            found[place] = (named({key: cell["values"][key] for key in keys}), path)
+    if len(found) < 2:
+        return ""
+    measured = metrics_of(sweep)
+    p = pivot(sweep, measured[0]) if measured else None
+    best = [place for place, stat in p.stats.items() if stat.mean == p.best] if p else []
+    base = next((place for place in [*best, *found] if place in found), next(iter(found)))
+    others = sorted(found, key=lambda at: at[0] != base[0] and at[1] != base[1])  # stable
+    return side_by_side([found[at] for at in dict.fromkeys([base, *others])])
+
+
+def picture_of(folder: Path, results: Mapping[str, Any]) -> Path | None:
+    """Return the picture of a run in its folder, which may have been moved; None for none."""
+    name = str(results.get("picture") or "").replace("\\", "/").rpartition("/")[2]
+    return _picture(folder, {"folder": "."}, {"results": {"picture": f"samples/{name}"}}) if name else None
 
 
 def _picture(folder: Path, cell: Mapping[str, Any], row: Mapping[str, Any]) -> Path | None:

@@ -3,7 +3,7 @@
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from diffexp.escape import csv_field, first_line, line, markdown_cell
 from diffexp.report.labels import short
 from diffexp.run.plan import read_plan
 from diffexp.run.results import ROWS, read_rows
-from diffexp.training.direction import better_high, neutral, which_is_better
+from diffexp.training.direction import Better, direction
 
 ASIDE = {
     "n",
@@ -62,21 +62,24 @@ class Stat:
 
 @dataclass(frozen=True)
 class Pivot:
-    """The table of one metric; heads: what the rows and columns are of; stats: by (row, column)."""
+    """The table of one metric; heads: what the rows and columns are of; stats: by (row, column); better:
+    which direction is.
+    """
 
     metric: str
     heads: tuple[str, str]
     rows: list[str]
     columns: list[str]
     stats: dict[tuple[str, str], Stat]
+    better: Better = "neither"
 
     @property
     def best(self) -> float | None:
         """The best mean; None where no direction is better."""
-        if neutral(self.metric):
+        if self.better == "neither":
             return None
         means = [s.mean for s in self.stats.values() if math.isfinite(s.mean)]
-        return (max if better_high(self.metric) else min)(means, default=None)
+        return (max if self.better == "higher" else min)(means, default=None)
 
 
 def numbers(row: Mapping[str, Any]) -> dict[str, float]:
@@ -93,6 +96,12 @@ def protocol(row: Mapping[str, Any], metric: str) -> dict[str, Any]:
     """Return the card of a number, which says how it was made; `metric@scale` may have one of its own."""
     cards = (row.get("results") or {}).get("cards") or {}
     return cards.get(metric) or cards.get(metric.split("@")[0]) or {}
+
+
+def better_of(metric: str, rows: Iterable[Mapping[str, Any]]) -> Better:
+    """Return which direction of a number is better, by the first card that says so, or by its key."""
+    cards = (protocol(row, metric) for row in rows)
+    return direction(metric, next((card for card in cards if "better" in card), None))
 
 
 def read(sweep: Sweep) -> Snapshot:
@@ -126,7 +135,8 @@ def pivot(sweep: Sweep, metric: str) -> Pivot:
     stats = {place: _stat(rows, metric, published.get(place)) for place, rows in groups.items()}
     down, across = (", ".join(keys) for keys in _heads(plan))
     rows_, columns = (list(dict.fromkeys(place[i] for place in names)) for i in (0, 1))
-    return Pivot(metric, (down, across), rows_, columns, stats)
+    which = better_of(metric, (row for rows in groups.values() for row in rows))
+    return Pivot(metric, (down, across), rows_, columns, stats, which)
 
 
 def places(plan: Mapping[str, Any], cells: Cells) -> list[tuple[str, str]]:
@@ -197,7 +207,7 @@ def markdown(sweep: Sweep, shared: Mapping[str, set[tuple[str, str]]] = {}) -> s
     for metric in metrics_of(snapshot):
         p, also = pivot(snapshot, metric), shared.get(metric, ())
         head = " \\ ".join(markdown_cell(name) for name in p.heads if name)
-        lines = [f"`{line(metric).replace('`', chr(39))}`, {which_is_better(metric)}", ""]
+        lines = [f"`{line(metric).replace('`', chr(39))}`, {p.better} is better", ""]
         lines += [f"| {head} | " + " | ".join(markdown_cell(c or metric) for c in p.columns) + " |"]
         lines += ["|---|" + "---|" * len(p.columns)]
         for r in p.rows:

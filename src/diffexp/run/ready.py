@@ -4,7 +4,8 @@ What the command line gives are those groups; those that it does not name, and t
 not set, are the training run's own.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -97,10 +98,22 @@ def _helped(job: Job, restored: Restored, guidance: Guidance, ckpt: str) -> Rest
         else:
             plugins, precision = job.config["plugins"], precision_of(job)
             base = None if need.ckpt or job.config["task"].get("adapters") else base_typed(job)
-            with named_by("guidance.ckpt" if need.ckpt else "task.ckpt"):
+            with named_by("guidance.ckpt" if need.ckpt else "task.ckpt"), _of_guidance():
                 other = _kept(need.ckpt or ckpt, need.ema, plugins, precision, codec_of(job), base)
             helpers[name] = guide_of(name, other.model, restored.model)
     return replace(restored, model=restored.model.helped(helpers)) if helpers else restored
+
+
+@contextmanager
+def _of_guidance() -> Iterator[None]:
+    """Say of an average that is not there that it was named by guidance.ema."""
+    try:
+        yield
+    except ConfigError as error:
+        if error.where != "task.ema":
+            raise
+        do = error.do.replace("task.ema=false", "guidance.ema=null").replace("task.ema=", "guidance.ema=")
+        raise ConfigError(error.what, "guidance.ema", do) from error
 
 
 def _closed_form(job: Job) -> Restored:

@@ -40,11 +40,13 @@ def generate(
     batch_size: int = 256,
     device: torch.device | str = "cpu",
     on_batch: Callable[[int], None] | None = None,
+    decode: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
     """The images numbered `index`, int64 (N,), as uint8 (N, C, H, W) on the CPU.
 
     asked: of each of them, see `ask`; None where the model is told nothing. on_batch: told how many images
-    are done, after each batch. Raises ConfigError (see `check`), and DivergedError when an image is not
+    are done, after each batch. decode: makes images of x in place of the codec, and may leave them float.
+    Raises ConfigError (see `check`), and DivergedError when an image is not
     finite.
     """
     check(model, sampler, guidance)
@@ -54,7 +56,7 @@ def generate(
             noise = Noise(seed, index[i], model.latent_shape, device)
             denoise, cond = model.denoise(guidance, clip, None if asked is None else asked[i].to(device))
             x = sampler.sample(denoise, model.denoiser.schedule, noise, cond)
-            done.append(model.codec.decode(x).cpu())
+            done.append((decode or model.codec.decode)(x).cpu())
             if on_batch is not None:
                 on_batch(int(i[-1]) + 1)
     return torch.cat(done)

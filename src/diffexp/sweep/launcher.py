@@ -42,7 +42,7 @@ def launch(
 
     lines: what was typed for each job.
     """
-    folder = Path(str(config.hydra.sweep.dir))
+    folder, lines = _folder(config, lines, compose)
     (folder / "multirun.yaml").unlink(missing_ok=True)  # of another sweeper, with secrets; plan.json is ours
     try:
         refuse_links(folder / "logs", folder / "jobs", folder / "submitit")
@@ -69,6 +69,24 @@ def launch(
             write_plan(folder, plan | {"complete": sweep.complete}, sweep.cells)
 
         return _end(sweep, _run(sweep, runner, tell))
+
+
+def _folder(
+    config: DictConfig, lines: Sequence[Sequence[str]], compose: Compose
+) -> tuple[Path, Sequence[Sequence[str]]]:
+    """Return the folder of the sweep, and the lines without `dir`, which names it as hydra.sweep.dir does.
+    Raises ConfigError for several.
+    """
+    usual, keys = Path(str(config.hydra.sweep.dir)), ("dir=", "+dir=", "++dir=")
+    typed = {text for line in lines for text in line if text.startswith(keys)}
+    if not typed:
+        return usual, lines
+    other = [text for text in config.hydra.overrides.hydra if text.startswith("hydra.sweep.dir=")]
+    if len(typed) > 1 or other:
+        do = "type one dir=FOLDER; each job has a folder of its own in it, jobs/ID"
+        raise ConfigError(f"a sweep has one folder, not {', '.join(sorted([*typed, *other]))}", "dir", do)
+    named = Path(str(compose(0)[0].dir))
+    return named, [[text for text in line if not text.startswith(keys)] for line in lines]
 
 
 def _cluster(node: DictConfig) -> Any:
@@ -178,11 +196,12 @@ def _interruptible() -> Iterator[Any]:
 
 def _end(sweep: Lines, stopped: bool) -> int:
     """Show the results of the sweep; return the exit code."""
-    from diffexp.report.table import failures, markdown
+    from diffexp.report.differences import shared
+    from diffexp.report.table import failures, markdown, read
     from diffexp.report.tracking import track_sweep
 
-    folder, ended = sweep.folder, rows(sweep.folder)
-    say(f"\n{markdown(folder)}")
+    folder, ended, snapshot = sweep.folder, rows(sweep.folder), read(sweep.folder)
+    say(f"\n{markdown(snapshot, shared(snapshot))}")
     track_sweep(folder, sweep.cells[0].config)
     states = [ended.get(cell.id, {}).get("state") for cell in sweep.cells]
     failed, done = states.count("failed"), states.count("done")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from rich.console import Console
@@ -11,9 +12,12 @@ from diffexp.config.suggest import nearest, path_of
 from diffexp.errors import ConfigError
 from diffexp.escape import plain
 from diffexp.files import write
+from diffexp.notice import warn
 from diffexp.report.compared import Variant, Verdict, against, corrected
 from diffexp.report.comparison_page import COLUMNS, cells, markdown, page
-from diffexp.report.read_runs import read_variants
+from diffexp.report.read_runs import read_variants, unfinished
+from diffexp.report.same_noise import side_by_side
+from diffexp.report.sweep_pictures import picture_of
 from diffexp.report.table import numbers
 from diffexp.run.console import near, say
 from diffexp.run.folder import Record
@@ -39,13 +43,19 @@ class Compare(Task):
             raise ConfigError(f"correction={self.correction}", "task.correction", "give holm or none")
 
     def check(self, job: Job) -> None:
-        self._verdicts()
+        self._verdicts(self._variants())
 
-    def _verdicts(self) -> list[Verdict]:
-        """Compare all. Raises ConfigError where nothing can be compared, DataError for folders of no runs."""
+    def _folders(self) -> list[Path]:
+        return [path_of(run, "task.runs") for run in self.runs]
+
+    def _variants(self) -> list[Variant]:
+        """Read what is compared. Raises ConfigError for nothing, DataError for folders of no runs."""
         if not self.runs:
             raise ConfigError("no runs are named", "task.runs", "type task.runs=[A,B], folders of runs")
-        those = read_variants([path_of(run, "task.runs") for run in self.runs])
+        return read_variants(self._folders())
+
+    def _verdicts(self, those: Sequence[Variant]) -> list[Verdict]:
+        """Compare all. Raises ConfigError where nothing can be compared."""
         if len(those) < 2:
             do = "name two or more: task.runs=[A,B]"
             raise ConfigError("there is one run, and nothing to compare it with", "task.runs", do)
@@ -82,13 +92,28 @@ class Compare(Task):
         return list(self.metrics) or names
 
     def run(self, job: Job, record: Record) -> None:
-        verdicts = self._verdicts()
-        write(job.folder / "compare.md", markdown(verdicts))
-        write(job.folder / "compare.html", page(verdicts, self.correction))
+        those, notes = self._variants(), unfinished(self._folders())
+        verdicts = self._verdicts(those)
+        for note in notes:
+            warn(note)
+        write(job.folder / "compare.md", markdown(verdicts, notes))
+        write(
+            job.folder / "compare.html",
+            page(verdicts, self.correction, those, notes, _pictures(verdicts, those)),
+        )
         record.results["comparisons"] = [described(v) for v in verdicts]
+        record.results |= {"notes": notes} if notes else {}
         for table in _tables(verdicts):
             Console().print(table)
         say(f"page: {near(job.folder / 'compare.html')}   everything: {near(job.folder)}/")
+
+
+def _pictures(verdicts: Sequence[Verdict], those: Sequence[Variant]) -> str:
+    """Return images of the baseline and of the others, from the same noise, as HTML."""
+    base = next((v.baseline for v in verdicts), "")
+    order = sorted(those, key=lambda v: v.name != base)  # stable
+    found = [(v.name, picture_of(run.folder, run.row["results"])) for v in order for run in v.runs[:1]]
+    return side_by_side([(name, path) for name, path in found if path is not None])
 
 
 def described(v: Verdict) -> dict[str, Any]:
@@ -100,7 +125,7 @@ def described(v: Verdict) -> dict[str, Any]:
         "interval": None if half is None else [d.value - half, d.value + half],
         "df": d.df if d.df < 1e9 else None, "count": d.count, "unit": d.unit, "paired": d.paired,
         "note": v.refused or d.note, "p": d.p, "p_exact": d.exact, "p_corrected": v.corrected,
-        "verdict": v.words, "needed": d.needed() if v.separated is False else None,
+        "verdict": v.words, "better": v.better, "needed": d.needed() if v.separated is False else None,
     }  # fmt: skip
 
 
@@ -109,10 +134,14 @@ def _tables(verdicts: Sequence[Verdict]) -> list[Table]:
     out = []
     for metric in dict.fromkeys(v.metric for v in verdicts):
         of = [v for v in verdicts if v.metric == metric]
-        table = Table(title=plain(f"{metric} against {of[0].baseline}"), title_justify="left")
-        for column in COLUMNS:
+        rows, at = [cells(v) for v in of], COLUMNS.index("paired")
+        same = len({row[at] for row in rows}) == 1 and not rows[0][at].startswith("no") and rows[0][at]
+        title = f"{metric} against {of[0].baseline}{(same and f', paired: {same}') or ''}"
+        table = Table(title=plain(title), title_justify="left")
+        shown = [i for i in range(len(COLUMNS)) if not (same and i == at)]
+        for column in (COLUMNS[i] for i in shown):
             table.add_column(column, overflow="fold", min_width=max(map(len, column.split())))
-        for v in of:
-            table.add_row(*map(plain, cells(v)))
+        for row in rows:
+            table.add_row(*(plain(row[i]) for i in shown))
         out.append(table)
     return out
