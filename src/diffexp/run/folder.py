@@ -104,8 +104,10 @@ class Record:
         if self._log is not None:
             self._log.close()
         try:
-            self._result(error or self._moved())
-            self._json("done" if error is None else redact_text(f"{type(error).__name__}: {error}"))
+            with ExitStack() as after:  # whatever becomes of the first
+                state = "done" if error is None else redact_text(f"{type(error).__name__}: {error}")
+                after.callback(self._json, state)
+                self._result(error or self._moved())
         except ResourceError:
             if error is None:  # else `error` is what is raised
                 raise

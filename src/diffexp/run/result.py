@@ -107,8 +107,8 @@ def finite(value: Any) -> Any:
 
 
 def text_of(value: Mapping[str, Any]) -> str:
-    """Return it as the text of the file."""
-    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    """Return it as the text of the file, in ASCII: a name may have letters that no encoding has."""
+    return json.dumps(value, indent=1, allow_nan=False) + "\n"
 
 
 def last_words(value: Mapping[str, Any]) -> str:
