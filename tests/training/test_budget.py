@@ -97,6 +97,7 @@ def test_flops_are_those_of_products_and_nothing_is_left_behind():
     assert all(p.grad is None for p in network.parameters()) and torch.equal(torch.get_rng_state(), state)
     network.conv.requires_grad_(False)
     network.norm.requires_grad_(False)
+    assert flops(network, lambda n: n(torch.zeros(1, 3, 4, 4))) == convolution + attention * 2 / 3
     network.eval().norm.bias.requires_grad_()
     assert flops(network, lambda n: n(torch.zeros(1, 3, 4, 4))) == convolution / 2 + attention
 

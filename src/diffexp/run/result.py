@@ -85,7 +85,7 @@ def ended_by(error: BaseException | None) -> tuple[str, int]:
 
 def metrics(results: Mapping[str, Any]) -> dict[str, Any]:
     """Return {name: {value, standard_error, n, card}}; a value that is not finite is None."""
-    cards = results.get("cards") if isinstance(results.get("cards"), Mapping) else {}
+    cards = results["cards"] if isinstance(results.get("cards"), Mapping) else {}
     out = dict[str, Any]()
     for name, value in results.items():
         if _is_metric(name, value):
