@@ -19,20 +19,25 @@ PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(PRELOAD)
 
 
-def answer(typed, folder: Path, said: Path):
+def answer(typed, folder: Path, said: Path, errors: Path | None = None):
     from diffexp import cli
 
     os.chdir(folder)
     os.environ.pop("HYDRA_FULL_ERROR", None)
     sys.argv = ["run.py", *typed]
-    with said.open("w") as file, contextlib.redirect_stderr(file), contextlib.redirect_stdout(file):
-        code = cli.main(CONF)
+    with contextlib.ExitStack() as files:
+        out = files.enter_context(said.open("w"))
+        err = files.enter_context(errors.open("w")) if errors else out
+        with contextlib.redirect_stderr(err), contextlib.redirect_stdout(out):
+            code = cli.main(CONF)
     sys.exit(code)
 
 
-def forked(typed, folder: Path, said: Path, seconds: float = 60):
-    """(exit code, None where there was none in time; what was said, also in the file `said`)."""
-    process = PROCESSES.Process(target=answer, args=(list(typed), folder, said))
+def forked(typed, folder: Path, said: Path, seconds: float = 60, errors: Path | None = None):
+    """(exit code, None where there was none in time; what was said, also in the file `said`). errors: a file
+    of its own for stderr.
+    """
+    process = PROCESSES.Process(target=answer, args=(list(typed), folder, said, errors))
     process.start()
     process.join(seconds)
     code = process.exitcode

@@ -10,6 +10,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from diffexp.config.compat import BASE
+from diffexp.config.quoting import quoted
 
 ROOT = CONF.parent
 MAKE = dict(re.findall(r"^(\w+):.*\n((?:\t.*\n)*)", (ROOT / "Makefile").read_text(), re.MULTILINE))
@@ -51,6 +52,7 @@ def _compose(words):
             next(rest)
         elif word not in ("-m", "--help"):
             typed.append(word)
+    typed = quoted(typed)  # as cli.py does
     choices = [_values(override) for override in OverridesParser.create().parse_overrides(typed)]
     assert "-m" in words or all(len(values) == 1 for values in choices), "several values without -m"
     with initialize_config_dir(str(folder), **BASE):

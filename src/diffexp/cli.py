@@ -3,7 +3,6 @@
 torch and Lightning are imported in the job only, so that --help and a typo answer at once.
 """
 
-import errno
 import os
 import shlex
 import sys
@@ -23,7 +22,7 @@ from diffexp.config.catalogue import conf_folder
 from diffexp.config.compat import BASE, register_resolver
 from diffexp.config.quoting import quoted
 from diffexp.config.search import hidden, searching, without_shipped
-from diffexp.errors import ConfigError, DiffexpError, ResourceError
+from diffexp.errors import ConfigError, DiffexpError, ResourceError, as_ours
 from diffexp.run.latest import with_latest
 from diffexp.training.launched import die_with_launcher
 
@@ -90,7 +89,7 @@ def _main(conf: Path, before: list[str], full: bool) -> int:
             said = _say(error, full)
             code = code or said
         except Exception as error:
-            said = _say(_no_disk(error) or _no_memory(error) or _unexpected(error), full, error)
+            said = _say(as_ours(error) or _unexpected(error), full, error)
             code = code or said
 
     try:
@@ -146,25 +145,6 @@ def _say(error: DiffexpError, full: bool, cause: Exception | None = None) -> int
         raise cause or error
     print(error if error.code == _SAVED else f"error: {error}", file=sys.stderr)
     return error.code
-
-
-def _no_disk(error: Exception) -> DiffexpError | None:
-    """Return the error of a full disk, None for another error."""
-    if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return None
-    do = "free some disk, and type the same command again"
-    return ResourceError(f"the disk is full: {error.strerror}", str(error.filename or ""), do)
-
-
-def _no_memory(error: Exception) -> DiffexpError | None:
-    """Return the error of too little memory outside of training, which has its own; None for another error.
-    torch's error has no type on a CPU."""
-    text = str(error).splitlines()[0] if str(error) else "no memory"
-    kinds = [kind.__name__ for kind in type(error).__mro__]
-    if not {"MemoryError", "OutOfMemoryError"} & set(kinds) and "can't allocate memory" not in text:
-        return None
-    do = "lower evaluator.batch_size, metrics.n or task.n, or take a smaller network"
-    return ResourceError(f"out of memory: {text[:200]}", "evaluator.batch_size", do)
 
 
 def _unexpected(error: Exception) -> DiffexpError:

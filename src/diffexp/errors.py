@@ -1,5 +1,6 @@
 """The errors of diffexp, each with its exit code. A message is three short lines: what, where, what to do."""
 
+import errno
 import unicodedata
 from collections.abc import Sequence
 from typing import Any
@@ -108,3 +109,18 @@ class ResourceError(DiffexpError):
     """Out of disk or memory, or a folder that cannot be written."""
 
     code = 5
+
+
+def as_ours(error: BaseException) -> DiffexpError | None:
+    """Return the error of a full disk, or of too little memory outside of training, which has its own; None
+    for another error. torch's error of memory has no type on a CPU.
+    """
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        do = "free some disk, and type the same command again"
+        return ResourceError(f"the disk is full: {error.strerror}", str(error.filename or ""), do)
+    text = str(error).splitlines()[0] if str(error) else "no memory"
+    kinds = [kind.__name__ for kind in type(error).__mro__]
+    if not {"MemoryError", "OutOfMemoryError"} & set(kinds) and "can't allocate memory" not in text:
+        return None
+    do = "lower evaluator.batch_size, metrics.n or task.n, or take a smaller network"
+    return ResourceError(f"out of memory: {text[:200]}", "evaluator.batch_size", do)

@@ -10,7 +10,7 @@ import os
 import shlex
 import time
 from calendar import timegm
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,10 +27,10 @@ from diffexp.escape import line, plain
 from diffexp.files import last_rows, read_json
 from diffexp.locks import busy
 from diffexp.report.table import better_of, numbers
+from diffexp.run.below import below
 from diffexp.run.plan import read_plan
 from diffexp.run.results import LOCK, PLAN, ROWS, is_number, moderate, refuse_links, rows
 
-DEEPEST = 6  # folders below the one that is listed
 _ENDS = {"Interrupted": "stopped", "DivergedError": "diverged", "KeyboardInterrupt": "stopped"}
 
 
@@ -72,22 +72,6 @@ def runs(typed: Sequence[str]) -> int:
     if more := [line(run.goes_on) for run in listed if run.goes_on]:
         print("to go on:", *more, sep="\n  ")
     return 0
-
-
-def below(folder: Path, deep: int = DEEPEST) -> Iterator[Path]:
-    """Yield the folders of runs and sweeps in a folder, or itself if it is one; no link is followed."""
-    try:
-        with os.scandir(folder) as entries:
-            inside = sorted(entries, key=lambda entry: entry.name)
-    except OSError:
-        return
-    names = {entry.name for entry in inside}
-    if names & {PLAN, "run.json"}:
-        yield folder
-    elif deep:
-        for entry in inside:
-            if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
-                yield from below(folder / entry.name, deep - 1)
 
 
 def described(folder: Path) -> Run:

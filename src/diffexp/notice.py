@@ -8,6 +8,8 @@ from diffexp.errors import printable
 
 _log = logging.getLogger(__name__)
 _said: set[str] = set()
+warned: list[str] = []
+"""What was warned of in this process."""
 
 
 def say(text: object) -> None:
@@ -30,6 +32,7 @@ def warn(text: str) -> None:
         _log.warning("%s", text)
     if _first() and text not in _said:
         print(f"warning: {text}", file=sys.stderr, flush=True)
+        warned.append(text)
     _said.add(text)
 
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from commands import QUICK, composed
+from result_form import read_result
 
 
 @pytest.fixture
@@ -14,6 +15,8 @@ def job(tmp_path):
         overrides = [f"dir={tmp_path / folder}", *overrides]
         cfg, choices = composed(overrides)
         run_job(cfg, tmp_path / folder, overrides, choices)
+        if (tmp_path / folder / "run.json").exists():  # no dry run
+            assert read_result(tmp_path / folder)["status"] == "done"
         return tmp_path / folder
 
     return run

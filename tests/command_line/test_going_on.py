@@ -179,9 +179,9 @@ def test_a_run_goes_on_with_damaged_lines(run, capsys):
 
 
 LINKS = [
-    "config.yaml", "overrides.yaml", "run.json", "divergence.json", "checkpoints/.last.ckpt.part",
-    "checkpoints/.last.ckpt.json.part", "checkpoints/.previous.ckpt.part", ".metrics.jsonl.part",
-    ".run.json.part", "samples/step_00000007.png",
+    "config.yaml", "overrides.yaml", "run.json", "result.json", "divergence.json",
+    "checkpoints/.last.ckpt.part", "checkpoints/.last.ckpt.json.part", "checkpoints/.previous.ckpt.part",
+    ".metrics.jsonl.part", ".run.json.part", "samples/step_00000007.png",
 ]  # fmt: skip
 
 
@@ -418,6 +418,8 @@ def test_a_full_disk_has_room_for_the_last_words_of_a_run(tmp_path, monkeypatch)
     monkeypatch.undo()
     assert told(tmp_path / "run")["state"] == "ResourceError: the disk is full"
     assert (tmp_path / "run" / "run.json").stat().st_size == 4096
+    last = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert (last["status"], last["exit_code"], last["error"]["what"]) == ("failed", 5, "the disk is full")
 
 
 def test_a_folder_that_is_numbered_anew_has_not_moved(tmp_path, monkeypatch):

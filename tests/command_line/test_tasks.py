@@ -45,7 +45,7 @@ def test_run_folder_tells_everything(trained):
     names = {p.name for p in trained.iterdir()} - {".lock"}
     assert names == {
         "checkpoints", "config.yaml", "overrides.yaml", "run.json", "log", "metrics.jsonl", "samples",
-        "evidence.npz",
+        "evidence.npz", "result.json",
     }  # fmt: skip
     told = results(trained)
     assert told["state"] == "done" and told["seed"] == 0 and told["packages"]["torch"]

@@ -81,6 +81,7 @@ def test_a_strangers_captions_are_text(hostile):
     assert "… (100,014 letters)" in seen.text and len(page) < 400_000
     assert {p.name for p in folder.iterdir()} == {
         ".lock", "config.yaml", "data.html", "data.png", "log", "overrides.yaml", "run.json",
+        "result.json",
     }  # fmt: skip
 
 

@@ -119,3 +119,17 @@ def _lives(number):
         return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+@pytest.mark.slow
+def test_two_ranks_end_at_the_same_step_when_their_time_is_over(tmp_path):
+    typed = [
+        *QUICK, "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.max_time=2s",
+        "trainer.max_steps=100000", "dir=run",
+    ]  # fmt: skip
+    command = [sys.executable, str(CONF.parent / "run.py"), *typed]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    cost = json.loads((tmp_path / "run" / "run.json").read_text())["results"]["budget"]
+    assert cost["ended_by"] == "max_time" and cost["images"] == 64 * cost["steps"] and cost["seconds"] >= 2
+    assert cost["flops"] == cost["images"] * cost["flops_per_image"]

@@ -18,6 +18,11 @@ from diffexp.config.suggest import nearest
 from diffexp.errors import ConfigError
 
 OURS = ("diffexp",)
+BESIDE: dict[str, dict[str, Any]] = {
+    "lightning.Trainer": {"max_time": str | float | None, "max_flops": float | str | None},
+}
+"""Keys, with their types, that stand beside those of a class of another package: we read them, and it is not
+called with them (a budget: training/budget.py)."""
 ALLOWED = (*OURS, "torch.optim", "lightning", "torchmetrics")
 
 
@@ -32,7 +37,12 @@ def build(node: Any, path: str = "", allowed: Sequence[str] = ALLOWED) -> Any:
         return built if any(isinstance(child, Mapping) for child in node) else tuple(built)
     if not isinstance(node, Mapping):
         return node
-    values = {k: build(v, f"{path}.{k}", allowed) for k, v in node.items() if not k.startswith("_")}
+    aside = BESIDE.get(str(node.get("_target_")), {})
+    values = {
+        k: build(v, f"{path}.{k}", allowed)
+        for k, v in node.items()
+        if not k.startswith("_") and k not in aside
+    }
     if "_target_" not in node:
         return values
     target = locate(node["_target_"], f"{path}._target_", allowed)

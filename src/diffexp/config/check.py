@@ -10,7 +10,7 @@ import typing
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from diffexp.config.build import ALLOWED, build, locate
+from diffexp.config.build import ALLOWED, BESIDE, build, locate
 from diffexp.config.suggest import nearest
 from diffexp.errors import ConfigError, DiffexpError, all_at_once
 
@@ -55,16 +55,17 @@ def _walk(node: Any, path: str, allowed: Sequence[str]) -> Iterator[ConfigError]
 def _call(target: Any, node: Mapping[str, Any], path: str) -> Iterator[ConfigError]:
     """Yield what is wrong with the arguments of one call."""
     params = {k: p for k, p in inspect.signature(target).parameters.items() if k != "self"}
-    hints = _hints(target)
+    beside = BESIDE.get(node["_target_"], {})
+    hints = {**_hints(target), **beside}
     anything = any(p.kind is p.VAR_KEYWORD for p in params.values())
     for key, value in node.items():
         where = f"{path}.{key}"
         if key in ("_target_", "_partial_"):
             continue
-        if key not in params:
+        if key not in params and key not in beside:
             if not anything:
                 yield ConfigError(
-                    f"{node['_target_']} has no {key}", where, _nearest(key, list(params), path)
+                    f"{node['_target_']} has no {key}", where, _nearest(key, [*params, *beside], path)
                 )
         elif value == "???":
             yield ConfigError(f"{key} must be set", where, f"type {where}=...")

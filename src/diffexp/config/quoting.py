@@ -8,12 +8,14 @@ from hydra.errors import HydraException
 
 PATHS = ("path", "test_path", "ckpt", "images", "init", "dir", "resume", "weights", "model", "statistics")
 """The last words of keys whose values are paths."""
+TEXTS = ("where",)
+"""Those of keys whose values are one text, whatever is in it."""
 _NOTHING = object()
 
 
 def quoted(typed: Sequence[str]) -> list[str]:
     """Return what was typed, with quotes around a value that Hydra could not read without, and around a path
-    that it would take for a number or for several values.
+    that it would take for a number or for several values, or a text that is one whatever is in it.
 
     What is wrong all the same, has quotes or brackets of its own, or may be several values, stays as it is.
     """
@@ -29,7 +31,11 @@ def _quoted(text: str, parser: OverridesParser) -> str:
     read = _read(text, parser)
     if read == value or _read(with_quotes, parser) != value:
         return text
-    if _is_path(key, value) or (read is _NOTHING and value[0] not in "[{" and "," not in value):
+    if (
+        _is_path(key, value)
+        or _last(key) in TEXTS
+        or (read is _NOTHING and value[0] not in "[{" and "," not in value)
+    ):
         return with_quotes
     return text
 
@@ -41,12 +47,16 @@ def _escaped(value: str) -> str:
 
 def _is_path(key: str, value: str) -> bool:
     """Return whether a path is wanted, and there is one of that name."""
-    if key.rpartition(".")[2] not in PATHS:
+    if _last(key) not in PATHS:
         return False
     try:
         return Path(value).expanduser().exists()
     except (OSError, ValueError, RuntimeError):
         return False
+
+
+def _last(key: str) -> str:
+    return key.rpartition(".")[2]
 
 
 def _read(text: str, parser: OverridesParser) -> object:

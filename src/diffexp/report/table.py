@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from diffexp.escape import csv_field, first_line, line, markdown_cell
+from diffexp.report.costs import COSTS, budget, costs
 from diffexp.report.labels import short
 from diffexp.run.plan import read_plan
 from diffexp.run.results import ROWS, read_rows
@@ -216,7 +217,8 @@ def markdown(sweep: Sweep, shared: Mapping[str, set[tuple[str, str]]] = {}) -> s
             texts = [text_of(s, bold) for (_, s), bold in zip(across, marked, strict=True)]
             lines.append(f"| {markdown_cell(r)} | " + " | ".join(texts) + " |")
         parts.append("\n".join(lines))
-    return "\n\n".join(filter(None, [*(parts or ["no job has a result yet"]), snapshot.note])) + "\n"
+    parts = [*(parts or ["no job has a result yet"]), costs(snapshot.plan, snapshot.cells)]
+    return "\n\n".join(filter(None, [*parts, snapshot.note])) + "\n"
 
 
 def flat(sweep: Sweep) -> str:
@@ -225,14 +227,16 @@ def flat(sweep: Sweep) -> str:
     keys, metrics = list(snapshot.plan["varying"]), metrics_of(snapshot)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    heads = [*keys, *metrics, "nfe", "seconds", "state", "id", "folder", "error"]
-    writer.writerow(map(csv_field, heads))
+    of = list(COSTS) if any(budget(row) for _, row in snapshot.cells) else []
+    heads = [*keys, *metrics, "nfe", "seconds", *(f"budget.{key}" for key in of)]
+    writer.writerow(map(csv_field, [*heads, "state", "id", "folder", "error"]))
     for cell, row in snapshot.cells:
         row = row or {"state": "to do"}
         values = numbers(row)
-        texts = [cell["values"][k] for k in keys] + [values.get(m, "") for m in metrics]
-        texts += [(row.get("results") or {}).get("nfe", ""), row.get("seconds", ""), row["state"], cell["id"]]
-        texts += [cell["folder"], first_line(row.get("error") or "")]
+        texts, cost = [cell["values"][k] for k in keys] + [values.get(m, "") for m in metrics], budget(row)
+        texts += [(row.get("results") or {}).get("nfe", ""), row.get("seconds", "")]
+        texts += ["" if (v := cost.get(k)) is None else v for k in of]
+        texts += [row["state"], cell["id"], cell["folder"], first_line(row.get("error") or "")]
         writer.writerow(map(csv_field, texts))
     return out.getvalue()
 

@@ -1,4 +1,4 @@
-"""The files of a run folder that describe its run: config.yaml, overrides.yaml, run.json, log."""
+"""The files of a folder that describe its run: config.yaml, overrides.yaml, run.json, result.json, log."""
 
 import io
 import json
@@ -17,9 +17,11 @@ from typing import Any
 
 import yaml
 
+from diffexp import notice
 from diffexp.errors import DataError, ResourceError
 from diffexp.files import open_to_append, overwrite, read_json, write
 from diffexp.redact import redact_text, redact_typed
+from diffexp.run import result
 from diffexp.run.results import alone, refuse_links
 from diffexp.training.place import Moved, Place
 from diffexp.training.signals import deaf
@@ -36,14 +38,18 @@ class Record:
         with Record(folder, config, typed) as record:
             record.results["val/fid"] = 3.2
 
+    warned: how much notice.py had warned of before the run was checked.
     Only the first process of a run writes. Raises ResourceError for a folder that cannot be written, or is
     moved away, and DataError for links in it.
     """
 
-    def __init__(self, folder: Path, config: Mapping[str, Any], typed: Sequence[str]) -> None:
+    def __init__(
+        self, folder: Path, config: Mapping[str, Any], typed: Sequence[str], warned: int | None = None
+    ) -> None:
         self.folder, self.config, self.typed = folder, config, redact_typed(typed)
         self.results: dict[str, Any] = {}
         self.first = first()
+        self._warned = len(notice.warned) if warned is None else warned
         self.longer: list[dict[str, Any]] = []
         self._begun, self._start = time.time(), time.monotonic()  # a clock may be set back, this one not
         self._log: _Log | None = None
@@ -65,6 +71,7 @@ class Record:
             self.longer = _longer_before(self.folder / "run.json")
             write(self.folder / "config.yaml", _yaml(self.config))
             write(self.folder / "overrides.yaml", _yaml(self.typed))
+            self._result(None, ended=False)
             self._json(None)
             self._log = _Log(self.folder / "log")
         except OSError as error:
@@ -97,12 +104,38 @@ class Record:
         if self._log is not None:
             self._log.close()
         try:
-            self._json("done" if error is None else redact_text(f"{type(error).__name__}: {error}"))
+            with ExitStack() as after:  # whatever becomes of the first
+                state = "done" if error is None else redact_text(f"{type(error).__name__}: {error}")
+                after.callback(self._json, state)
+                self._result(error or self._moved())
         except ResourceError:
             if error is None:  # else `error` is what is raised
                 raise
         finally:
             self._held.close()
+
+    def _result(self, error: BaseException | None, ended: bool = True) -> None:
+        """Write result.json; where the folder is away, `_json` says so."""
+        about, here = result.about(self.config, self.typed), self._here()
+        warned = [*notice.warned[self._warned :], *([] if self._log is None else self._log.warnings)]
+        seconds, path = time.monotonic() - self._start, here / result.NAME
+        value = result.result(here, about, self._begun, seconds, self.results, error, warned, ended)
+        try:
+            write(path, result.text_of(value).ljust(ROOM))
+        except ResourceError:
+            if not ended or not overwrite(path, [result.text_of(value), result.last_words(value)]):
+                raise
+
+    def _moved(self) -> Moved | None:
+        try:
+            self.check()
+        except Moved as error:
+            return error
+        return None
+
+    def _here(self) -> Path:
+        """Return the folder wherever it is now."""
+        return self._place.now() if self._place and self._moved() else self.folder
 
     def _json(self, ended: str | None) -> None:
         import torch  # here, for the launcher of a sweep begins its processes before it loads torch
@@ -121,12 +154,8 @@ class Record:
             "threads": torch.get_num_threads(),
         }
         description |= {"lengthened": self.longer} if self.longer else {}
-        text, moved = json.dumps(description, indent=2, ensure_ascii=False) + "\n", None
-        try:
-            self.check()
-        except Moved as error:
-            moved = error
-        path = (self._place.now() if self._place and moved else self.folder) / "run.json"
+        text, moved = json.dumps(description, indent=2, ensure_ascii=False) + "\n", self._moved()
+        path = self._here() / "run.json"
         try:
             write(path, text.ljust(ROOM))
         except ResourceError:
@@ -194,10 +223,16 @@ class _Log(logging.StreamHandler[io.TextIOWrapper]):
     def __init__(self, path: Path) -> None:
         super().__init__(io.TextIOWrapper(open_to_append(path), encoding="utf-8", errors="backslashreplace"))
         self.path, self._complained = path, False
+        self.warnings: list[str] = []
         self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         root = logging.getLogger()
         root.addHandler(self)
         root.setLevel(min(root.level or logging.INFO, logging.INFO))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno >= logging.WARNING and record.name.startswith("diffexp."):
+            self.warnings.append(record.getMessage())
+        super().emit(record)
 
     def handleError(self, record: logging.LogRecord) -> None:
         error = sys.exc_info()[1]

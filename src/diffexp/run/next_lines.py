@@ -9,6 +9,7 @@ from diffexp.config.argv import command
 from diffexp.config.suggest import resume_of
 from diffexp.redact import redact_typed
 from diffexp.run.console import near
+from diffexp.training.budget import KEYS, budget_of
 
 if TYPE_CHECKING:  # which needs torch
     from diffexp.model.model import Model
@@ -20,11 +21,11 @@ _OF_ONE_RUN = (*_OF_ONE_FOLDER, "init", "schedule")
 
 
 def suggestions(
-    job: "Job", model: "Model", captions: Sequence[str] | None = None, stopped: bool = False
+    job: "Job", model: "Model", captions: Sequence[str] | None = None, results: Mapping[str, Any] = {}
 ) -> list[str]:
     """Return command lines: for a training to sample, evaluate, train longer, and ask something else of it;
-    for an evaluation to sample and evaluate. captions: of its images; stopped: before its end, because a
-    metric has got no better.
+    for an evaluation to sample and evaluate. captions: of its images; results: of a training, which say
+    what has ended it.
     """
     trained = "ckpt" not in job.config["task"]
     ckpt = near(job.folder) if trained else job.config["task"]["ckpt"]
@@ -36,12 +37,20 @@ def suggestions(
         ["task=evaluate", *sampling, *_steps(job)],
     ]
     if trained:
-        longer = f"trainer.max_steps={4 * job.config['trainer']['max_steps']}"
+        more = [longer(job, results), *(_patience(job) if "stopped" in results else [])]
         lines += [
-            [resume_of(ckpt), *_plugins(job), longer, *(_patience(job) if stopped else [])],
+            [resume_of(ckpt), *_plugins(job), *more],
             _other(job),
         ]
     return [shlex.join([*command(), *line]) for line in lines]
+
+
+def longer(job: "Job", results: Mapping[str, Any]) -> str:
+    """Return what lets a training go on: four times as much of the limit that has ended it."""
+    trainer, ended = job.config["trainer"], (results.get("budget") or {}).get("ended_by")
+    key = ended if ended in KEYS else "max_steps"
+    most = getattr(budget_of(trainer), key) if key in KEYS else trainer["max_steps"]
+    return f"trainer.{key}={4 * most:.12g}"
 
 
 def _plugins(job: "Job") -> list[str]:

@@ -10,10 +10,12 @@ from diffexp.errors import ConfigError, DataError
 from diffexp.model.checkpoint import latest, read_checkpoint
 from diffexp.notice import say
 from diffexp.run.job import Job
+from diffexp.training.budget import budget_before
 
 MAY_CHANGE = (  # keys that change no result of the steps that are left
     "dir", "name", "resume", "dry_run", "sweep", "logger", "callbacks", "evaluator", "metrics", "sampler",
-    "guidance", "clip", "data_root", "task", "choices", "trainer.max_steps", "trainer.accelerator",
+    "guidance", "clip", "data_root", "task", "choices", "trainer.max_steps", "trainer.max_time",
+    "trainer.max_flops", "trainer.accelerator",
     "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.log_every_n_steps",
     "trainer.check_val_every_n_epoch", "loader.workers", "loader.eval_batch_size", "lr.steps", "compile",
     "plugins", "experiment", "on_divergence", "data.download", "tune.base",
@@ -49,7 +51,7 @@ def check_same(job: Job, ckpt: Path) -> None:
 
 
 def steps_before(folder: Path) -> Any:
-    """Return the trainer.max_steps of the run in a folder, None where no file says it. Raises DataError."""
+    """Return how long the run in a folder was to be, None where no file says it. Raises DataError."""
     config = _of_file(folder)
     if config is None and (ckpt := latest(folder / "checkpoints")) is not None:
         config = _of_checkpoint(ckpt)
@@ -107,9 +109,9 @@ def _may_change(key: str, longer: bool) -> bool:
 
 
 def steps_of(config: Mapping[str, Any]) -> Any:
-    """Return trainer.max_steps, None where there is none."""
+    """Return trainer.max_steps with the budget, None where there is none."""
     trainer = config.get("trainer")
-    return trainer.get("max_steps") if isinstance(trainer, Mapping) else None
+    return (trainer.get("max_steps"), budget_before(trainer)) if isinstance(trainer, Mapping) else None
 
 
 def _flat(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -26,6 +26,7 @@ from diffexp.run.disk import check_room, checkpoint_bytes
 from diffexp.run.fit import tell_rate
 from diffexp.run.folder import Record, check_links
 from diffexp.run.job import Job, device_of
+from diffexp.run.next_lines import longer
 from diffexp.run.resume import start
 from diffexp.tasks.evidence import keep_evidence
 from diffexp.tasks.fitting import Fitting, Training, make_trainer
@@ -126,7 +127,7 @@ class TrainAutoencoder(Fitting):
         say(f"training: {record.results['train_seconds']:.0f} s; latents: {_latents(measured.latent)}")
         say(f"picture: {near(path)}   everything: {near(job.folder)}/")
         say("next:")
-        for line in _next(job):
+        for line in _next(job, record.results):
             say(f"  {line}")
 
 
@@ -186,15 +187,15 @@ def _latents(latent: Mapping[str, list[Any]]) -> str:
     return f"{text}; {dead} of {len(parts)} channels are dead" if dead else text
 
 
-def _next(job: Job) -> list[str]:
+def _next(job: Job, results: Mapping[str, Any]) -> list[str]:
     """Return command lines: diffusion in its latents, longer, and the decoder alone."""
-    run, steps = str(near(job.folder)), job.config["trainer"]["max_steps"]
+    run = str(near(job.folder))
     aside = ("name", "dir", "resume", "dry_run", "init", "task", "autoencoder", "trainer", "optimizer", "lr")
     kept = [text for text in job.typed if text.lstrip("+~").partition("=")[0].split(".")[0] not in aside]
     again = [text for text in job.typed if text.partition("=")[0] not in (*aside[:5], "autoencoder.train")]
     lines = [
         [*kept, "codec=autoencoder", f"codec.ckpt={run}", "network=unet_latent"],
-        [resume_of(run), f"trainer.max_steps={4 * steps}"],
+        [resume_of(run), longer(job, results)],
         [*again, f"init={run}", "autoencoder.train=decoder"],
     ]
     return [shlex.join([*command(), *line]) for line in lines]

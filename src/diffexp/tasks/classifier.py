@@ -1,6 +1,7 @@
 """task=classifier: train a classifier of the noisy images of a run (networks/noisy_classifier.py), for
 guidance=classifier."""
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,12 +20,15 @@ from diffexp.run.console import near, say
 from diffexp.run.folder import Record
 from diffexp.run.job import Job, Task, device_of
 from diffexp.run.ready import ready
+from diffexp.training.budget import Budget, Cost, budget_of
+from diffexp.training.flops import flops
+from diffexp.training.lr import LearningRate
 
 
 @dataclass(frozen=True)
 class Classifier(Task):
     """ckpt: the run whose schedule and data it is for; steps, batch_size, lr: of AdamW with a cosine to 0;
-    channels, channel_mult: of the network.
+    channels, channel_mult: of the network. trainer.max_time and max_flops end it before the last step.
     """
 
     ckpt: str | None = None
@@ -41,6 +45,7 @@ class Classifier(Task):
 
     def check(self, job: Job) -> None:
         device_of(job)
+        budget_of(job.config["trainer"])
         restored, data = self._ready(job)
         data.check()
         self._network(restored)
@@ -74,33 +79,53 @@ class Classifier(Task):
         (restored, data), device, seed = self._ready(job), device_of(job), job.config["seed"]
         torch.manual_seed(seed)
         network = self._network(restored).to(device)
-        self._train(network, restored, data.split("train"), device, seed)
+        budget = budget_of(job.config["trainer"])
+        cost = self._train(network, restored, data.split("train"), device, seed, budget)
+        if budget:
+            say(cost.words())
+            record.results["budget"] = cost.row()
         accuracy = self._accuracy(network.eval(), restored, data, device, seed)
         path = job.folder / "checkpoints" / "last.ckpt"
-        description = {"format": 1, "kind": "classifier", "network": self._node(restored), "step": self.steps}
-        write(path, {"diffexp": description, "state_dict": network.state_dict(), "global_step": self.steps})
+        description = {"format": 1, "kind": "classifier", "network": self._node(restored), "step": cost.steps}
+        write(path, {"diffexp": description, "state_dict": network.state_dict(), "global_step": cost.steps})
         record.results |= accuracy
         say(
             "accuracy on the test split, by quarter of t: " + ", ".join(f"{v:.3f}" for v in accuracy.values())
         )
         say(f"to use it: guidance=classifier guidance.scale=2 guidance.ckpt={near(job.folder)}")
 
-    def _train(self, network: nn.Module, restored: Restored, images: Any, device: Any, seed: int) -> None:
+    def _train(
+        self, network: nn.Module, restored: Restored, images: Any, device: Any, seed: int, budget: Budget
+    ) -> Cost:
         optimizer = torch.optim.AdamW(network.parameters(), self.lr, weight_decay=0.05)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.steps)
+        rate, used = LearningRate(self.steps, shape="cosine"), 0.0
+        schedule: Any = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.steps)
+        if budget:  # the same curve, of other roundings
+            schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, used))
+        begun, each, spent, done = time.perf_counter(), 0, (0.0, 0), 0
         with counting("training the classifier") as progress:
             for step in range(self.steps):
                 draw = generator(seed, "classifier", step)
                 batch = images.batch(torch.randint(len(images), (self.batch_size,), generator=draw))
                 t = torch.rand(self.batch_size, generator=draw, dtype=torch.float64)
                 x, label = _noisy(restored, batch, t, draw, device)
-                loss = F.cross_entropy(network(x, t.to(device, torch.float32)), label)
+                times = t.to(device, torch.float32)
+                if budget and not step:
+                    each = flops(network, lambda net, x=x[:1], t=times[:1]: net(x, t))
+                loss = F.cross_entropy(network(x, times), label)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 nn.utils.clip_grad_norm_(network.parameters(), 1.0)
                 optimizer.step()
+                done = step + 1
+                spent = (time.perf_counter() - begun, done * self.batch_size * each)
+                used = budget.used(*spent)
                 schedule.step()
-                progress(step + 1, self.steps)
+                progress(done, self.steps)
+                if used >= 1:
+                    break
+        ended = budget.ended_by(*spent) or "task.steps"
+        return Cost(ended, done, spent[0], done * self.batch_size, spent[1])
 
     @torch.no_grad()
     def _accuracy(

@@ -15,6 +15,7 @@ from diffexp.run.fit import fit, going_on
 from diffexp.run.folder import Record
 from diffexp.run.job import Job, Task
 from diffexp.run.resume import after_divergence, finished
+from diffexp.training.budget import budget_of
 from diffexp.training.data_module import DataModule
 from diffexp.training.early_stopping import EarlyStopping
 from diffexp.training.launched import launching
@@ -22,6 +23,7 @@ from diffexp.training.log_filters import quiet
 from diffexp.training.logger import Jsonl, TrackedLogger
 from diffexp.training.saving import AtomicCheckpointIO, Checkpoint
 from diffexp.training.signals import deaf
+from diffexp.training.spending import Spending
 from diffexp.training.trained import Trained
 
 
@@ -93,6 +95,8 @@ class Training:
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, EarlyStopping) and callback.ended is not None:
                 self.record.results["stopped"] = callback.ended
+            if isinstance(callback, Spending):
+                self.record.results["budget"] = callback.cost(trainer).row()
         return module, trainer
 
     def _fit(self, module: Trained, trainer: Trainer, ckpt: Path | None) -> None:
@@ -115,9 +119,10 @@ def make_trainer(
     saves = isinstance(keeper, Checkpoint)
     io = keeper.io if saves else AtomicCheckpointIO()
     io.check = record.check
-    run = tracking.open()
+    run, budget = tracking.open(), budget_of(job.config["trainer"])
+    counted = [Spending(budget)] if budget else []
     return job.build("trainer")(
-        callbacks=[*before(keeper.asked if saves else lambda: False), *others.values()],
+        callbacks=[*before(keeper.asked if saves else lambda: False), *counted, *others.values()],
         logger=[
             Jsonl(job.folder / "metrics.jsonl", record.check),
             *([TrackedLogger(run)] if run is not None else []),

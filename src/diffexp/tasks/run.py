@@ -6,6 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from diffexp import notice
 from diffexp.config.check import check
 from diffexp.errors import ConfigError, all_at_once
 from diffexp.notice import say
@@ -64,6 +65,7 @@ def run_resolved(
     """Check, then run; return the results. Raises DiffexpError; nothing is written before all checks have
     passed.
     """
+    warned = len(notice.warned)
     chosen = {k: v for k, v in choices.items() if v and not k.startswith("hydra/")}
     before = precision_before(folder) if config.get("precision") == "auto" else None
     job = Job(settled(config, before), folder, tuple(typed), chosen)
@@ -83,7 +85,7 @@ def run_resolved(
     if (ended := (task.done(job) if hasattr(task, "done") else None)) is not None:
         say(f"already finished: {folder}; type resume=never dir=... to begin another")
         return ended
-    with Record(folder, job.public(), job.typed) as record:
+    with Record(folder, job.public(), job.typed, warned) as record:
         if record.first and getattr(task, "trains", False):
             point_to(folder)
         task.run(job, record)

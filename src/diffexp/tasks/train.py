@@ -148,7 +148,7 @@ class Train(Fitting):
         } | gone[1]
         record.results |= losses | values | {"cards": cards, "picture": str(picture)}
         captions = trainer.datamodule.data.split(evaluator.captions).texts  # type: ignore[attr-defined]
-        lines = suggestions(job, module.model, captions, "stopped" in record.results)
+        lines = suggestions(job, module.model, captions, record.results)
         summary(job.folder, picture, record.results, measured, lines, gone)
 
 

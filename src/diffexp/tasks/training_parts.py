@@ -18,6 +18,7 @@ from diffexp.model.model import Model
 from diffexp.notice import say
 from diffexp.run.job import Job, device_of
 from diffexp.training.bucket_checks import check_buckets
+from diffexp.training.budget import budget_of
 from diffexp.training.data_module import DataModule
 from diffexp.training.drift import checked_base
 from diffexp.training.early_stopping import EarlyStopping
@@ -68,6 +69,8 @@ def check_numbers(job: Job) -> None:
             value = trainer.get(key)
             if isinstance(value, int) and value < 1 and not (key == "devices" and value == -1):
                 raise ConfigError(f"{key}={value}", f"trainer.{key}", "give 1 or more")
+    with problems:
+        budget_of(trainer)
     problems.all_at_once()
 
 

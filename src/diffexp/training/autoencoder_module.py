@@ -1,8 +1,8 @@
 """AutoencoderModule: the weights of an autoencoder, their averages, a discriminator, one step of training.
 
-Both optimizers step here, and not in Lightning: its count of steps is that of the autoencoder alone, so that
+Both optimizers step here, not in Lightning: its count of steps is that of the autoencoder alone, so that
 `trainer.max_steps`, `start` and the learning rate mean what they say, also in a run that goes on. Gradients
-are averaged over the ranks here too; draws are functions of the step, as in DiffusionModule (module.py).
+are averaged over ranks here too; draws are functions of the step, as in module.py.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -42,8 +42,7 @@ class AutoencoderModule(Trained):
 
     network, optimizer: called with what they still need. train: all of it, or the decoder alone.
     reconstruction, kl, deviation, learned_logvar, terms, adversarial: of the loss (autoencoder_losses.py).
-    clip_norm: of the gradient, None for no clipping. precision: of the network alone. accumulate:
-    micro-batches of a step.
+    clip_norm: of the gradient, None for none. precision: of the network alone. accumulate: batches of a step.
     """
 
     def __init__(
@@ -115,6 +114,9 @@ class AutoencoderModule(Trained):
         """Run the networks in the precision that was asked for."""
         with torch.autocast(self.device.type, self.autocast, enabled=self.autocast is not None):
             yield
+
+    def passes(self, batch: Batch) -> tuple[nn.Module, Callable[[Any], Tensor]]:
+        return self.network, lambda net: net.decode(net.moments(self._pixels.encode(batch.image[:1]))[0])
 
     def _losses(self, network: Any, x: Tensor, noise: Tensor) -> tuple[Tensor, Losses]:
         """Return the reconstructions of images x by a draw of z, float32, and their losses."""
@@ -217,10 +219,10 @@ class AutoencoderModule(Trained):
 
     def configure_optimizers(self) -> Any:
         optimizers = [self.make_optimizer([*self.trained, *self.loss.parameters()])]
-        schedules = [LambdaLR(optimizers[0], lambda step: self.lr(step))]
+        schedules = [LambdaLR(optimizers[0], lambda step: self.rate(step))]
         if self.discriminator is not None:  # at each step the rate of the autoencoder
             optimizers.append(self.make_optimizer(self.discriminator.parameters()))
-            schedules.append(LambdaLR(optimizers[1], lambda step: self.lr(step + self.adversarial.start)))
+            schedules.append(LambdaLR(optimizers[1], lambda step: self.rate(step + self.adversarial.start)))
         return optimizers, [{"scheduler": schedule, "interval": "step"} for schedule in schedules]
 
     def _others(self) -> dict[str, nn.Module]:

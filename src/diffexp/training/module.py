@@ -146,6 +146,15 @@ class DiffusionModule(Trained):
         self.recent.add(self.global_step, batch.index, losses.each, losses.t)
         return losses.loss
 
+    def passes(self, batch: Batch) -> tuple[nn.Module, Callable[[Any], Tensor]]:
+        image = batch.image[:1]
+        shape = self.model.latent_of(*image.shape[2:]) if batch.latent is None else self.model.latent_shape
+        with torch.no_grad():
+            cond = self.model.condition(batch.asked)
+        x, t = torch.zeros(1, *shape, device=self.device), torch.full((1,), 0.5, device=self.device)
+        one = None if cond is None else cond[:1]
+        return self.denoiser.network, lambda network: network(x, t, one)
+
     def _part_of(self, batch: Batch) -> tuple[Tensor | None, list[str]]:
         """Return of which part of a mixture each image is, and the names of the parts."""
         data = getattr(self.trainer, "datamodule", None)
@@ -207,7 +216,7 @@ class DiffusionModule(Trained):
         groups, others = self.tune.groups(self.model), [*self.objective.parameters()]
         optimizer = optimizer_of(self.make_optimizer, groups, others)
         # a function, for of an object LambdaLR would restore the settings of the run before
-        schedule = LambdaLR(optimizer, lambda step: self.lr(step))
+        schedule = LambdaLR(optimizer, lambda step: self.rate(step))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -15,19 +15,20 @@ from rich.progress import (
 )
 
 from diffexp.progress import listener
+from diffexp.training.trained import Trained
 
 _SHOWN = (("train/loss", "loss"), ("val/loss", "val loss"), ("train/images_per_s", "images/s"))
 
 
 class TrainingProgress(Callback):
-    """Show a bar on a terminal; elsewhere print a line at the start of each tenth of the steps."""
+    """Show a bar on a terminal; elsewhere print a line at the start of each tenth of the steps or budget."""
 
     def __init__(self) -> None:
         self._bar: Progress | None = None
         self._tenth, self._start = 0, 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._start, self._tenth = time.monotonic(), self._tenths(trainer)
+        self._start, self._tenth = time.monotonic(), _tenths(trainer, pl_module)
         if trainer.is_global_zero and sys.stdout.isatty():
             self._bar = Progress(
                 TextColumn("training"),
@@ -47,8 +48,8 @@ class TrainingProgress(Callback):
             heard(_values(trainer), trainer.global_step, trainer.max_steps)
         if self._bar is not None:
             self._bar.update(self._task, completed=trainer.global_step, values=_values(trainer))
-        elif trainer.is_global_zero and self._tenths(trainer) > self._tenth:
-            self._tenth = self._tenths(trainer)
+        elif trainer.is_global_zero and _tenths(trainer, pl_module) > self._tenth:
+            self._tenth = _tenths(trainer, pl_module)
             seconds = f"{time.monotonic() - self._start:.0f} s"
             parts = [f"step {trainer.global_step}/{trainer.max_steps}", seconds, _values(trainer)]
             print(", ".join(filter(None, parts)), flush=True)
@@ -64,9 +65,10 @@ class TrainingProgress(Callback):
             self._bar.stop()
             self._bar = None
 
-    @staticmethod
-    def _tenths(trainer: Trainer) -> int:
-        return 10 * trainer.global_step // max(1, trainer.max_steps)
+
+def _tenths(trainer: Trainer, module: LightningModule) -> int:
+    used = module.used() if isinstance(module, Trained) else 0.0
+    return max(10 * trainer.global_step // max(1, trainer.max_steps), int(10 * used))
 
 
 def _values(trainer: Trainer) -> str:

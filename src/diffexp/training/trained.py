@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from lightning.pytorch import LightningModule
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from diffexp.data.batch import Batch
@@ -31,19 +31,31 @@ class Trained(LightningModule):
     checkpoint.
     """
 
+    used: Callable[[], float]
+    """Returns how much of its budget the training has used, 1 for all of it; 0 where it has none."""
     optimizer_count: int = 1
     """How many optimizers it has, each with a learning rate."""
 
     def __init__(self, lr: LearningRate, meter: Any, config: Mapping[str, Any] | None = None) -> None:
         super().__init__()
         self.lr, self.meter, self.config = lr, meter, dict(config or {})
-        self.recent, self._told = Recent(), 0
+        self.recent, self._told, self.used = Recent(), 0, lambda: 0.0
         self._telling = Tolerance("telling a logger", "see that the disk is not full, or type logger=none")
 
     @property
     def scaled(self) -> bool:
         """Return whether the gradient is scaled, and may overflow: the scaler then leaves the step out."""
         return False
+
+    def rate(self, step: int) -> float:
+        """Return the factor of the learning rate at `step`."""
+        return self.lr(step, self.used())
+
+    def passes(self, batch: Batch) -> tuple[nn.Module, Callable[[Any], Tensor]]:
+        """Return the network, and how it is called for an image like those of a batch: its work is counted.
+        Raises TypeError where that is not known.
+        """
+        raise TypeError(f"{type(self).__name__} does not say how its network is called")
 
     def on_train_start(self) -> None:
         self._told = self.global_step  # a resumed run does not tell its first step again
