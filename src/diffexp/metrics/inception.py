@@ -48,7 +48,8 @@ class Inception(Extractor):
             what = f"the FID Inception has no layer of {feature} features"
             raise ConfigError(what, "metrics.extractor.feature", "type 64, 192, 768 or 2048")
         self.name, self.dim, self.classifies = f"inception{feature}", int(feature), feature == 2048
-        self.name, self.resize = with_resize(self.name, resize), resize
+        self.name = with_resize(self.name, resize)
+        self.resize: Resize = resize
         self.weights, self.sha256 = weights, ""
         self._expected = sha256 or (None if weights else OFFICIAL)
         self._net: Any = None
