@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from diffexp.condition import Asked
@@ -34,7 +35,8 @@ Progress = Callable[[int, int], None]
 class Evaluation:
     """values by key, the card of each, the first images uint8 (P, C, H, W) with their labels (P,) and
     texts. evidence: what a comparison needs (see MetricSet.compute); pairing: what must be the same in
-    another evaluation for its noise, classes and captions to be the same, image by image.
+    another evaluation for its noise, classes and captions to be the same, image by image. pictures: of
+    metrics.
     """
 
     values: dict[str, float]
@@ -47,12 +49,16 @@ class Evaluation:
     texts: tuple[str, ...] | None = None
     evidence: dict[str, Tensor] = field(default_factory=dict)
     pairing: dict[str, Any] = field(default_factory=dict)
+    pictures: dict[str, Image.Image] = field(default_factory=dict)
 
     def draw(self, names: tuple[str, ...] | None, title: str, path: Path) -> Path:
-        """The images as a PNG: each beside its caption, or one row per class, if there are some.
+        """The images as a PNG: each beside its caption, or one row per class, if there are some; those of
+        metrics beside it, under their names: PATH_copies.png.
 
         names: of the classes.
         """
+        for name, picture in self.pictures.items():
+            save(picture, path.with_name(f"{path.stem}_{name}.png"))
         if self.texts is not None:
             save(captioned(self.images, self.texts, title), path)
             return path
@@ -187,7 +193,7 @@ class Evaluator:
         first, seconds = wanted[mine[: len(shown)]], time.perf_counter() - start
         evidence, pairing = (self.metrics.evidence, self._pairing(model, wanted)) if values else ({}, {})
         shown_of = (shown, first.label, calls, seconds, told, first.text)
-        return Evaluation(values, cards, *shown_of, evidence, pairing)
+        return Evaluation(values, cards, *shown_of, evidence, pairing, dict(self.metrics.pictures))
 
     def _pairing(self, model: Model, wanted: Asked) -> dict[str, Any]:
         labels, digest = wanted.label, hashlib.sha256()
