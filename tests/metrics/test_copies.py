@@ -22,7 +22,7 @@ def normal(n, dim, seed):
 
 def measured(train, test, made):
     metric = Copies(cache=None)
-    metric._test = test
+    metric._test, metric._labels = test, None
     return metric.of(train, made)
 
 

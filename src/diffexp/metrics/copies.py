@@ -61,6 +61,7 @@ class Copies(Bank):
         assert extractor is not None
         super().prepare(data, extractor, n)
         self._images = data.split("train")
+        self._labels = None if self._images.labels is None else self._images.labels[self._chosen]
         _, self._test = features_of(data, "test", extractor, self.most, self.cache)
         self._card |= {"n_test": len(self._test), "ratio": round(RATIO, 3)}
 
@@ -88,7 +89,11 @@ class Copies(Bank):
     def _distances(self, train: Tensor, generated: Tensor) -> dict[str, float]:
         """Return FID to the training and to the test images, of equal parts of both."""
         size = min(len(self._test), max(2, len(train) // 2))
+        # as many of each class in each part, as there are in a split: else the classes make the difference
         order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
+        order = order if self._labels is None else order[self._labels[order].argsort(stable=True)]
+        count = max(1, len(train) // size)
+        order = torch.cat([order[k::count][:size] for k in range(count)])
         found, made = dict[str, Tensor](), _statistics(generated)
         for name, real_features in (("train", train[order]), ("test", self._test)):
             parts = [part for part in real_features.split(size) if len(part) == size][:PARTS]
