@@ -63,6 +63,7 @@ def ratios(schedule: Schedule) -> Tensor:
 class Shown:
     """Images of a split as the network sees them: x0 and noise (N, C, H, W), and what was asked."""
 
+    split: SplitName
     x0: Tensor
     noise: Tensor
     asked: Asked
@@ -75,7 +76,7 @@ def shown(patient: Patient, split: SplitName, most: int = IMAGES) -> Shown:
     batch = images.batch(index)
     x0 = torch.cat([model.codec.encode(part.to(patient.device)).cpu() for part in batch.image.split(BATCH)])
     noise = Noise(key(patient.seed, "doctor"), index, tuple(x0.shape[1:]), "cpu")(0)
-    return Shown(x0, noise, batch.asked)
+    return Shown(split, x0, noise, batch.asked)
 
 
 def condition(model: Model, asked: Asked, told: Told) -> Condition | None:
@@ -111,11 +112,18 @@ Label = Callable[[Tensor], Tensor]
 """Of noise levels σ/α float64 (N,) what the network is given as the time, (N,)."""
 
 
-@torch.no_grad()
 def errors(patient: Patient, images: Shown, told: Told = "own", label: Label | None = None) -> Tensor:
     """Return the squared error of x̂0 of each image at each level, float64 (LEVELS, N). label: what the
     network is given as the time, in place of the schedule's.
     """
+    name = f"errors {images.split} {len(images.x0)} {told}"
+    if label is not None:
+        return _errors(patient, images, told, label)
+    return patient.once(name, lambda: _errors(patient, images, told, None))
+
+
+@torch.no_grad()
+def _errors(patient: Patient, images: Shown, told: Told, label: Label | None) -> Tensor:
     model, device = patient.model.eval(), patient.device
     schedule = model.denoiser.schedule
     cond = condition(model, images.asked.to(device), told)
@@ -160,7 +168,7 @@ def label_of(patient: Patient, schedule: Schedule) -> Label:
 
 def linear_errors(patient: Patient, images: Shown) -> Tensor:
     """Return the error of the best linear denoiser of the training images, float64 (LEVELS, N)."""
-    linear = Linear.of(shown(patient, "train", FITTED).x0)
+    linear = patient.once("linear", lambda: Linear.of(shown(patient, "train", FITTED).x0))
     levels = [
         (1 / math.hypot(1, r), r / math.hypot(1, r)) for r in ratios(patient.model.denoiser.schedule).tolist()
     ]

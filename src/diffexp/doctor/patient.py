@@ -2,11 +2,11 @@
 compares what is measured of them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from PIL import Image
@@ -27,6 +27,7 @@ from diffexp.samplers import Sampler
 
 ALIGNMENT = ("right", "accuracy_", "clip_score_")
 """How the keys begin that say whether an image shows what was asked for, the first that is there."""
+T = TypeVar("T")
 CHANCE = 0.01  # the p-value of a difference, below which it is more than chance
 _FOLDER = ("dir", "name", "resume", "task", "dry_run", "init")
 
@@ -56,6 +57,13 @@ class Patient:
     batch_size: int = 250
     device: Any = "cpu"
     _drawn: dict[str, Evaluation] = field(default_factory=dict[str, Evaluation], init=False)
+    _kept: dict[str, Any] = field(default_factory=dict[str, Any], init=False)
+
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """Return what `make` returns, which is made once for all examinations that ask for it."""
+        if name not in self._kept:
+            self._kept[name] = make()
+        return self._kept[name]
 
     @property
     def n(self) -> int:

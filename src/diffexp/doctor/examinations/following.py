@@ -5,7 +5,7 @@ from torch import Tensor
 
 from diffexp.data import DataSet
 from diffexp.doctor.finding import Finding, strength
-from diffexp.doctor.levels import IMAGES, errors, shown, z_of
+from diffexp.doctor.levels import errors, shown, z_of
 from diffexp.doctor.patient import Patient
 from diffexp.metrics import Extractor, extract
 
@@ -23,7 +23,7 @@ def examine(patient: Patient) -> list[Finding]:
     """Compare the error with the right condition and with that of another image, of training images."""
     if not patient.model.conditioning.asks:
         return []
-    images = shown(patient, "train", 2 * IMAGES)
+    images = shown(patient, "train")
     own, others = (errors(patient, images, told) for told in ("own", "others"))
     more = (others - own) / own.mean(1, keepdim=True)
     used = float(more.mean())

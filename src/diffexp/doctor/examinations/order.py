@@ -17,6 +17,7 @@ def examine(patient: Patient) -> list[Finding]:
         other = patient.draw(sampler=second)
     except ConfigError:
         return []
+    assert isinstance(second, GridSampler)
     gain, known = patient.gain(other)
     name = type(sampler).__name__
     saw = f"at {calls} calls of the network FID is {patient.fid():.3g} by {name}, "
