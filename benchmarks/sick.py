@@ -102,7 +102,7 @@ SICK = {
     "eps": Sick(
         "ε-prediction without clipping",
         "no clipping, where little signal magnifies errors",
-        ["prediction=eps", "trainer.max_steps=400"],
+        ["prediction=eps", "trainer.max_steps=800"],
         ["clip=none"],
     ),
     "dropout": Sick(
@@ -114,7 +114,7 @@ SICK = {
     "rate": Sick(
         "learning rate x 30",
         "a learning rate that is too high",
-        ["optimizer.lr=0.03", "trainer.max_steps=400"],
+        ["optimizer.lr=0.03", "trainer.max_steps=800"],
     ),
     "short": Sick(
         "60 steps of training",
@@ -124,7 +124,7 @@ SICK = {
     "average": Sick(
         "decay of the average 0.9999, no warm-up",
         "an average of the weights that lags behind",
-        ["ema.decays=[0.9999]", "ema.warmup=false", "trainer.max_steps=400"],
+        ["ema.decays=[0.9999]", "ema.warmup=false", "trainer.max_steps=800"],
     ),
     "twenty": Sick(
         "20 images, 5,000 steps",

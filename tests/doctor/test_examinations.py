@@ -25,7 +25,7 @@ from diffexp.doctor.examinations import (
     scheduling,
     steps,
 )
-from diffexp.doctor.examine import every
+from diffexp.doctor.examined import every
 from diffexp.errors import ConfigError
 from diffexp.samplers import DDIM
 
@@ -36,7 +36,7 @@ def one(findings):
 
 
 def test_one_step_is_too_few_and_forty_are_not():
-    few = one(steps.examine(patient(sampler=DDIM(steps=1))))
+    few = one(steps.examine(patient(sampler=DDIM(steps=1), n=200)))
     assert few.ill and few.cause == "too few steps of the sampler" and few.do[0][-1] == "sampler.steps=20"
     assert "with 1 steps" in few.saw and few.pictures
     many = one(steps.examine(patient(sampler=DDIM(steps=40))))
@@ -194,8 +194,8 @@ def test_findings_are_ordered_and_an_examination_that_fails_costs_itself(monkeyp
         raise ConfigError("no such thing", "here", "there")
 
     some = [("a", fails), ("b", steps.examine), ("c", scheduling.examine), ("d", lambda patient: [])]
-    monkeypatch.setattr("diffexp.doctor.examine.every", lambda: iter(some))
-    found = examine(patient(sampler=DDIM(steps=1)))
+    monkeypatch.setattr("diffexp.doctor.examined.every", lambda: iter(some))
+    found = examine(patient(sampler=DDIM(steps=1), n=200))
     assert found.failed == {"a": "no such thing"} and found.nothing == ["d"]
     assert [f.cause for f in found.causes] == ["too few steps of the sampler"]
     assert found.findings == sorted(found.findings, key=lambda f: -f.strength)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from PIL import Image
 
-from diffexp.doctor.examine import Examined
+from diffexp.doctor.examined import Examined
 from diffexp.doctor.finding import SYMPTOMS, Finding
 from diffexp.doctor.patient import Patient
 from diffexp.doctor.signs import signs_of

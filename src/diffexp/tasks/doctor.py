@@ -14,7 +14,7 @@ from diffexp.config.build import build
 from diffexp.config.untrusted import typed_before
 from diffexp.data import DataSet
 from diffexp.doctor import Examined, Patient, examine
-from diffexp.doctor.examine import every
+from diffexp.doctor.examined import every
 from diffexp.doctor.page import doctor_page
 from diffexp.doctor.parts import metrics_for
 from diffexp.errors import ConfigError, DataError, DiffexpError
