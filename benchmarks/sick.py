@@ -112,9 +112,9 @@ SICK = {
         ["guidance.scale=5"],
     ),
     "rate": Sick(
-        "learning rate x 30",
+        "learning rate x 300, constant",
         "a learning rate that is too high",
-        ["optimizer.lr=0.03", "trainer.max_steps=800"],
+        ["optimizer.lr=0.3", "lr=constant", "lr.warmup=0", "trainer.max_steps=400"],
     ),
     "short": Sick(
         "60 steps of training",

@@ -58,8 +58,7 @@ def test_each_line_to_paste_composes_and_is_one_that_can_be_run(found, run):
         cfg, _ = composed([*typed, "dir=out"])
         if "task=evaluate" in typed:
             assert f"task.ckpt={run}" in typed
-        assert cfg.name
-        check({"task": {**cfg.task}}) if False else None
+        check({"task": dict(cfg.task)})
 
 
 def test_the_page_shows_all_of_it_and_loads_nothing(found):
@@ -70,9 +69,8 @@ def test_the_page_shows_all_of_it_and_loads_nothing(found):
 
 
 def test_a_page_escapes_what_others_have_written():
-    one = Finding(
-        HOSTILE, "blur", 2.0, HOSTILE, [["task=evaluate", f"task.ckpt={HOSTILE}"]], ([HOSTILE], [[HOSTILE]])
-    )
+    do = [["task=evaluate", f"task.ckpt={HOSTILE}"]]
+    one = Finding(HOSTILE, "blur", 2.0, HOSTILE, do, ([HOSTILE], [[HOSTILE]]))
     page = doctor_page(Examined([one], {"steps": HOSTILE}, []), patient(n=40), ["diffexp"])
     assert "<script" not in page and page.count("&lt;script&gt;") >= 6
     assert "'task.ckpt=" in page.replace("&#x27;", "'")  # quoted for a shell
@@ -84,7 +82,7 @@ def test_a_page_escapes_what_others_have_written():
         ("task.n=3", "n=3", "task.n"),
         ("task.only=[stesp]", "there is no examination stesp", "task.only"),
         ("schedule=linear", "schedule is of the training run", "schedule"),
-        ("data=mnist", "the model makes images of", "data"),
+        ("data=digits_text", "the model makes images of", "data"),
     ],
 )
 def test_what_cannot_be_is_told_before_anything_is_written(run, tmp_path, typed, says, where):

@@ -50,6 +50,15 @@ def test_samples_that_are_none_of_the_data_are_authentic_and_far():
     assert (found["authpct"], found["copies"]) == (1.0, 0.0) and found["c_t"] > 15
 
 
+def test_each_part_of_the_training_images_has_its_share_of_each_class():
+    """Else the classes that a part lacks would pass for what a model has not learnt."""
+    centres, labels = 10 * normal(10, 4, 3), torch.arange(1450) % 10
+    metric = Copies(cache=None)
+    metric._labels, metric._test = labels[:1250], centres[labels[:180]] + normal(180, 4, 1)
+    found = metric.of(centres[labels[:1250]] + normal(1250, 4, 0), centres[labels[:400]] + normal(400, 4, 2))
+    assert found["fid_train"] == pytest.approx(found["fid_test"], abs=0.5)
+
+
 def test_twenty_images_learnt_by_heart_are_seen_through_noise():
     train = normal(20, 8, 0)
     found = measured(train, normal(300, 8, 1), train[torch.arange(400) % 20] + 0.05 * normal(400, 8, 2))

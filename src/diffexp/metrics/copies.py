@@ -93,7 +93,9 @@ class Copies(Bank):
         order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
         order = order if self._labels is None else order[self._labels[order].argsort(stable=True)]
         count = max(1, len(train) // size)
-        order = torch.cat([order[k::count][:size] for k in range(count)])
+        order = torch.cat(
+            [part[torch.linspace(0, len(part) - 1, size).long()] for part in _dealt(order, count)]
+        )
         found, made = dict[str, Tensor](), _statistics(generated)
         for name, real_features in (("train", train[order]), ("test", self._test)):
             parts = [part for part in real_features.split(size) if len(part) == size][:PARTS]
@@ -150,6 +152,11 @@ def z_of_ranks(a: Tensor, b: Tensor) -> float:
     below = torch.searchsorted(ordered, a) + torch.searchsorted(ordered, a, right=True)
     u = float(below.double().sum()) / 2
     return (u - n * m / 2) / (n * m * (n + m + 1) / 12) ** 0.5
+
+
+def _dealt(order: Tensor, count: int) -> list[Tensor]:
+    """Return the numbers in turn to `count` parts."""
+    return [order[k::count] for k in range(count)]
 
 
 def _statistics(features: Tensor) -> Statistics:

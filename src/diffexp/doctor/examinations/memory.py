@@ -26,7 +26,7 @@ def examine(patient: Patient) -> list[Finding]:
     inside, outside = ((errors(patient, s).mean(1) / scale).mean() for s in (train, val))
     gap = float(outside / inside) - 1
     saw, size = f"the error on validation images is {gap:+.1%} of that on training images", strength(gap, GAP)
-    do = [patient.again("metrics.metrics.0.reference=test"), *_sooner(patient)]
+    do = [patient.again("evaluator.reference=test"), *_sooner(patient)]
     metrics = MetricSet(patient.n, patient.metrics.extractor, [Copies()])
     try:
         metrics.prepare(patient.data, patient.device)
