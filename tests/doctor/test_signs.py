@@ -67,7 +67,7 @@ def test_a_network_errs_as_much_as_its_closed_form():
     of_ideal = patient(ideal())
     images = shown(of_ideal, "train")
     found = errors(of_ideal, images)
-    assert found.shape == (LEVELS, 160) and found[0].mean() < 1e-6 < found[-1].mean()
+    assert found.shape == (LEVELS, 60) and found[0].mean() < 1e-6 < found[-1].mean()
     blind = patient(ideal(network=gaussian()))
     x = shown(blind, "train").x0
     r = ratios(SCHEDULE)[-1]

@@ -69,8 +69,11 @@ class Shown:
     asked: Asked
 
 
-def shown(patient: Patient, split: SplitName, most: int = IMAGES) -> Shown:
-    """Return images of a split, evenly from all of it, with noise of their own."""
+def shown(patient: Patient, split: SplitName, most: int | None = None) -> Shown:
+    """Return images of a split, evenly from all of it, with noise of their own; by default no more than are
+    drawn.
+    """
+    most = min(IMAGES, patient.n) if most is None else most
     images, model = patient.data.split(split), patient.model
     index = torch.linspace(0, len(images) - 1, min(most, len(images))).long().unique()
     batch = images.batch(index)
