@@ -82,7 +82,7 @@ def relabelled(folder: Path, healthy: Path) -> None:
     checkpoint = torch.load(healthy / "checkpoints" / "last.ckpt", weights_only=True)
     linear = {"_target_": "diffexp.diffusion.linear", "T": 1000, "start": 1e-4, "end": 0.02}
     config = checkpoint["diffexp"]["config"]
-    config["schedule"] = config["snr"]["schedule"] = linear
+    config["schedule"] = config["snr"]["schedule"] = config["model"]["schedule"]["schedule"] = linear
     torch.save(checkpoint, target / "last.ckpt")
     for name in ("config.yaml", "overrides.yaml", "metrics.jsonl", "run.json"):
         (folder / "schedule" / name).write_bytes((healthy / name).read_bytes())

@@ -17,9 +17,9 @@ from diffexp.report.page import document, table
 _STYLE = """
 h2 { font-size: 1.1rem; margin-top: 2rem; }
 img { max-width: 100%; image-rendering: pixelated; display: block; }
-td, th { white-space: normal; } table { display: block; overflow-x: auto; }
-td:not(:first-child):not(:has(data)) { text-align: left; }
-pre { overflow-x: auto; padding: .5rem; border: 1px solid var(--rule); }
+td, th { white-space: normal; text-align: left; } td:has(data) { text-align: right; }
+.rows { max-height: none; }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; padding: .5rem; border: 1px solid var(--rule); }
 .ill { border-left: 4px solid #d55e00; padding-left: .8rem; }
 .strength { color: var(--soft); font-size: 13px; } figure { margin: 1rem 0; }
 """
@@ -71,13 +71,9 @@ def _overview(found: Examined) -> str:
 
 
 def _section(f: Finding, program: Sequence[str]) -> str:
-    lines = "\n".join(shlex.join([*program, *words]) for words in f.do)
+    lines = "\n".join(shlex.join([*program, *words]) for words in f.do if f.ill)
     rows = "" if f.rows is None else f"<div class=rows tabindex=0>{table(*f.rows)}</div>"
-    pictures = "".join(
-        f"<figure><img alt='{markup(name)}' src='{encoded(image)}'>"
-        f"<figcaption>{markup(name)}</figcaption></figure>"
-        for name, image in f.pictures.items()
-    )
+    pictures = "".join(_figure(name, image) for name, image in f.pictures.items())
     shown = f"<pre>{markup(lines)}</pre>" if lines else ""
     strength = f"{f.strength:.2f} of its threshold; {SYMPTOMS[f.symptom]}"
     kind = "ill" if f.ill else "well"
@@ -95,7 +91,13 @@ def _signs(patient: Patient) -> str:
         ["energy in high frequencies", made.sharpness, real.sharpness],
         ["variance of a pixel", made.spread, real.spread],
     ]
-    return "<h2>Signs</h2>" + table(["", "samples", "real images"], rows)
+    picture = "".join(_figure(name, image) for name, image in patient.beside_real().items())
+    return f"<h2>Signs</h2>{picture}{table(['', 'samples', 'real images'], rows)}"
+
+
+def _figure(name: str, image: Image.Image) -> str:
+    caption = f"<figcaption>{markup(name)}</figcaption>"
+    return f"<figure><img alt='{markup(name)}' src='{encoded(image)}'>{caption}</figure>"
 
 
 def encoded(image: Image.Image) -> str:

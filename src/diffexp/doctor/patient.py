@@ -147,11 +147,20 @@ class Patient:
         return values
 
     @cached_property
-    def real_signs(self) -> Signs:
-        """The signs of training images, as many as are drawn."""
+    def real(self) -> Tensor:
+        """Training images, uint8 (N, C, H, W), as many as are drawn, evenly from all."""
         images = self.data.split("train")
         index = torch.linspace(0, len(images) - 1, min(self.n, len(images))).long().unique()
-        return signs_of(images.batch(index).image)
+        return images.batch(index).image
+
+    @cached_property
+    def real_signs(self) -> Signs:
+        """The signs of the training images."""
+        return signs_of(self.real)
+
+    def beside_real(self) -> dict[str, Image.Image]:
+        """Return a picture of samples as they are asked for, and of training images."""
+        return self.pictures({"samples": self.draw(), "training images": shown_as(self.real)})
 
     def pictures(self, drawn: Mapping[str, Evaluation]) -> dict[str, Image.Image]:
         """Return a row of images of each, of the same noise."""
@@ -162,6 +171,11 @@ class Patient:
 
 SHOWN = 16  # images in a row of a picture
 GAIN = 0.2  # of FID: differences of less are seen in tables, and not in pictures
+
+
+def shown_as(images: Tensor) -> Evaluation:
+    """Return images uint8 (N, C, H, W) for a picture: nothing was measured of them."""
+    return Evaluation({}, {}, images, None, 0, 0.0)
 
 
 def separated(apart: Difference) -> bool:

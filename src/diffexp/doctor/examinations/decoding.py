@@ -4,8 +4,7 @@ import torch
 
 from diffexp.doctor.finding import Finding, strength
 from diffexp.doctor.levels import BATCH
-from diffexp.doctor.patient import Patient
-from diffexp.metrics import Evaluation
+from diffexp.doctor.patient import Patient, shown_as
 from diffexp.metrics.reconstruction import psnr
 
 
@@ -30,7 +29,7 @@ def examine(patient: Patient) -> list[Finding]:
     saw += f"of samples {patient.fid():.3g}; reconstructions are at {dB:.1f} dB"
     scale = max(0.2 * patient.fid(), patient.floor / 2)
     do = [["task=autoencoder", *_data(patient), "name=wider", "autoencoder.network.latent_channels=4"]]
-    drawn = [Evaluation({}, {}, x[:40], None, 0, 0.0) for x in (before, after)]
+    drawn = [shown_as(images) for images in (before, after)]
     pictures = patient.pictures(dict(zip(("real", "reconstructed"), drawn, strict=True)))
     return [Finding("a codec that loses too much", "blur", strength(lost, scale), saw, do, None, pictures)]
 
