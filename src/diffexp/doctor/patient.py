@@ -67,7 +67,7 @@ class Patient:
 
     @property
     def n(self) -> int:
-        """How many images are drawn each time."""
+        """The number of images that are drawn each time."""
         return self.metrics.n
 
     def draw(
