@@ -28,6 +28,7 @@ ORDER = (  # a room or file of the package imports those of the lines above its 
     {"training"},
     {"run"},
     {"report"},
+    {"doctor"},
     {"tasks"},
     {"sweep"},
     {"listing"},

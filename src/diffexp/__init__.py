@@ -13,8 +13,8 @@ from importlib import import_module, metadata
 from typing import Any
 
 _ROOMS = (
-    "adapters", "codecs", "comparison", "conditioning", "config", "data", "diffusion", "metrics", "model",
-    "networks", "report", "run", "samplers", "sweep", "tasks", "training",
+    "adapters", "codecs", "comparison", "conditioning", "config", "data", "diffusion", "doctor", "metrics",
+    "model", "networks", "report", "run", "samplers", "sweep", "tasks", "training",
 )  # fmt: skip
 _WHERE = {"load": "model.restore", "sample": "samplers", "grid": "pictures"}
 __all__ = ["__version__", *_ROOMS, *_WHERE]

@@ -36,6 +36,7 @@ _FONTS = (
     "arial.ttf",
 )
 LEAST = 240  # pixels a title may take, however narrow the grid below it
+FRAME, EDGE = (200, 30, 30), 3  # the colour and the width, in pixels, of the frame of a pair
 PAPER, INK = (244, 244, 242), (40, 40, 40)  # not white: many photographs have white borders
 
 
@@ -116,6 +117,22 @@ def save(image: Image.Image, path: Path) -> None:
             str(path),
             "free some disk, or name a folder that you may write to",
         ) from error
+
+
+def paired(
+    above: Tensor, below: Tensor, framed: Sequence[bool], title: str | None = None, columns: int = 8
+) -> Image.Image:
+    """Draw images uint8 (N, C, H, W) in rows, each above its partner in `below`; some pairs have a frame."""
+    factor = max(1, math.floor(80 / max(above.shape[2:]) + 0.5))
+    order = [torch.arange(i, min(i + columns, len(above))) for i in range(0, len(above), columns)]
+    chosen = torch.cat([i for numbers in order for i in (numbers, numbers)])
+    images = torch.cat([part[i] for i in order for part in (above, below)]).expand(-1, 3, -1, -1)
+    images = images.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
+    colours = torch.tensor([PAPER, FRAME], dtype=torch.uint8)[torch.tensor(framed).long()[chosen]]
+    tiles = colours[:, :, None, None].repeat(1, 1, images.shape[2] + 2 * EDGE, images.shape[3] + 2 * EDGE)
+    tiles[:, :, EDGE:-EDGE, EDGE:-EDGE] = images
+    names = [name for i in order for name in ("sample", "nearest") for _ in i]
+    return grid(tiles, names, columns, title=title)
 
 
 def _check(images: Tensor, labels: Sequence[str] | None, columns: int | None, size: int) -> None:

@@ -31,6 +31,7 @@ NEEDS = {
     "task=evaluate": ["task.ckpt=run"],
     "task=encode": ["task.ckpt=run"],
     "task=likelihood": ["task.ckpt=run"],
+    "task=doctor": ["task.ckpt=run"],
     "task=interpolate": ["task.ckpt=run"],
     "task=measure": ["task.images=here"],
 }

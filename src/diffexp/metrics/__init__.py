@@ -6,6 +6,7 @@ from diffexp.metrics.classifier import SmallClassifier
 from diffexp.metrics.clip_loss import CLIPLoss
 from diffexp.metrics.clip_metrics import CMMD, CLIPScore
 from diffexp.metrics.coloured_digits import ColouredDigits
+from diffexp.metrics.copies import Copies
 from diffexp.metrics.evaluator import Evaluation, Evaluator
 from diffexp.metrics.extractor import Extractor, extract
 from diffexp.metrics.feature_distance import FeatureDistance
@@ -34,6 +35,7 @@ __all__ = [
     "Card",
     "ClassifierAccuracy",
     "ColouredDigits",
+    "Copies",
     "Dinov2",
     "Evaluation",
     "Evaluator",

@@ -35,7 +35,8 @@ Progress = Callable[[int, int], None]
 class Evaluation:
     """values by key, the card of each, the first images uint8 (P, C, H, W) with their labels (P,) and
     texts. evidence: what a comparison needs (see MetricSet.compute); pairing: what must be the same in
-    another evaluation for its noise, classes and captions to be the same, image by image.
+    another evaluation for its noise, classes and captions to be the same, image by image. pictures: of
+    metrics.
     """
 
     values: dict[str, float]
@@ -49,11 +50,15 @@ class Evaluation:
     evidence: dict[str, Tensor] = field(default_factory=dict)
     pairing: dict[str, Any] = field(default_factory=dict)
     ranks: int = 1
+    pictures: dict[str, Image.Image] = field(default_factory=dict)
 
     def draw(self, names: tuple[str, ...] | None, title: str, path: Path) -> Path:
-        """The images as a PNG: each beside its caption, or one row per class, if there are some. The file
-        says of which noise they are, for reports. names: of the classes.
+        """The images as a PNG: each beside its caption, or one row per class, if there are some; those of
+        metrics beside it, under their names: PATH_copies.png. The file says of which noise they are, for
+        reports. names: of the classes.
         """
+        for name, picture in self.pictures.items():
+            save(picture, path.with_name(f"{path.stem}_{name}.png"))
         images, labels, order = self.images, None, torch.arange(len(self.images))
         if self.texts is not None:
             save(self._said(captioned(self.images, self.texts, title), order), path)
@@ -195,9 +200,10 @@ class Evaluator:
         told = self._protocol(model, guidance, calls, wanted.text)
         cards = {key: card | told | model.codec.ceiling(key) for key, card in self.metrics.cards.items()}
         first, seconds = wanted[mine[: len(shown)]], time.perf_counter() - start
-        evidence, pairing = self.metrics.evidence if values else {}, self._pairing(model, wanted)
-        of = (shown, first.label, calls, seconds, told, first.text, evidence, pairing, rank[1])
-        return Evaluation(values, cards, *of)
+        evidence, pairing = (self.metrics.evidence, self._pairing(model, wanted)) if values else ({}, {})
+        shown_of = (shown, first.label, calls, seconds, told, first.text)
+        more = (evidence, pairing, rank[1], dict(self.metrics.pictures))
+        return Evaluation(values, cards, *shown_of, *more)
 
     def _pairing(self, model: Model, wanted: Asked) -> dict[str, Any]:
         labels, digest = wanted.label, hashlib.sha256()

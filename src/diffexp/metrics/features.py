@@ -8,7 +8,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from diffexp.data.batch import Batch
-from diffexp.data.dataset import DataSet
+from diffexp.data.dataset import DataSet, SplitName
 from diffexp.errors import ConfigError
 from diffexp.metrics import reference as real
 from diffexp.metrics.extractor import Extractor, extract
@@ -49,22 +49,13 @@ class Bank:
     def prepare(self, data: DataSet, extractor: Extractor | None, n: int) -> None:
         """Get the features of real images, from the cache or by extraction."""
         assert extractor is not None
-        images = data.split(self.reference)
-        count = min(self.most, len(images))
-        chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:count].sort().values
-
-        def make() -> dict[str, Tensor]:
-            parts = (extract(extractor, images.batch(i).image).cpu() for i in chosen.split(real.BATCH))
-            return {"features": torch.cat(list(parts))}
-
-        key = real.key(data, self.reference, extractor, "features", count)
-        self._real = real.cached(self.cache, key, make)["features"]
+        self._chosen, self._real = features_of(data, self.reference, extractor, self.most, self.cache)
         self._card = {
             "extractor": extractor.name,
             "sha256": extractor.sha256[:12],
             "dim": extractor.dim,
             "n": 0,
-            "n_reference": count,
+            "n_reference": len(self._chosen),
             "data": data.name,
             "split": self.reference,
             "fingerprint": data.fingerprint(self.reference)[:12],
@@ -110,6 +101,24 @@ class Bank:
     def reset(self) -> None:
         self._generated, self._numbers = list[Tensor](), list[Tensor]()
         self.each = {}
+
+
+def features_of(
+    data: DataSet, split: SplitName, extractor: Extractor, most: int, cache: str | None
+) -> tuple[Tensor, Tensor]:
+    """Return the numbers of at most `most` random images of a split, the same ones each time, and their
+    features (N, dim), from the cache or by extraction.
+    """
+    images = data.split(split)
+    count = min(most, len(images))
+    chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:count].sort().values
+
+    def make() -> dict[str, Tensor]:
+        parts = (extract(extractor, images.batch(i).image).cpu() for i in chosen.split(real.BATCH))
+        return {"features": torch.cat(list(parts))}
+
+    key = real.key(data, split, extractor, "features", count)
+    return chosen, real.cached(cache, key, make)["features"]
 
 
 def gathered(parts: Sequence[Tensor]) -> Tensor:

@@ -3,7 +3,8 @@
 check -> prepare -> (update ... update -> compute -> card -> reset) again and again
 
 One that can be compared image by image, or part by part, has a method `evidence() -> dict[str, Tensor]` as
-well, which is called after `compute`: see MetricSet.compute.
+well, which is called after `compute`: see MetricSet.compute. One that draws has
+`pictures() -> dict[str, Image]`, called after `compute` as well, on each rank.
 """
 
 from typing import Any, Protocol

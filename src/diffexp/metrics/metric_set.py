@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from diffexp.data.batch import Batch
@@ -97,12 +98,14 @@ class MetricSet:
     def compute(self) -> dict[str, float]:
         """Return all numbers by key; a collective call. `cards` says how each was made, `evidence` has what a
         comparison needs: `KEY/without`, the number without each part of the images (the parts are the same in
-        every evaluation), or `KEY/each`, what each image adds to a mean, by its number, NaN for none.
+        every evaluation), or `KEY/each`, what each image adds to a mean, by its number, NaN for none;
+        `pictures` those of metrics that draw some, by name.
 
         Raises DataError for a number that is not finite, whatever it is that says it.
         """
         self.cards: dict[str, Card] = {}
         self.evidence: dict[str, Tensor] = {}
+        self.pictures: dict[str, Image.Image] = {}
         values: dict[str, float] = {}
         notes = [*self._notes, *(["all generated images are the same"] if self._alike.over_ranks() else [])]
         for metric in self.metrics:
@@ -116,6 +119,8 @@ class MetricSet:
             values |= numbers
             if numbers and hasattr(metric, "evidence"):
                 self.evidence |= metric.evidence()  # type: ignore[attr-defined]
+            if numbers and hasattr(metric, "pictures"):
+                self.pictures |= metric.pictures()  # type: ignore[attr-defined]
             with_error = {key: {"standard_error": errors[key]} if key in errors else {} for key in numbers}
             if texts := [*filter(None, [card.get("note")]), *notes]:
                 card["note"] = "; ".join(texts)

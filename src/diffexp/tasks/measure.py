@@ -73,17 +73,17 @@ class Measure(Task):
             warn(f"all {len(chosen):,} images of {self.images} are one and the same")
             for card in cards.values():
                 card["note"] = "; ".join([*filter(None, [card.get("note")]), "all images are equal"])
-        picture = self._picture(job, images, chosen, data)
+        picture = self._picture(job, images, chosen, data, metrics)
         more = {"seconds": round(time.perf_counter() - start, 2), "picture": str(picture)}
         record.results |= values | more | {"cards": cards}
         Console().print(values_table([(key, value, cards[key]) for key, value in values.items()]))
         say(f"picture: {near(picture)}   everything: {near(job.folder)}/")
 
-    def _picture(self, job: Job, images: Images, chosen: Tensor, data: DataSet) -> Path:
+    def _picture(self, job: Job, images: Images, chosen: Tensor, data: DataSet, metrics: MetricSet) -> Path:
         count = min(job.config["evaluator"]["pictures"], len(chosen))
         shown = images.batch(chosen[torch.linspace(0, len(chosen) - 1, count).long()])
         title = f"{len(shown.image)} of {len(chosen):,} images of {near(Path(self.images))}"
-        drawn = Evaluation({}, {}, shown.image, shown.label, 0, 0.0)
+        drawn = Evaluation({}, {}, shown.image, shown.label, 0, 0.0, pictures=metrics.pictures)
         return drawn.draw(data.classes, title, job.folder / "samples" / "grid.png")
 
     def _metrics(self, job: Job, count: int) -> MetricSet:

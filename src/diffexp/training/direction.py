@@ -16,10 +16,23 @@ _HIGH = (
     "clip_score",
     "right",
     "similarity",
+    "authpct",
 )
 HIGHER = (*_HIGH, *(f"r{name}" for name in _HIGH), "psnr", "ssim", "active_channels")  # r: reconstructed
 VOTES = ("win_rate", "bradley_terry", "mos")
-_LOW = ("fid", "fid_inf", "fid_std", "kid", "kid_std", "cmmd", "lpips", "swapped", "drift", "drift_pairs")
+_LOW = (
+    "fid",
+    "fid_inf",
+    "fid_std",
+    "kid",
+    "kid_std",
+    "cmmd",
+    "lpips",
+    "swapped",
+    "copies",
+    "drift",
+    "drift_pairs",
+)
 LOWER = (*_LOW, *(f"r{name}" for name in _LOW), "loss", "bpd", "mse")
 NEUTRAL = ("kl",)
 """What has no better direction: the divergence of latents, of which less leaves less in them."""

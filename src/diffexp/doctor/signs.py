@@ -1,0 +1,29 @@
+"""Signs that are seen without a model: saturation, sharpness, and how far images differ from each other."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Signs:
+    """saturated: the share of values that are 0 or 255; sharpness: the mean energy of the spectrum above half
+    of its highest frequency, of values from 0 to 1; spread: the mean variance of a pixel over the images.
+    """
+
+    saturated: float
+    sharpness: float
+    spread: float
+
+
+def signs_of(images: Tensor) -> Signs:
+    """Return the signs of images uint8 (N, C, H, W)."""
+    values = images.double() / 255
+    saturated = float(((images == 0) | (images == 255)).double().mean())
+    spectrum = torch.fft.fft2(values, norm="ortho").abs().square()
+    rows, columns = (torch.fft.fftfreq(side, dtype=torch.float64).abs() for side in images.shape[2:])
+    high = torch.maximum(rows[:, None], columns[None]) > 0.25  # 0.5 is the highest
+    energy = spectrum[..., high].sum(-1).mean() / high.numel()
+    spread = values.var(0, correction=0).mean() if len(values) > 1 else torch.zeros(())
+    return Signs(saturated, float(energy), float(spread))
