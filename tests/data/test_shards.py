@@ -1,6 +1,7 @@
 """Tar shards are read by number: the pictures of a folder, its order, ranks and resumption."""
 
 import os
+import pickle
 import shutil
 import tarfile
 
@@ -82,6 +83,8 @@ def test_every_image_comes_once_an_epoch_and_ranks_share_a_batch(count, batch, w
 
 def test_workers_read_what_this_process_reads(made):
     images = read(made).split("train")
+    sent = pickle.loads(pickle.dumps(images))  # as to a process that is spawned
+    assert list(sent.texts) == list(images.texts)
     order = [TrainOrder(len(images), 6, 2).batch(number)[1] for number in range(4)]
     for a, b in zip(fetch(images, order, 0), fetch(images, order, 2), strict=True):
         assert torch.equal(a.image, b.image) and a.text == b.text and torch.equal(a.label, b.label)

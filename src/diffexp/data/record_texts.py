@@ -30,9 +30,15 @@ class RecordTexts(Texts):
     def __init__(self, records: Records, numbers: Tensor | Others, options: Captions) -> None:
         self.records, self.numbers, self.options = records, numbers, options
         self.others = {}
-        self.given = Lazy(len(numbers), lambda i: self[i][0])
-        self.first = Lazy(len(numbers), lambda i: options.whole(self[i][0]))
+        self.given = Lazy(len(numbers), self._given)  # methods, which a process that is spawned can be sent
+        self.first = Lazy(len(numbers), self._first)
         options.read([""])  # where ftfy is not installed it is said now
+
+    def _given(self, i: int) -> str:
+        return self[i][0]
+
+    def _first(self, i: int) -> str:
+        return self.options.whole(self[i][0])
 
     def __getitem__(self, i: int) -> tuple[str, ...]:
         return self.options.read(self.records.texts(number_of(self.numbers, i)))

@@ -89,7 +89,8 @@ class Records:
 
     def member(self, i: int) -> Member:
         """Return where the picture of this number lies."""
-        file, offset, size = (int(self.columns[name][i]) for name in ("file", "offset", "size"))
+        # numpy, for torch takes microseconds for each number
+        file, offset, size = (int(self.columns[name].numpy()[i]) for name in ("file", "offset", "size"))
         source = self.sources[file]
         return Member(self.pack or source, offset, size, f"{source}, {self._piece('name', i)}")
 
@@ -98,9 +99,9 @@ class Records:
         return self._piece("text", i).split(_BETWEEN)
 
     def _piece(self, kind: str, i: int) -> str:
-        ends = self.columns[f"{kind}_end"]
+        ends = self.columns[f"{kind}_end"].numpy()
         start = int(ends[i - 1]) if i else 0
-        return bytes(self.columns[f"{kind}s"][start : int(ends[i])].numpy()).decode(errors="replace")
+        return self.columns[f"{kind}s"].numpy()[start : int(ends[i])].tobytes().decode(errors="replace")
 
     def check(self, sizes: Sequence[int]) -> bool:
         """Return whether every picture lies in its file, of these sizes: an index may be damaged."""
@@ -156,4 +157,4 @@ class Others:
 def number_of(numbers: "Tensor | Others", i: int) -> int:
     """Return the number at one place, which counts from the end where it is negative."""
     place = range(len(numbers))[i]  # raises IndexError, which ends an iteration
-    return int(numbers[torch.tensor(place)])
+    return int(numbers.numpy()[place] if isinstance(numbers, Tensor) else numbers[torch.tensor(place)])
