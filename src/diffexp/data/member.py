@@ -12,15 +12,18 @@ MOST_BYTES = 256 << 20  # of one picture in its file, which is read at once
 
 
 class Member(NamedTuple):
-    """The bytes from `offset` on, `size` of them, of the file `path`. shown: the name for people."""
+    """The bytes from `offset` on, `size` of them, of the file `path`. source, name: for people, of the file
+    and of the part.
+    """
 
     path: str
     offset: int
     size: int
-    shown: str
+    source: str
+    name: bytes
 
     def __str__(self) -> str:
-        return self.shown
+        return f"{self.source}, {self.name.decode(errors='replace')}"
 
     def open(self) -> io.BytesIO:
         """Return the bytes as a file in memory. Raises DataError where the file has not so many, OSError."""

@@ -5,6 +5,7 @@ order.
 
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -89,19 +90,26 @@ class Records:
 
     def member(self, i: int) -> Member:
         """Return where the picture of this number lies."""
-        # numpy, for torch takes microseconds for each number
-        file, offset, size = (int(self.columns[name].numpy()[i]) for name in ("file", "offset", "size"))
+        columns = self._numpy
+        file, offset, size = int(columns["file"][i]), int(columns["offset"][i]), int(columns["size"][i])
         source = self.sources[file]
-        return Member(self.pack or source, offset, size, f"{source}, {self._piece('name', i)}")
+        return Member(self.pack or source, offset, size, source, self._bytes("name", i))
 
     def texts(self, i: int) -> list[str]:
         """Return the captions of the picture of this number, as they were written."""
-        return self._piece("text", i).split(_BETWEEN)
+        return self._bytes("text", i).decode(errors="replace").split(_BETWEEN)
 
-    def _piece(self, kind: str, i: int) -> str:
-        ends = self.columns[f"{kind}_end"].numpy()
-        start = int(ends[i - 1]) if i else 0
-        return self.columns[f"{kind}s"].numpy()[start : int(ends[i])].tobytes().decode(errors="replace")
+    @cached_property
+    def _numpy(self) -> dict[str, Any]:
+        """The columns, for torch takes microseconds for each number."""
+        return {name: column.numpy() for name, column in self.columns.items()}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_numpy"}
+
+    def _bytes(self, kind: str, i: int) -> bytes:
+        ends = self._numpy[f"{kind}_end"]
+        return self._numpy[f"{kind}s"][ends[i - 1] if i else 0 : ends[i]].tobytes()
 
     def check(self, sizes: Sequence[int]) -> bool:
         """Return whether every picture lies in its file, of these sizes: an index may be damaged."""

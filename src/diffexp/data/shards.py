@@ -66,7 +66,13 @@ class Shards(Recorded):
 
     def index(self) -> tuple[Records, str]:
         label, text = self._columns()
-        options = {"image": self.image, "label": label, "text": text, "broken": self.broken}
+        options = {
+            "files": self.files,
+            "image": self.image,
+            "label": label,
+            "text": text,
+            "broken": self.broken,
+        }
         about = About("shards", self.path, self.shards, options)
 
         def fill(growing: Growing, pack: Path | None, progress: Progress) -> Sequence[str]:
