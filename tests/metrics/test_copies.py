@@ -94,6 +94,7 @@ def test_copies_of_digits_are_found_framed_and_drawn_beside_their_originals():
     found = metrics.compute()
     assert 5 / 40 <= found["copies_digits64"] <= 0.5
     assert metrics.cards["copies_digits64"]["n_reference"] == 1437
+    assert metrics.cards["fid_test_digits64"]["split"] == "train and test"
     assert metrics.cards["fid_train_digits64"]["n_part"] == 180
     assert metrics.evidence["authpct_digits64/each"].shape == (40,)
     metric = metrics.metrics[1]

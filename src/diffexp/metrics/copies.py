@@ -63,7 +63,7 @@ class Copies(Bank):
         self._images = data.split("train")
         self._labels = None if self._images.labels is None else self._images.labels[self._chosen]
         _, self._test = features_of(data, "test", extractor, self.most, self.cache)
-        self._card |= {"n_test": len(self._test), "ratio": round(RATIO, 3)}
+        self._card |= {"split": "train and test", "n_test": len(self._test), "ratio": round(RATIO, 3)}
 
     def update(self, batch: Batch, features: Tensor | None) -> None:
         """Keep the features (B, dim) of generated images, and the images that are most like copies."""
