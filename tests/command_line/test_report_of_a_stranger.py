@@ -16,8 +16,9 @@ from diffexp.errors import DataError, DiffexpError
 from diffexp.escape import csv_field, markdown_cell
 from diffexp.files import write
 from diffexp.report.curves import Line, curves
+from diffexp.report.failures import failures
 from diffexp.report.html import page, refresh
-from diffexp.report.table import failures, flat, markdown, metrics_of, pivot, read
+from diffexp.report.table import flat, markdown, metrics_of, pivot, read
 from diffexp.run import results as store
 from diffexp.run.plan import read_plan
 

@@ -135,10 +135,10 @@ class Members(Sequence[Member]):
     """The pictures of a split. numbers: int64 (N,), which of the records they are."""
 
     def __init__(self, records: Records, numbers: "Tensor | Others") -> None:
-        self.records, self.numbers = records, numbers
+        self.records, self.numbers, self._count = records, numbers, len(numbers)
 
     def __len__(self) -> int:
-        return len(self.numbers)
+        return self._count
 
     def __getitem__(self, i: Any) -> Any:
         return self.records.member(number_of(self.numbers, i))
@@ -164,5 +164,6 @@ class Others:
 
 def number_of(numbers: "Tensor | Others", i: int) -> int:
     """Return the number at one place, which counts from the end where it is negative."""
-    place = range(len(numbers))[i]  # raises IndexError, which ends an iteration
-    return int(numbers.numpy()[place] if isinstance(numbers, Tensor) else numbers[torch.tensor(place)])
+    if isinstance(numbers, Tensor):
+        return int(numbers.numpy()[i])  # raises IndexError, which ends an iteration
+    return int(numbers[torch.tensor(range(len(numbers))[i])])

@@ -197,7 +197,8 @@ def _interruptible() -> Iterator[Any]:
 def _end(sweep: Lines, stopped: bool) -> int:
     """Show the results of the sweep; return the exit code."""
     from diffexp.report.differences import shared
-    from diffexp.report.table import failures, markdown, read
+    from diffexp.report.failures import failures
+    from diffexp.report.table import markdown, read
     from diffexp.report.tracking import track_sweep
 
     folder, ended, snapshot = sweep.folder, rows(sweep.folder), read(sweep.folder)
