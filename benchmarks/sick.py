@@ -88,7 +88,7 @@ def relabelled(folder: Path, healthy: Path) -> None:
         (folder / "schedule" / name).write_bytes((healthy / name).read_bytes())
 
 
-TEXT = ["data=npz", "conditioning=text", "network=unet_digits", "metrics=digits", "trainer.max_steps=500"]
+TEXT = ["data=npz", "conditioning=text", "network=unet_digits", "metrics=none", "trainer.max_steps=500"]
 SICK = {
     "healthy": Sick("none: a healthy run", None),
     "steps": Sick("3 steps", "too few steps of the sampler", ask=["sampler.steps=3"]),

@@ -99,6 +99,8 @@ def test_times_are_counted_by_level():
     share = coverage(patient(config=config))
     assert share is not None and share.sum() == pytest.approx(1) and share.min() > 0.02
     assert coverage(patient(config={})) is None
+    strange = {"times": {"_target_": "torch.optim.SGD", "params": []}}
+    assert coverage(patient(config=strange)) is None
 
 
 def test_images_of_one_class_are_alike_and_of_classes_dealt_anew_not():

@@ -4,10 +4,13 @@ losses and gradients of the training say of the reason.
 
 import torch
 
+from diffexp.config.build import build
+from diffexp.config.catalogue import judge
 from diffexp.doctor.finding import Finding, strength
 from diffexp.doctor.history import History, history
 from diffexp.doctor.levels import errors, linear_errors, ratios, shown
 from diffexp.doctor.patient import Patient
+from diffexp.errors import DiffexpError
 
 LINEAR = 0.8
 """Of the error of the best linear denoiser, below which every run that draws well has come, averaged over
@@ -72,15 +75,13 @@ def coverage(patient: Patient) -> torch.Tensor | None:
     """Return the share of the training's times in each level's part of the noise; None where it is not
     known.
     """
-    from diffexp.config.build import build
-
     node = patient.config.get("times")
-    if not isinstance(node, dict):
+    if not isinstance(node, dict) or judge(node, "times", ()):  # a checkpoint may be a stranger's
         return None
     try:
         times = build(node, "times")
         t = times(20_000, patient.model.denoiser.schedule, torch.Generator().manual_seed(0))
-    except Exception:
+    except (DiffexpError, TypeError):  # an older option
         return None
     at = patient.model.denoiser.schedule(t).ratio.clamp(1e-9, 1e9).log()
     centres = ratios(patient.model.denoiser.schedule).log()
