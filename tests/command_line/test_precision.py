@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from diffexp import notice
 from diffexp.errors import ConfigError
 from diffexp.run import precision
 
@@ -17,6 +18,7 @@ def test_auto_is_the_fastest_wherever_it_stands(capsys):
         "trainer": {"accelerator": "cpu"},
     }
     fast = precision.fastest(on_gpu=False)
+    notice._said.clear()
     assert precision.settled(config) == config | {"precision": fast, "model": {"precision": fast, "seed": 1}}
     assert f"chosen: precision={fast}, the fastest on this CPU\n" in capsys.readouterr().out
     assert config["precision"] == "auto"

@@ -169,6 +169,7 @@ def test_what_failed_and_the_cells_of_a_sweep(runs, tmp_path, capsys):
     assert len(ask(tmp_path, runs, folder="d")["rows"]) == 8  # and no earlier query is among the rows
 
 
+@pytest.mark.slow
 def test_questions_that_cannot_be_answered_are_refused_before_anything_is_written(runs, tmp_path):
     for typed, said in (
         (["task.where=schedul=cosine"], "no run has schedul\n.*\n.*type schedule"),

@@ -331,6 +331,7 @@ def panels(folder):
     workspace("me", "x", metrics_of(found), list(found.plan["varying"]))
 
 
+@pytest.mark.slow
 def test_edited_plans_and_rows_are_read_or_refused(tmp_path):
     """400 files, from one seed."""
     draw, good = random.Random(0), []

@@ -244,6 +244,7 @@ def test_recomputation_gives_the_same_gradients_to_the_tokens_too(options):
     assert all(torch.equal(a, b) for a, b in zip(*grads, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["feed_forward", "transformer"])
 def test_compiles_without_a_break(name):
     net = made(**VARIANTS[name], attention=())  # in the middle only

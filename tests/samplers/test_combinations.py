@@ -92,7 +92,7 @@ def test_no_option_is_left_out():
 @pytest.mark.parametrize("zero", [False, True], ids=["", "zero"])
 @pytest.mark.parametrize(
     "make",  # the others differ by their numbers alone
-    [f if f in (linear, cosine, flow) else pytest.param(f, marks=pytest.mark.slow) for f in SCHEDULES],
+    [f if f in (cosine, flow) else pytest.param(f, marks=pytest.mark.slow) for f in SCHEDULES],
     ids=lambda f: f.__name__,
 )
 def test_every_combination_samples_or_is_refused(make, zero):

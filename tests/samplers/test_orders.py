@@ -83,13 +83,14 @@ def test_order(name, at):
     for steps in (81, 162, 324) if make is DPMSolver else (40, 50, 60, 80, 110, 130, 160):
         pair = (steps, 2 * steps)
         errors = [error(make(steps=n, spacing="logsnr", **options), schedule) for n in pair]
-        slopes.append(math.log2(errors[0] / errors[1]))
-    assert errors[-1] < 0.02
-    if name == "adams 3":  # its leading error all but cancels on a Gaussian
-        assert max(slopes) > 3
-    else:
-        # in the range where the order shows: before are long steps, beyond the times rounded to float32
-        assert any(abs(slope - order) < 0.15 for slope in slopes), (name, slopes)
+        slope = math.log2(errors[0] / errors[1])
+        slopes.append(slope)
+        # in the range where the order shows: before are long steps, beyond the times rounded to float32; of
+        # adams 3 the leading error all but cancels on a Gaussian
+        if slope > 3 if name == "adams 3" else abs(slope - order) < 0.15:
+            assert errors[-1] < 0.03
+            return
+    raise AssertionError((name, slopes))
 
 
 @pytest.mark.parametrize("start", ["lower", "heun", "runge_kutta"])

@@ -103,7 +103,7 @@ class _Made(InMemory):
     def __init__(self, data: PriorImages) -> None:  # pyright: ignore[reportMissingSuperCall]
         self.data, asked = data, data.asked
         self.captions = None if asked.text is None else Texts(asked.text)
-        self.labels = asked.label
+        self.labels, self.sizes = asked.label, None
 
     def __len__(self) -> int:
         return self.data.n
