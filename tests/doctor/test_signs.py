@@ -48,6 +48,8 @@ def test_a_history_says_how_rough_and_whether_it_falls(tmp_path):
     assert rough is not None and rough.rough == 1.0 and math.isnan(rough.gradient)
     falling = of([1.0] * 24 + [0.5] * 8, [])
     assert falling is not None and falling.falling == 0.5 and "fell by 50%" in falling.words()
+    wild = of([0.8] * 20 + [11.2] + [0.8] * 11, [])
+    assert wild is not None and round(wild.leap, 6) == 14 and "leapt to 14.0 times" in wild.words()
     lines = [json.dumps({"train/loss": 1.0}) for _ in range(8)] + ["broken", json.dumps({"train/loss": "x"})]
     (tmp_path / "metrics.jsonl").write_text("\n".join(lines))
     assert history(tmp_path) == of([1.0] * 8, []) or "nan" in str(history(tmp_path))

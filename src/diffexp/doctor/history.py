@@ -18,19 +18,22 @@ class History:
     """rough: the median jump between neighbouring losses, of their size, in the second quarter of the
     training; falling: by how much of it the last quarter is below the third; gradient: the median norm of
     the gradient, NaN where none is logged; clipped: the share of logged norms above 1, where they are
-    clipped by default.
+    clipped by default; leap: the largest loss, in times of the one before it.
     """
 
     rough: float
     falling: float
     gradient: float
     clipped: float
+    leap: float = 1.0
 
     def words(self) -> str:
         """Return a sentence of it."""
         said = f"neighbouring losses differ by {self.rough:.0%}, "
         fell = "fell" if self.falling >= 0 else "rose"
         said += f"the loss {fell} by {abs(self.falling):.0%} in the last quarter"
+        if self.leap > 2:
+            said += f", and has leapt to {self.leap:.1f} times the one before"
         if math.isnan(self.gradient):
             return said
         return f"{said}, the gradient's norm {self.gradient:.2g} ({self.clipped:.0%} above 1)"
@@ -56,7 +59,8 @@ def of(losses: list[float], norms: list[float]) -> History | None:
     jumps = [abs(b - a) / max(min(abs(a), abs(b)), 1e-12) for a, b in pairwise(middle)]
     third, last = fmean(losses[-2 * quarter : -quarter]), fmean(losses[-quarter:])
     clipped = sum(n > 1 for n in norms) / len(norms) if norms else math.nan
-    return History(median(jumps), 1 - last / third, median(norms) if norms else math.nan, clipped)
+    leap = max(abs(b) / max(abs(a), 1e-12) for a, b in pairwise(losses))
+    return History(median(jumps), 1 - last / third, median(norms) if norms else math.nan, clipped, leap)
 
 
 def _numbers(rows: list[dict[str, object]], key: str) -> list[float]:

@@ -25,6 +25,11 @@ finished.
 ROUGH = 0.15
 """Of the loss, the middle jump between two logged means: of a learning rate that is too high."""
 
+LEAP = 3.0
+"""Times the loss before it: a logged mean that leaps so far says the same; in a healthy run it is a tenth
+above it.
+"""
+
 
 def examine(patient: Patient) -> list[Finding]:
     """Measure the error by level, and read metrics.jsonl."""
@@ -53,7 +58,8 @@ def _cause(
     config = patient.config
     rate = (config.get("optimizer") or {}).get("lr")
     steps = (config.get("trainer") or {}).get("max_steps")
-    if told is not None and told.rough > ROUGH and isinstance(rate, (int, float)):
+    wild = told is not None and (told.rough > ROUGH or told.leap > LEAP)
+    if wild and isinstance(rate, (int, float)):
         return "a learning rate that is too high", [patient.train("slower", f"optimizer.lr={rate / 10:.2g}")]
     if (
         share is not None
