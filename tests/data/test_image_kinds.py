@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from diffexp.data.images import load_image
+from diffexp.data.fitted import Fit
 from diffexp.errors import DataError
 
 PAGE = Path(__file__).parents[2] / "docs" / "images.md"
@@ -96,7 +96,7 @@ KINDS = {
 def seen(path, mode="RGB"):
     """The first pixel of four by four, or why there is none."""
     try:
-        image = load_image(path, 4, mode, 80_000_000)
+        image = Fit(mode, 80_000_000)(path, (4, 4)).image
     except DataError as error:
         assert error.where == str(path)
         return error.what.removeprefix("this image cannot be used: ")

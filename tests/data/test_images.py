@@ -5,10 +5,15 @@ import pytest
 import torch
 from PIL import Image
 
-from diffexp.data.images import convert, load_image, picture, shown_sides
+from diffexp.data.fitted import Fit
+from diffexp.data.images import convert, picture, shown_sides, sides
 from diffexp.errors import DataError
 
 LIMIT = 10_000
+
+
+def load_image(path, size, mode, most):
+    return Fit(mode, most)(path, sides(size)).image
 
 
 def pixel(image, mode="RGB"):

@@ -253,9 +253,9 @@ def test_images_that_are_all_equal_are_said_to_be(tmp_path, caplog, stream):
 
 
 def test_a_device_is_no_picture(tmp_path):
-    from diffexp.data.images import load_image
+    from diffexp.data.fitted import Fit
 
     assert stat.S_ISCHR(os.stat("/dev/zero").st_mode)
     (tmp_path / "zero.png").symlink_to("/dev/zero")
     with pytest.raises(DataError, match="this is a pipe, a device or a folder"):
-        load_image(tmp_path / "zero.png", 8, "RGB", 10_000)
+        Fit("RGB", 10_000)(tmp_path / "zero.png", (8, 8))

@@ -18,7 +18,7 @@ from diffexp.data.bucketed import Bucketed
 from diffexp.data.loader import fetch
 from diffexp.data.mixed import Images
 from diffexp.data.order import in_turn
-from diffexp.errors import DataError
+from diffexp.errors import ConfigError, DataError
 from diffexp.notice import warn
 from diffexp.randomness import keys
 
@@ -38,6 +38,13 @@ def held_out(name: str, count: int, *parts: int) -> list[Tensor]:
     order = keys(0, "split", name, index=torch.arange(count)).argsort(stable=True)
     pieces = order.split([*parts, count - sum(parts)])
     return [piece.sort().values for piece in (pieces[-1], *pieces[:-1])]
+
+
+def check_shares(val: float, test: float) -> None:
+    """Raise ConfigError where so much for validation and test leaves nothing, or is nothing."""
+    if not (0 < val < 1 and 0 < test < 1 and val + test < 1):
+        what = f"val={val} and test={test} are no shares"
+        raise ConfigError(what, "data.val", "type two whose sum is < 1")
 
 
 def all_equal(images: Images) -> bool:

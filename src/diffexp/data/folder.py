@@ -17,7 +17,7 @@ from diffexp.data import metadata
 from diffexp.data.bucketed import Bucketed, Shapes
 from diffexp.data.buckets import Buckets
 from diffexp.data.captions import AS_WRITTEN, GIVE, Captions, Texts
-from diffexp.data.dataset import DataSet, Images, SplitName, Splits, held_out
+from diffexp.data.dataset import DataSet, Images, SplitName, Splits, check_shares, held_out
 from diffexp.data.decode import decoded, is_readable
 from diffexp.data.fitted import Fit, Fitted, check_stream
 from diffexp.data.focus import focus_points
@@ -26,7 +26,7 @@ from diffexp.data.image_files import image_files
 from diffexp.data.images import Mode, is_grey, sides, sides_of
 from diffexp.data.regular import Links, typed_path
 from diffexp.data.stream import Stream
-from diffexp.errors import ConfigError, DataError
+from diffexp.errors import DataError
 from diffexp.notice import chosen, warn
 
 IN_MEMORY = 2 << 30  # bytes of decoded images that stream=auto keeps in memory
@@ -73,10 +73,7 @@ class Folder(DataSet):
         buckets: Buckets | None = None,
         crop: str = "centre",
     ) -> None:
-        if not (0 < val < 1 and 0 < test < 1 and val + test < 1):
-            raise ConfigError(
-                f"val={val} and test={test} are no shares", "data.val", "type two whose sum is < 1"
-            )
+        check_shares(val, test)
         self.height, self.width = sides(size)
         self.path, self.mode = typed_path(path, "data.path"), mode
         self.label, self.text = label, text

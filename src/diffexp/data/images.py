@@ -106,11 +106,6 @@ def is_grey(path: Source) -> bool | None:
         return None
 
 
-def load_image(path: Source, size: int | Sequence[int], mode: Mode, max_pixels: int) -> Tensor:
-    """Read the image of a file: uint8 (C, H, W); size: one number, or (H, W). Raises DataError naming it."""
-    return cover(whole_picture(path, mode, max_pixels), sides(size))
-
-
 def whole_picture(path: Source, mode: Mode, max_pixels: int) -> Image.Image:
     """Read the picture of a file as it is shown. Raises DataError naming it."""
     with picture(path) as image:

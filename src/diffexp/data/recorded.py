@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from diffexp.data.captions import AS_WRITTEN, Captions
-from diffexp.data.dataset import DataSet, Images, Splits, held_out
+from diffexp.data.dataset import DataSet, Images, Splits, check_shares, held_out
 from diffexp.data.decode import decoded
 from diffexp.data.fitted import Fit, Fitted, check_stream
 from diffexp.data.images import Mode, is_grey, sides
@@ -69,9 +69,7 @@ class Recorded(DataSet):
         caption: Captions,
         crop: Crop,
     ) -> None:
-        if not (0 < val < 1 and 0 < test < 1 and val + test < 1):
-            what = f"val={val} and test={test} are no shares"
-            raise ConfigError(what, "data.val", "type two whose sum is < 1")
+        check_shares(val, test)
         self.size = sides(size)
         self.path, self.mode = typed_path(path, "data.path"), mode
         self.val, self.test, self.stream, self.broken = val, test, stream, broken
