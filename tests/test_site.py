@@ -35,6 +35,9 @@ class Tags(HTMLParser):
         self.text += data
 
 
+pytestmark = pytest.mark.slow  # half a minute; `make docs` builds it as strictly
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     """(folder, pages by name) of the site."""

@@ -55,10 +55,22 @@ def _compose(words):
     typed = quoted(typed)  # as cli.py does
     choices = [_values(override) for override in OverridesParser.create().parse_overrides(typed)]
     assert "-m" in words or all(len(values) == 1 for values in choices), "several values without -m"
-    with initialize_config_dir(str(folder), **BASE):
-        for i in range(max(map(len, choices), default=1)):
-            these = [values[i % len(values)] for values in choices]
+    for i in range(max(map(len, choices), default=1)):
+        these = [values[i % len(values)] for values in choices]
+        shape = (name, *(text if _is_option(text) else text.partition("=")[0] for text in these))
+        if shape in _composed:  # with other values of the same keys, which composing does not look at
+            continue
+        with initialize_config_dir(str(folder), **BASE):
             compose(name, [f"hydra.searchpath=[file://{CONF}]", *these], return_hydra_config=True)
+        _composed.add(shape)
+
+
+_composed = set[tuple[str, ...]]()
+
+
+def _is_option(text):
+    group = text.partition("=")[0].lstrip("+~").partition("@")[0]
+    return text.startswith("~") or (CONF / group).is_dir()
 
 
 def _values(override):

@@ -1,6 +1,7 @@
 """A base of 6 steps, and runs that adapt it, in this process."""
 
 import pytest
+from alike import alike
 from commands import QUICK, composed
 
 from diffexp.model.checkpoint import read_checkpoint
@@ -8,6 +9,7 @@ from diffexp.tasks.run import run_job
 
 LINE = [*QUICK, "metrics=none", "guidance.scale=1", "lr.warmup=1"]
 KINDS = ["lora", "locon", "dora", "loha", "lokr"]
+SOME = alike(KINDS, ["lora", "loha"])
 
 
 def go(folder, *typed):

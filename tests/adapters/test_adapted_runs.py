@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from adapters.conftest import KINDS, LINE, go, held
+from adapters.conftest import LINE, SOME, go, held
 
 import diffexp
 from diffexp.condition import Condition
@@ -25,7 +25,7 @@ def answer(model):
         return model.denoiser.network(*asked())
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SOME)
 def test_adapters_alone_are_trained_averaged_and_stored(runs, kind, capsys):
     base, run = held(runs.base()), held(runs.adapted(f"tune={kind}"))
     out = capsys.readouterr().out
@@ -41,7 +41,7 @@ def test_adapters_alone_are_trained_averaged_and_stored(runs, kind, capsys):
     assert run["diffexp"]["base_file"] == str(runs.base() / "checkpoints" / "last.ckpt")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SOME)
 def test_an_adapted_run_begins_as_its_base_bit_for_bit(runs, kind):
     """After a step with a rate next to nothing: dropout, the average and the file are in between."""
     still = ["trainer.max_steps=1", "optimizer.weight_decay=0"]
@@ -49,7 +49,7 @@ def test_an_adapted_run_begins_as_its_base_bit_for_bit(runs, kind):
     assert torch.equal(answer(diffexp.load(run)), answer(diffexp.load(runs.base())))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SOME)
 def test_an_adapted_run_is_another_model_than_its_base(runs, kind):
     run = runs.adapted(f"tune={kind}")
     assert (answer(diffexp.load(run)) - answer(diffexp.load(runs.base()))).abs().max() > 1e-3

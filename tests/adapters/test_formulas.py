@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from adapters.conftest import KINDS, LINE, go, held
+from adapters.conftest import KINDS, LINE, SOME, go, held
 from adapters.test_adapted_runs import answer
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -53,7 +53,7 @@ def test_what_is_added_is_the_formula_and_what_peft_adds(runs, kind):
         layer.unmerge()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SOME)
 def test_merged_equals_unmerged_in_memory_and_in_an_exported_folder(runs, kind, tmp_path):
     run = runs.adapted(f"tune={kind}")
     here = answer(diffexp.load(run))
@@ -66,7 +66,7 @@ def test_merged_equals_unmerged_in_memory_and_in_an_exported_folder(runs, kind, 
         go(tmp_path / "again", *LINE, f"init={tmp_path / 'whole'}", "tune=lora", "trainer.max_steps=1")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SOME)
 def test_peft_reads_what_is_exported_and_we_do(runs, kind, tmp_path):
     """Also without our own description beside it, as a file of peft's."""
     from peft import PeftModel

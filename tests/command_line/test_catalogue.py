@@ -157,8 +157,13 @@ def refusal(place, config, checkpoint, tmp_path):
     return lambda: ready(job, str(path))
 
 
-@pytest.mark.parametrize("kind", KIND)
-@pytest.mark.parametrize("place", PLACES)
+def of_all(place, kind):
+    """All kinds in one place and one kind in all places, quickly; every pair with -m slow."""
+    quick = place == "sampler" or kind == "ours_that_writes"
+    return pytest.param(place, kind, marks=() if quick else pytest.mark.slow, id=f"{place}-{kind}")
+
+
+@pytest.mark.parametrize(("place", "kind"), [of_all(place, kind) for place in PLACES for kind in KIND])
 def test_no_place_takes_what_is_not_of_it(place, kind, checkpoint, tmp_path, nothing_done):
     before, mark = set(sys.modules), tmp_path / "lib"  # there, so that deleting it would be seen too
     keys = ("model.network" if place == "exported" else place).split(".")

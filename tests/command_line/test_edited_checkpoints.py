@@ -99,7 +99,7 @@ def evaluated(ckpt, folder):
     return lambda: job.build("task").check(job)
 
 
-COUNT = [pytest.param(25, id="quick"), pytest.param(1000, id="thousand", marks=pytest.mark.slow)]
+COUNT = [pytest.param(10, id="quick"), pytest.param(1000, id="thousand", marks=pytest.mark.slow)]
 
 
 @pytest.mark.parametrize("count", COUNT)

@@ -4,7 +4,6 @@ lost.
 
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -16,7 +15,8 @@ from pathlib import Path
 import pytest
 import torch
 from commands import QUICK, composed
-from test_resume_run import LONG, RUN, finish, reached, start, told, wait_for, weights
+from forked import Started, finished
+from test_resume_run import LONG, reached, told, wait_for, weights
 
 from diffexp.errors import DivergedError, ResourceError
 from diffexp.tasks.run import run_job
@@ -92,17 +92,20 @@ def test_a_divergence_names_its_images_and_the_last_good_checkpoint(bad, tmp_pat
 
 
 def test_a_divergence_is_gone_back_from_once(bad, tmp_path, capsys):
-    net = ["network._target_=gone_bad.Net", "+network.at=71", "on_divergence=rollback"]
+    net = [
+        "network._target_=gone_bad.Net",
+        "+network.at=71",
+        "on_divergence=rollback",
+        "trainer.max_steps=60",
+    ]
     results = job(tmp_path / "run", *net)
     assert "going back to step 30, with half the learning rate" in capsys.readouterr().out
     assert results["rolled_back"]["step"] == 36
     rates = dict(told(tmp_path / "run", "train/lr"))
     steps = [step for step, _ in told(tmp_path / "run")]
-    assert steps == list(range(5, 85, 5))  # none is missing, none is there twice
-    plain = job(tmp_path / "plain", "network._target_=gone_bad.Net", "+network.at=0")
-    assert plain["val/loss"] > 0
-    before = dict(told(tmp_path / "plain", "train/lr"))
-    assert rates[30] == pytest.approx(before[30]) and rates[60] == pytest.approx(before[60] / 2)
+    assert steps == list(range(5, 65, 5))  # none is missing, none is there twice
+    rate = LearningRate(steps=60, warmup=100, shape="cosine")
+    assert rates[30] / 1e-3 == pytest.approx(rate(30)) and rates[60] / 1e-3 == pytest.approx(rate(60) / 2)
 
 
 @pytest.mark.slow
@@ -110,12 +113,8 @@ def test_a_run_that_is_killed_after_its_way_back_keeps_half_the_rate(bad, tmp_pa
     """Before its first checkpoint of that rate; then once more, when checkpoints have it."""
     typed = ["network._target_=gone_bad.Net", "+network.at=71", "plugins=[gone_bad]", "dir=run"]
     args = [*LONG, "evaluator.every=0", "on_divergence=rollback", *TIMES, *typed]
-    path = f"{tmp_path / 'lib'}:{os.environ.get('PYTHONPATH', '')}"
-    run = partial(
-        subprocess.Popen,
-        [sys.executable, "-u", str(RUN), *(a for a in args if not a.startswith("times."))],
-        cwd=tmp_path, env=os.environ | {"PYTHONPATH": path}, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    args = [a for a in args if not a.startswith("times.")]
+    run = partial(Started, *args, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path / "lib")})
     file, last = tmp_path / "run" / "divergence.json", tmp_path / "run" / "checkpoints" / "last.ckpt.json"
 
     def killed(when):
@@ -150,7 +149,7 @@ def test_what_diverges_again_stops(bad, tmp_path):
         job(tmp_path / "run", *net)
 
 
-@pytest.mark.parametrize("times", [2, 9])
+@pytest.mark.parametrize("times", [2, pytest.param(9, marks=pytest.mark.slow)])
 def test_a_metric_that_fails_costs_itself(bad, tmp_path, capsys, times):
     metric = ["metrics.metrics.0._target_=gone_bad.Failing", f"+metrics.metrics.0.times={times}"]
     args = [tmp_path / "run", *metric, "evaluator.every=1"]
@@ -170,28 +169,14 @@ def test_a_metric_that_fails_costs_itself(bad, tmp_path, capsys, times):
 def test_a_full_disk_is_told_and_the_checkpoint_before_stays(tmp_path):
     """No file may grow beyond 300 kB: the checkpoint of this network has more."""
     args = [*LONG, "dir=run", "network.channels=32", "evaluator.every=0"]
-    process = subprocess.run(
-        [sys.executable, "-u", str(Path(__file__).parents[2] / "run.py"), *args],
-        cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=240,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000)),
-    )  # fmt: skip
-    assert process.returncode == 5, process.stderr
-    assert process.stdout.count("writing a checkpoint failed at step") == 2
-    assert "failed 3 times in a row" in process.stderr and "free space" in process.stderr
+    code, out = finished(*args, cwd=tmp_path, limit=300_000)
+    assert code == 5, out
+    assert out.count("writing a checkpoint failed at step") == 2
+    assert "failed 3 times in a row" in out and "free space" in out
     assert list((tmp_path / "run" / "checkpoints").iterdir()) == []
 
 
 LIMIT = 2_000_000  # bytes a file may have: more than a checkpoint of this network
-
-
-def limited(*args, cwd):
-    """The process of a run whose files may not grow beyond LIMIT."""
-    return subprocess.Popen(
-        [sys.executable, "-u", str(Path(__file__).parents[2] / "run.py"), *args],
-        cwd=cwd, env=os.environ | {"OMP_NUM_THREADS": "1"}, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT, LIMIT)),
-    )  # fmt: skip
 
 
 def filled(folder, name):
@@ -208,7 +193,9 @@ def filled(folder, name):
 def short(tmp_path_factory):
     """A run that was stopped at step 10 of 80."""
     cwd = tmp_path_factory.mktemp("short")
-    code, out = finish(*LONG, "dir=run", "evaluator.every=0", "trainer.max_steps=10", "lr.steps=80", cwd=cwd)
+    code, out = finished(
+        *LONG, "dir=run", "evaluator.every=0", "trainer.max_steps=10", "lr.steps=80", cwd=cwd
+    )
     assert code == 0, out
     return cwd / "run"
 
@@ -219,18 +206,17 @@ def test_a_disk_that_fills_under_the_metrics_ends_the_run_with_5(short, tmp_path
     shutil.copytree(short, tmp_path / "run")
     filled(tmp_path / "run", "metrics.jsonl")
     args = [*LONG, "dir=run", "evaluator.every=0"]
-    process = limited(*args, cwd=tmp_path)
+    process = Started(*args, cwd=tmp_path, limit=LIMIT)
+    while asked and process.poll() is None and "telling a logger failed" not in process.said():
+        time.sleep(0.01)
     if asked:
-        for line in process.stdout:
-            if "telling a logger failed" in line:
-                process.send_signal(signal.SIGTERM)
-                break
-    _, said = process.communicate(timeout=120)
+        process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate()
     assert process.returncode == (75 if asked else 5), said
     assert "Traceback" not in said and "Logging error" not in said
     assert asked or (said.count("error: ") == 1 and "a line cannot be written: File too large" in said)
     assert json.loads((tmp_path / "run" / "run.json").read_text())["state"] != "running"
-    code, out = finish(*args, cwd=tmp_path)
+    code, out = finished(*args, cwd=tmp_path)
     assert code == 0 and "going on from step" in out, out
     assert [step for step, _ in told(tmp_path / "run")][-1] == 80
 
@@ -238,9 +224,9 @@ def test_a_disk_that_fills_under_the_metrics_ends_the_run_with_5(short, tmp_path
 def test_a_log_that_cannot_be_written_costs_its_lines(short, tmp_path):
     shutil.copytree(short, tmp_path / "run")
     filled(tmp_path / "run", "log")
-    process = limited(*LONG, "dir=run", "evaluator.every=0", "trainer.max_steps=20", cwd=tmp_path)
-    _, said = process.communicate(timeout=120)
-    assert process.returncode == 0 and "Traceback" not in said, said
+    args = [*LONG, "dir=run", "evaluator.every=0", "trainer.max_steps=20"]
+    code, said = finished(*args, cwd=tmp_path, limit=LIMIT)
+    assert code == 0 and "Traceback" not in said, said
     assert said.count("the log cannot be written: File too large") == 1
     assert json.loads((tmp_path / "run" / "run.json").read_text())["state"] == "done"
 
@@ -278,7 +264,7 @@ def test_a_signal_while_a_run_ends_does_not_cost_its_last_words(tmp_path):
 )
 def test_room_is_looked_for_before_the_work(tmp_path, typed, text):
     (tmp_path / "file").write_text("")
-    code, out = finish(*QUICK, *typed, cwd=tmp_path)
+    code, out = finished(*QUICK, *typed, cwd=tmp_path)
     assert code == 5 and text in out and "Traceback" not in out, out
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
@@ -292,7 +278,7 @@ def test_a_signal_does_not_wait_for_a_long_evaluation(tmp_path):
         "sampler.steps=20",
         "evaluator.batch_size=20",
     ]
-    process = start(*args, cwd=tmp_path)
+    process = Started(*args, cwd=tmp_path)
     wait_for(tmp_path / "run" / "metrics.jsonl", process)
     time.sleep(3)
     process.send_signal(signal.SIGTERM)
@@ -322,11 +308,11 @@ def test_folders_of_any_name(tmp_path):
     there = tmp_path / "a b" / "ü=ñ"
     there.mkdir(parents=True)
     (tmp_path / "link").symlink_to(there)
-    code, out = finish(*QUICK, "dir='link/run 1'", cwd=tmp_path)
+    code, out = finished(*QUICK, "dir='link/run 1'", cwd=tmp_path)
     assert code == 0, out
-    code, out = finish("resume=a b/ü=ñ/run 1", "trainer.max_steps=8", cwd=tmp_path)
+    code, out = finished("resume=a b/ü=ñ/run 1", "trainer.max_steps=8", cwd=tmp_path)
     assert code == 0 and "going on from step 6" in out, out
-    code, out = finish("task=sample", "task.ckpt='a b/ü=ñ/run 1'", "dir=s", "task.n=2", cwd=tmp_path)
+    code, out = finished("task=sample", "task.ckpt='a b/ü=ñ/run 1'", "dir=s", "task.n=2", cwd=tmp_path)
     assert code == 0 and (tmp_path / "s" / "samples" / "grid.png").exists(), out
 
 
@@ -338,7 +324,7 @@ def test_a_tracker_out_of_reach_costs_seconds(tmp_path, monkeypatch):
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     begun = time.time()
     args = [a for a in QUICK if a != "logger=none"]
-    code, out = finish(*args, "logger.mode=online", "dir=run", cwd=tmp_path)
+    code, out = finished(*args, "logger.mode=online", "dir=run", cwd=tmp_path)
     assert code == 0 and "W&B is out of reach" in out and "wandb sync" in out, out
     assert time.time() - begun < 60
     assert list((tmp_path / "run" / "wandb").glob("offline-run-*"))
@@ -390,13 +376,8 @@ def test_a_device_without_memory_is_told_with_the_batch(tmp_path):
         "            raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 9 GiB')\n"
         "        return super().forward(*args)\n"
     )
-    done = subprocess.run(
-        [sys.executable, str(Path(__file__).parents[2] / "run.py"), *QUICK, "plugins=[greedy]",
-         "network._target_=greedy.Greedy", "dir=run"],
-        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 5 and "Traceback" not in done.stderr, done.stderr
-    assert (
-        "out of memory, with 64 images of 1x8x8" in done.stderr and "Tried to allocate 9 GiB" in done.stderr
-    )
-    assert "loader.batch_size" in done.stderr and "precision=bf16" in done.stderr
+    typed = [*QUICK, "plugins=[greedy]", "network._target_=greedy.Greedy", "dir=run"]
+    code, out = finished(*typed, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)})
+    assert code == 5 and "Traceback" not in out, out
+    assert "out of memory, with 64 images of 1x8x8" in out and "Tried to allocate 9 GiB" in out
+    assert "loader.batch_size" in out and "precision=bf16" in out

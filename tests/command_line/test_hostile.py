@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from commands import CONF, QUICK, composed
+from commands import QUICK, composed
+from forked import finished
 from PIL import Image
 
 from diffexp.config.untrusted import read_yaml, typed_before
@@ -269,9 +270,8 @@ def test_secrets_of_a_sweep_are_blotted_out(tmp_path):
     quick = ["task=evaluate", "network=gaussian", "metrics.n=20", "evaluator.pictures=20", "logger=none"]
     typed = ["-m", *quick, "+extra.api_key=hush-hush", "sampler.steps=2,3"]
     typed += ["+extra.url=https://bob:hush-hush@host/x", "+extra.query='https://host?token=hush-hush'"]
-    run = str(CONF.parent / "run.py")
-    done = subprocess.run([sys.executable, run, *typed], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    code, out = finished(*typed, cwd=tmp_path)
+    assert code == 0, out
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert {"plan.json", "results.jsonl", "report.html", "run.json"} <= {path.name for path in files}
     assert [path.name for path in files if b"hush-hush" in path.read_bytes()] == []

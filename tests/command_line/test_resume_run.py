@@ -6,7 +6,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,35 +13,19 @@ import pytest
 import torch
 import yaml
 from commands import QUICK
+from forked import Started, finished
 from PIL import Image
 
 from diffexp.errors import ConfigError, DataError
 from diffexp.model.restore import restore
 from diffexp.run.resume import cut
 
-RUN = Path(__file__).parents[2] / "run.py"
 LONG = [
     *(a for a in QUICK if not a.startswith(("trainer.", "evaluator.every"))),
     "trainer.max_steps=80", "callbacks.checkpoint.every=10", "trainer.log_every_n_steps=5",
     "trainer.accumulate_grad_batches=2", "evaluator.every=2", "loader.batch_size=32", "loader.flip=true",
     "times=importance", "times.history=2", "schedule.T=20", "model.bpd_terms=3",
 ]  # fmt: skip
-
-
-def start(*args, cwd):
-    env = os.environ | {"OMP_NUM_THREADS": "1"}
-    # as in a terminal: a shell's background jobs ignore Ctrl-C
-    return subprocess.Popen(
-        [sys.executable, "-u", str(RUN), *args],
-        cwd=cwd, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )  # fmt: skip
-
-
-def finish(*args, cwd):
-    process = start(*args, cwd=cwd)
-    out, _ = process.communicate(timeout=240)
-    return process.returncode, out
 
 
 def wait_for(path, process):
@@ -78,7 +61,7 @@ def reached(folder):
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
     cwd = tmp_path_factory.mktemp("unbroken")
-    code, out = finish(*LONG, "dir=run", cwd=cwd)
+    code, out = finished(*LONG, "dir=run", cwd=cwd)
     assert code == 0, out
     seen = weights(cwd / "run")["objective.times.seen"]
     assert seen.min() > 2 and seen.sum() == 80 * 2 * 32  # of importance sampling, which is past its start
@@ -94,14 +77,14 @@ def unbroken(tmp_path_factory):
     ],
 )
 def test_a_signal_saves_and_the_run_goes_on_to_the_same_end(unbroken, tmp_path, name):
-    process = start(*LONG, "dir=run", cwd=tmp_path)
+    process = Started(*LONG, "dir=run", cwd=tmp_path)
     wait_for(tmp_path / "run" / "metrics.jsonl", process)
     process.send_signal(getattr(signal, name))
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 75, out
     assert f"stopped by {name} at step" in out and f"run.py resume={tmp_path / 'run'} goes on" in out
     assert json.loads((tmp_path / "run" / "run.json").read_text())["state"].startswith("Interrupted")
-    code, out = finish("resume=run", cwd=tmp_path)
+    code, out = finished("resume=run", cwd=tmp_path)
     assert code == 0 and "going on from step" in out, out
     assert equal(weights(tmp_path / "run"), weights(unbroken))
     assert told(tmp_path / "run") == told(unbroken)
@@ -113,13 +96,13 @@ def test_a_signal_saves_and_the_run_goes_on_to_the_same_end(unbroken, tmp_path, 
 def test_a_run_that_is_killed_again_and_again_comes_to_the_same_end(unbroken, tmp_path, kills):
     """Between two checkpoints; just after one, and in the evaluation at the end of an epoch."""
     for at in kills:
-        process = start(*LONG, "dir=run", cwd=tmp_path)
+        process = Started(*LONG, "dir=run", cwd=tmp_path)
         while process.poll() is None and reached(tmp_path / "run") < at:
             time.sleep(0.001)
         process.kill()
         process.communicate()
         assert process.returncode == -signal.SIGKILL
-    code, out = finish(*LONG, "dir=run", cwd=tmp_path)
+    code, out = finished(*LONG, "dir=run", cwd=tmp_path)
     assert code == 0 and "going on from step" in out
     assert equal(weights(tmp_path / "run"), weights(unbroken)) and told(tmp_path / "run") == told(unbroken)
 
@@ -137,7 +120,7 @@ def test_a_killed_run_leaves_no_lock_with_the_workers_of_its_loader(tmp_path):
         "callbacks.checkpoint.every=5", "trainer.log_every_n_steps=1", "dir=run",
     ]  # fmt: skip
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # which the system sends to the stopped when
-    process = start(*args, cwd=tmp_path)  # their parent dies
+    process = Started(*args, cwd=tmp_path)  # their parent dies
     signal.signal(signal.SIGHUP, before)
     while process.poll() is None and reached(tmp_path / "run") < 7:
         time.sleep(0.001)
@@ -148,7 +131,7 @@ def test_a_killed_run_leaves_no_lock_with_the_workers_of_its_loader(tmp_path):
     for number in workers:
         os.kill(number, signal.SIGSTOP)
     try:
-        code, out = finish(*args, cwd=tmp_path)
+        code, out = finished(*args, cwd=tmp_path)
         there = [Path(f"/proc/{number}").exists() for number in workers]
     finally:
         for number in workers:
@@ -161,14 +144,14 @@ def test_a_killed_run_leaves_no_lock_with_the_workers_of_its_loader(tmp_path):
 def test_a_run_that_has_ended_says_so(unbroken, tmp_path):
     shutil.copytree(unbroken, tmp_path / "run")
     before = (tmp_path / "run" / "run.json").read_bytes()
-    code, out = finish("resume=run", cwd=tmp_path)
+    code, out = finished("resume=run", cwd=tmp_path)
     assert code == 0 and "already finished" in out
     assert (tmp_path / "run" / "run.json").read_bytes() == before
 
 
 def test_more_steps_go_on_from_the_end(unbroken, tmp_path):
     shutil.copytree(unbroken, tmp_path / "run")
-    code, out = finish("resume=run", "trainer.max_steps=90", cwd=tmp_path)
+    code, out = finished("resume=run", "trainer.max_steps=90", cwd=tmp_path)
     assert code == 0 and "going on from step 80" in out
     assert restore(tmp_path / "run").step == 90
 
@@ -186,7 +169,7 @@ def test_more_steps_go_on_from_the_end(unbroken, tmp_path):
 def test_another_run_is_not_mixed_into_the_folder(unbroken, tmp_path, typed, text):
     shutil.copytree(unbroken, tmp_path / "run")
     before = weights(unbroken)
-    code, out = finish(*LONG, "dir=run", *typed, cwd=tmp_path)
+    code, out = finished(*LONG, "dir=run", *typed, cwd=tmp_path)
     assert code == 2 and text in out, out
     assert equal(weights(tmp_path / "run"), before)
 
@@ -198,9 +181,9 @@ def test_a_run_of_an_earlier_version_goes_on(unbroken, tmp_path):
     config["loader"]["_target_"] = "diffexp.data.DataModule"
     del config["model"]["clip_norm"], config["snr"]["shift"]
     (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump(config))
-    code, out = finish(*LONG, "dir=run", "snr.shift=2", cwd=tmp_path)
+    code, out = finished(*LONG, "dir=run", "snr.shift=2", cwd=tmp_path)
     assert code == 2 and "snr.shift None -> 2" in out
-    code, out = finish("resume=run", "trainer.max_steps=90", cwd=tmp_path)
+    code, out = finished("resume=run", "trainer.max_steps=90", cwd=tmp_path)
     assert code == 0 and "going on from step 80" in out, out
 
 
@@ -231,7 +214,7 @@ def test_a_folder_in_use_is_left_alone(unbroken, tmp_path):
 
     shutil.copytree(unbroken, tmp_path / "run")
     with alone(tmp_path / "run"):
-        code, out = finish("resume=run", "trainer.max_steps=90", cwd=tmp_path)
+        code, out = finished("resume=run", "trainer.max_steps=90", cwd=tmp_path)
     assert code == 2 and f"process {os.getpid()} on" in out
     with alone(tmp_path / "x"), pytest.raises(ConfigError, match="another process"), alone(tmp_path / "x"):
         pass
@@ -247,7 +230,7 @@ def test_lines_after_the_checkpoint_are_cut(tmp_path):
 def test_ctrl_c_twice_stops_at_once(tmp_path):
     """The second comes before the step has ended: here, while the signals wait in a sampling that is long."""
     args = [*LONG, "dir=run", "evaluator.every=1", "metrics.n=20000", "sampler.steps=1000", "schedule.T=1000"]
-    process = start(*args, cwd=tmp_path)
+    process = Started(*args, cwd=tmp_path)
     wait_for(tmp_path / "run" / "metrics.jsonl", process)
     time.sleep(2)
     process.send_signal(signal.SIGINT)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from alike import alike
 from commands import CONF, QUICK, composed
 from omegaconf import OmegaConf
 
@@ -111,7 +112,7 @@ def test_packages_of_a_run_folder_are_not_trusted_however_they_came_there(tmp_pa
 FILES = ["overrides.yaml", "config.yaml", "run.json", "divergence.json", "last.ckpt.json"]
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", alike(FILES, ["overrides.yaml", "run.json"]))
 @pytest.mark.parametrize("kind", ["pipe", "zero"])
 def test_a_pipe_or_an_endless_file_in_a_run_folder_is_not_waited_for(run, tmp_path, name, kind):
     import shutil

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 from commands import CONF, QUICK
+from forked import Started, finished
 from hydra import compose, initialize_config_dir
 from tiny_autoencoder import run
 
@@ -32,17 +33,10 @@ QUICKER = ["task=evaluate", "network=gaussian", "metrics.n=20", "evaluator.pictu
 
 
 def sweep(*args, cwd, env=None, wait=True):
-    process = subprocess.Popen(
-        [sys.executable, str(RUN), "-m", *args],
-        cwd=cwd,
-        env=os.environ | {"OMP_NUM_THREADS": "1"} | (env or {}),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    process = Started("-m", *args, cwd=cwd, env=env)
     if not wait:
         return process
-    out, _ = process.communicate(timeout=240)
+    out, _ = process.communicate()
     return process.returncode, out
 
 
@@ -345,12 +339,10 @@ KEPT = ("eta_steps",)  # the others are alike, and each costs a start of the pro
 def test_every_sweep_file_plans(file, tmp_path):
     """With a closed form in the place of a checkpoint."""
     more = [] if file.stem in ("schedules", "objectives") else ["network=gaussian"]
-    out = subprocess.run(
-        [sys.executable, str(RUN), "-cd", str(file.parent), "-cn", file.stem, "dry_run=true", *more],
-        cwd=tmp_path, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    assert out.returncode == 0 and re.search(r"\d+ jobs to do", out.stdout), out.stdout + out.stderr
-    assert "error" not in out.stdout
+    typed = ["-cd", str(file.parent), "-cn", file.stem, "dry_run=true", *more]
+    code, out = finished(*typed, cwd=tmp_path)
+    assert code == 0 and re.search(r"\d+ jobs to do", out), out
+    assert "error" not in out
 
 
 @pytest.mark.slow
@@ -389,8 +381,7 @@ def test_layout_of_the_table(swept, tmp_path, layout, heads):
 def test_what_a_sweep_file_overrides_counts_as_typed_for_each_job(tmp_path):
     """A run that was trained with another sampler, and the row's own line typed again."""
     train = [*QUICK, "sampler=ddpm", "dir=run"]
-    done = subprocess.run([sys.executable, str(RUN), *train], cwd=tmp_path, capture_output=True, timeout=120)
-    assert done.returncode == 0
+    assert finished(*train, cwd=tmp_path)[0] == 0
     file = ["-cd", str(CONF.parent / "sweeps"), "-cn", "eta_steps", "task.ckpt=run", "sampler.eta=0,1"]
     code, out = sweep(*file, "sampler.steps=2", "metrics.n=20", "logger=none", "dir=sweep", cwd=tmp_path)
     assert code == 0, out
@@ -399,7 +390,6 @@ def test_what_a_sweep_file_overrides_counts_as_typed_for_each_job(tmp_path):
         assert "sampler=ddim" in row["typed"] and "task=evaluate" in row["typed"]
         assert row["results"]["cards"]["fid_digits64"]["sampler"].startswith("DDIM(steps=2")
     typed = [*rows(folder)[0]["typed"], "dir=again"]
-    again = subprocess.run([sys.executable, str(RUN), *typed], cwd=tmp_path, capture_output=True, timeout=120)
-    assert again.returncode == 0
+    assert finished(*typed, cwd=tmp_path)[0] == 0
     told = json.loads((tmp_path / "again" / "run.json").read_text())["results"]
     assert told["fid_digits64"] == pytest.approx(rows(folder)[0]["results"]["fid_digits64"], rel=1e-9)

@@ -89,12 +89,16 @@ def test_no_option_is_left_out():
         assert names == {getattr(o, "__name__", type(o).__name__) for o in ours}
 
 
-@pytest.mark.parametrize("zero", [False, True], ids=["", "zero"])
-@pytest.mark.parametrize(
-    "make",  # the others differ by their numbers alone
-    [f if f in (cosine, flow) else pytest.param(f, marks=pytest.mark.slow) for f in SCHEDULES],
-    ids=lambda f: f.__name__,
-)
+QUICK = {(cosine, False), (flow, True)}  # the others differ by their numbers alone
+PAIRS = [
+    pytest.param(
+        make, zero, marks=() if (make, zero) in QUICK else pytest.mark.slow, id=f"{make.__name__}-{zero}"
+    )
+    for make, zero in itertools.product(SCHEDULES, (False, True))
+]
+
+
+@pytest.mark.parametrize(("make", "zero"), PAIRS)
 def test_every_combination_samples_or_is_refused(make, zero):
     """η and the clip are drawn: each meets each spacing and scale several times."""
     schedule, draw = with_snr(make(), zero_terminal=zero), random.Random(0)
@@ -123,8 +127,7 @@ def _has_moments(x, mean, var):
     assert float((signed - mean).pow(2).mean().sqrt()) == pytest.approx(std, rel=5 / math.sqrt(2 * n))
 
 
-@pytest.mark.parametrize("zero", [False, True], ids=["", "zero"])
-@pytest.mark.parametrize("make", SCHEDULES, ids=lambda f: f.__name__)
+@pytest.mark.parametrize(("make", "zero"), PAIRS)
 def test_every_solver_on_every_grid(make, zero):
     known = model(with_snr(make(), zero_terminal=zero), V(), FixedSmall())
     noise = cache(Noise(0, torch.arange(2), known.shape))

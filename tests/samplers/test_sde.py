@@ -58,10 +58,10 @@ def test_more_steps_follow_the_same_path_more_closely():
         DPMSolverPP(steps=n, eta=1.0, spacing="logsnr", brownian=True).sample(
             gaussian(schedule, V()), schedule, noise
         )
-        for n in (25, 50, 100, 400)
+        for n in (25, 50, 100, 200)
     ]
     far = [float((x - ends[-1]).square().mean().sqrt()) for x in ends[:-1]]
-    assert far[2] < far[1] < far[0] < 0.2 and far[2] < 0.06
+    assert far[2] < far[1] < far[0] < 0.2 and far[2] < 0.05
     other = DPMSolverPP(steps=100, eta=1.0, spacing="logsnr").sample(gaussian(schedule, V()), schedule, noise)
     assert float((other - ends[-1]).square().mean().sqrt()) > 0.4  # without it they are other images
 
@@ -69,8 +69,8 @@ def test_more_steps_follow_the_same_path_more_closely():
 @pytest.mark.parametrize(
     "sampler",
     [
-        DPMSolverSDE(steps=60), DPMSolverSDE(steps=60, eta=0.5, r=0.4),
-        DPMSolverPP(steps=60, eta=1.0, spacing="karras", brownian=True),
+        pytest.param(DPMSolverSDE(steps=60), marks=pytest.mark.slow), DPMSolverSDE(steps=60, eta=0.5, r=0.4),
+        pytest.param(DPMSolverPP(steps=60, eta=1.0, spacing="karras", brownian=True), marks=pytest.mark.slow),
         Restart(steps=40, restarts=((0.06, 0.3, 4, 3), (1.0, 20.0, 5, 2))),
     ],
     ids=str,

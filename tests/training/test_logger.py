@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from alike import alike
 from commands import QUICK
 from wandb_file import records
 
@@ -183,23 +184,23 @@ def linked(file):
     file.symlink_to("elsewhere")
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        *(
-            (lambda file, content=content: file.write_bytes(content))
-            for content in (b"", b"a" * 300, b"../../x", b"\xff\xfe1", b"a b", b"a\x1b[2Jb")
-        ),
-        linked,
-        lambda file: file.symlink_to("/nowhere"),
-        lambda file: os.mkfifo(file),
-    ],
-    ids=["empty", "long", "path", "not UTF-8", "space", "escape", "link", "broken link", "pipe"],
-)
-def test_a_damaged_id_is_replaced(tmp_path, damage):
+CONTENT = {
+    "empty": b"", "long": b"a" * 300, "path": b"../../x", "not UTF-8": b"\xff\xfe1", "space": b"a b",
+    "escape": b"a\x1b[2Jb",
+}  # fmt: skip
+DAMAGE = {
+    **{name: lambda file, it=it: file.write_bytes(it) for name, it in CONTENT.items()},
+    "link": linked,
+    "broken link": lambda file: file.symlink_to("/nowhere"),
+    "pipe": lambda file: os.mkfifo(file),
+}
+
+
+@pytest.mark.parametrize("name", alike(DAMAGE, ["path", "link", "pipe"]))
+def test_a_damaged_id_is_replaced(tmp_path, name):
     (tmp_path / "run" / "wandb").mkdir(parents=True)
     file = tmp_path / "run" / "wandb" / "id"
-    damage(file)
+    DAMAGE[name](file)
     told, made = opened(tmp_path / "run"), file.read_text()
     assert told == f"{file} holds no id of a run: W&B has this as a new run\nopened {made}\n"
     assert not file.is_symlink() and len(made) == 8 and int(made, 16) >= 0
