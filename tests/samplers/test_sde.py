@@ -10,7 +10,7 @@ from oracle import flow, gaussian
 from diffexp.diffusion import V, cosine, linear, with_snr
 from diffexp.errors import ConfigError
 from diffexp.randomness import Noise
-from diffexp.samplers import DPMSolver, DPMSolverPP, DPMSolverSDE, Heun, Restart
+from diffexp.samplers import DDIM, DPMSolver, DPMSolverPP, DPMSolverSDE, Heun, Restart
 from diffexp.samplers.brownian import Brownian
 
 MEAN, STD, N = 0.2, 0.5, 30_000
@@ -64,6 +64,33 @@ def test_more_steps_follow_the_same_path_more_closely():
     assert far[2] < far[1] < far[0] < 0.2 and far[2] < 0.05
     other = DPMSolverPP(steps=100, eta=1.0, spacing="logsnr").sample(gaussian(schedule, V()), schedule, noise)
     assert float((other - ends[-1]).square().mean().sqrt()) > 0.4  # without it they are other images
+
+
+def test_ddim_of_eta_one_is_the_solver_of_order_one_on_the_same_path():
+    schedule, noise = linear(), noises((2, 1, 3, 3))
+    ends = [
+        sampler.sample(gaussian(schedule, V()), schedule, noise)
+        for sampler in (
+            DDIM(steps=12, eta=1.0, brownian=True),
+            DPMSolverPP(order=1, steps=12, eta=1.0, brownian=True),
+        )
+    ]
+    torch.testing.assert_close(*ends, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("eta", [0.5, 1.0, "hat"])
+def test_more_steps_of_ddim_are_nearer_on_one_path(eta):
+    """The distance between 50 and 100 steps, on one path and with noise of their own."""
+    schedule, noise = linear(), Noise(3, torch.arange(64), (1, 4, 4))
+
+    def between(brownian):
+        few, many = (
+            DDIM(steps=n, eta=eta, brownian=brownian).sample(gaussian(schedule, V()), schedule, noise)
+            for n in (50, 100)
+        )
+        return float((few - many).square().mean().sqrt())
+
+    assert between(True) < 0.5 * between(False)
 
 
 @pytest.mark.parametrize(

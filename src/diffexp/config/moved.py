@@ -44,6 +44,7 @@ LATER: dict[str, Any] = {
     "tune": _FULL, "adapters": None, "adapter_scales": None, "merge": True,
     "without": [], "concept": None, "drift": 0, "buckets": None, "size": None, "resize": "tensorflow",
     "crop": "centre", "picture": None, "shift": 1.0, "max_time": None, "max_flops": None,
+    "brownian": False,
 }  # fmt: skip
 """Keys that came later, with the value that leaves everything as it was: jobs done before stay done."""
 _NONE = object()

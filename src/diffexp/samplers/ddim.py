@@ -5,7 +5,7 @@
 η = 0 is the probability-flow ODE (Euler's method in σ/α), η = 1 is DDPM with the small variance.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +14,8 @@ from torch import Tensor
 
 from diffexp.diffusion.schedule import Schedule
 from diffexp.errors import ConfigError
+from diffexp.randomness import Draws
+from diffexp.samplers.brownian import Brownian
 from diffexp.samplers.table import OneCall, Row
 
 
@@ -22,10 +24,12 @@ class DDIM(OneCall):
     """One network call a step.
 
     eta: 0 or more, or hat for the row σ̂ of the paper's table 1: the direction of η = 1, and noise of the
-    larger variance β. Raises ConfigError for a negative eta.
+    larger variance β. brownian: the noise of a seed is one path (brownian.py), whatever the steps and η, so
+    that other steps give nearly the same images. Raises ConfigError for a negative eta.
     """
 
     eta: float | Literal["hat"] = 0.0
+    brownian: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -43,6 +47,12 @@ class DDIM(OneCall):
             # the last step is left without noise: it would stay in the image
             return turn, torch.where(s > 0, q.beta, 0).sqrt()
         return turn, eta * q.var.sqrt()
+
+    def fresh(self, schedule: Schedule, noise: Draws) -> Callable[[int, Tensor, Tensor], Tensor]:
+        if not self.brownian or not self.eta:
+            return super().fresh(schedule, noise)
+        path = Brownian(schedule, noise, eta=1.0)  # whose noise of small steps is √β̃, times η here
+        return lambda k, t, s: path(t, s)
 
     def row(self, schedule: Schedule, known: Sequence[Tensor], s: Tensor) -> Row:
         at, to, (turn, std) = schedule(known[0]), schedule(s), self.scales(schedule, s, known[0])
