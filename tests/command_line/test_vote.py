@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from commands import QUICK, composed
 from PIL import Image
+from wandb_file import read
 
 from diffexp.comparison import ballot
 from diffexp.errors import ConfigError, DataError
@@ -183,11 +184,25 @@ def test_sides_of_each_voter_cancel_and_older_answers_are_read(two, tmp_path):
     of = count(tmp_path / "both", two, *both)
     assert of["win_rate/secret_two"] == 0.5 and of["left"] == 1
     told = json.loads(Path(both[0]).read_text())
-    for k, wrong in enumerate(([["x"]], ["nobody"], "all")):
+    for k, wrong in enumerate(([["x"]], ["nobody"], None)):
         file = tmp_path / f"w{k}.json"
         file.write_text(json.dumps(told | {"turned": wrong}))
         with pytest.raises(DataError, match="do not say on which sides"):
             count(tmp_path / "w", two, str(file))
+
+
+@pytest.mark.slow
+def test_the_outcome_is_a_row_of_wandb(two, tmp_path):
+    folder, answers = tmp_path / "of", ",".join(answered(two, f"W{k}", prefers(1)) for k in range(2))
+    line = ["task=votes", f"task.path={two}", f"task.answers=[{answers}]", "logger=wandb", f"dir={folder}"]
+    cfg, choices = composed(line)
+    run_job(cfg, folder, line, choices)
+    told = read(folder)
+    assert told["run"].job_type == "votes" and told["exit"] == 0
+    assert {"win_rate/secret_two": 1, "answers": 24, "voters": 2}.items() <= told["summary"].items()
+    card = told["summary"]["cards"]["win_rate/secret_two"]
+    assert card["interval"][1] == 1 and card["n"] == 24
+    assert told["summary"]["curves"]["_type"] == "html-file"
 
 
 def test_three_runs_have_bradley_terry_scores(tmp_path):

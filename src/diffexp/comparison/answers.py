@@ -83,7 +83,7 @@ def _read(ballot: Ballot, path: Path) -> Voter:
         do = "give the folder of their page as task.path, or leave the file away"
         raise DataError("these are answers of another page", str(path), do)
     _check(ballot, told["answers"], path)
-    turned = _turned(ballot, told.get("turned", []), path)
+    turned = _turned(ballot, [] if told["format"] == 1 else told.get("turned"), path)
     given = told["answers"]
     checks = [q for q in ballot.questions if q.check and q.id in given]
     failed = sum(not seen(q, turned).passed(given[q.id]) for q in checks)
