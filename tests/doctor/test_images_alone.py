@@ -110,6 +110,9 @@ def test_too_few_images_and_a_run_without_a_checkpoint_are_told(tmp_path):
     (tmp_path / "few").mkdir()
     for i in range(3):
         Image.new("L", (8, 8), 9 * i).save(tmp_path / "few" / f"{i}.png")
+    (tmp_path / "none").mkdir()
+    with pytest.raises(DataError, match=r"there is no image(.|\n)*type task.ckpt=FOLDER"):
+        do(tmp_path / "out", f"task.ckpt={tmp_path / 'none'}")
     with pytest.raises(DataError, match="3 images are too few to say anything"):
         do(tmp_path / "out", f"task.ckpt={tmp_path / 'few'}")
     (tmp_path / "few" / "config.yaml").write_text("task: {}")

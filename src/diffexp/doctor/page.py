@@ -22,6 +22,7 @@ td, th { white-space: normal; text-align: left; } td:has(data) { text-align: rig
 pre { white-space: pre-wrap; overflow-wrap: anywhere; padding: .5rem; border: 1px solid var(--rule); }
 .ill { border-left: 4px solid #d55e00; padding-left: .8rem; }
 .strength { color: var(--soft); font-size: 13px; } figure { margin: 1rem 0; }
+@media (max-width: 40rem) { .all th:nth-child(4), .all td:nth-child(4) { display: none; } } /* it stands below */
 """
 
 
@@ -56,9 +57,9 @@ def about(samples: Samples) -> Mapping[str, object]:
 
 
 def _overview(found: Examined) -> str:
-    rows = [[f.cause, SYMPTOMS[f.symptom], f.strength, f.saw] for f in found.findings]
+    rows = [[f.cause, SYMPTOMS[f.symptom], round(f.strength, 2), f.saw] for f in found.findings]
     head = ["cause", "symptom", "effect / threshold", "what was seen"]
-    return f"<div class=rows tabindex=0>{table(head, rows)}</div>"
+    return f"<div class='rows all' tabindex=0>{table(head, rows)}</div>"
 
 
 def _section(f: Finding, program: Sequence[str]) -> str:

@@ -58,7 +58,9 @@ def _read(measure: Measure, data: DataSet) -> tuple[Images, int]:
         return measure.read(data)
     except DataError as error:
         if measure.label is not None or "task.label" not in error.do + error.where:
-            raise
+            raise DataError(
+                error.what, error.where, error.do.replace("task.images=", "task.ckpt=")
+            ) from error
         warn(f"the images are examined without classes: {error.what}")
         return replace(measure, label="none").read(data)
 

@@ -147,6 +147,7 @@ def _keys_of_the_task() -> Iterator[None]:
     except DataError as error:
         where = re.sub(r"^data\.(label|text)$", r"task.\1", error.where)
         do = re.sub(r"\bdata\.(label|text|links)=", r"task.\1=", error.do)
+        do = do.replace("data.path=", "task.images=")
         raise DataError(error.what, where, do.replace(", or type data.broken=skip", "")) from error
 
 

@@ -20,6 +20,7 @@ LESS = 2.0
 """Times as many different images among real ones, from which samples have collapsed: one of ten digits alone
 has a third of them or less, a run that draws well nine tenths.
 """
+CERTAIN = 10.0  # times as many, which no strangeness explains
 WIDTH = 0.5
 MOST, FEWEST = 400, 10  # images that are compared, of each kind
 
@@ -47,7 +48,9 @@ def examine(patient: Samples) -> list[Finding]:
     saw = f"{n} samples come to {scores['']:.3g} different images, {n} real ones to {own:.3g}"
     saw += f"; without guidance to {scores['1']:.3g}" if "1" in scores else ""
     saw += f"; {strange:.0%} are far from all training images"
-    size = strength(own / scores[best], LESS, strange < 0.5 and _learnt(patient))
+    size = strength(
+        own / scores[best], LESS, _learnt(patient) and (strange < 0.5 or own > CERTAIN * scores[best])
+    )
     pictures = patient.pictures({"samples": drawn[best], "real images": shown_as(test)})
     return [Finding("samples that have collapsed", "collapse", size, saw, _do(patient), None, pictures)]
 
