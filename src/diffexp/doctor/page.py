@@ -22,7 +22,7 @@ td, th { white-space: normal; text-align: left; } td:has(data) { text-align: rig
 pre { white-space: pre-wrap; overflow-wrap: anywhere; padding: .5rem; border: 1px solid var(--rule); }
 .ill { border-left: 4px solid #d55e00; padding-left: .8rem; }
 .strength { color: var(--soft); font-size: 13px; } figure { margin: 1rem 0; }
-@media (max-width: 40rem) { .all th:nth-child(4), .all td:nth-child(4) { display: none; } } /* it stands below */
+@media (max-width: 40rem) { .all th:nth-child(4), .all td:nth-child(4) { display: none; } }
 """
 
 
