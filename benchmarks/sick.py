@@ -54,12 +54,12 @@ def twenty(folder: Path, healthy: Path) -> None:
 
 
 def three(folder: Path, healthy: Path) -> None:
-    """Write one image each of three digits, under ten labels and four times, and the test images."""
+    """Write one image each of three digits, under ten labels, and the test images."""
     twenty(folder, healthy)
     train = Digits().split("train")
     assert train.labels is not None
     some = torch.stack([(train.labels == c).nonzero()[0, 0] for c in range(3)])
-    index = some[torch.arange(40) % 3]
+    index = some[torch.arange(40) % 10 % 3]
     images, labels = train.batch(index).image[:, 0].numpy(), np.arange(40) % 10
     np.savez(folder / "data" / "three.npz", images=images, labels=labels)
 
@@ -147,14 +147,13 @@ SICK = {
         prepare=twenty,
     ),
     "collapse": Sick(
-        "fine-tuning on 3 images, asked beside all digits",
+        "fine-tuning on 3 images",
         "samples that have collapsed",
         [
             *("init={healthy}", "data=npz", "data.path={folder}/data/three.npz"),
-            *("data.test_path={folder}/data/test.npz", "loader.batch_size=40", "trainer.max_steps=300"),
+            *("data.test_path={folder}/data/test.npz", "loader.batch_size=20", "trainer.max_steps=200"),
             *("optimizer.lr=0.001", "ema.decays=[0.9]"),
         ],
-        ["data=digits"],
         prepare=three,
     ),
     "codec": Sick(

@@ -9,7 +9,7 @@ real images: of any number of copies of k images that are far apart it is k.
 import torch
 from torch import Tensor
 
-from diffexp.doctor.examinations.drift import far, features
+from diffexp.doctor.examinations.drift import FAR, far, features
 from diffexp.doctor.examinations.learning import LINEAR, by_level
 from diffexp.doctor.finding import Finding, strength
 from diffexp.doctor.patient import Patient, with_scale
@@ -20,7 +20,10 @@ LESS = 2.0
 """Times as many different images among real ones, from which samples have collapsed: one of ten digits alone
 has a third of them or less, a run that draws well nine tenths.
 """
-CERTAIN = 10.0  # times as many, which no strangeness explains
+NEAR, CERTAIN = 0.2, 10.0
+"""The share of strange samples below which they are of the data, whatever the network errs; times as many
+different images as only a collapse leaves away.
+"""
 WIDTH = 0.5
 MOST, FEWEST = 400, 10  # images that are compared, of each kind
 
@@ -48,9 +51,9 @@ def examine(patient: Samples) -> list[Finding]:
     saw = f"{n} samples come to {scores['']:.3g} different images, {n} real ones to {own:.3g}"
     saw += f"; without guidance to {scores['1']:.3g}" if "1" in scores else ""
     saw += f"; {strange:.0%} are far from all training images"
-    size = strength(
-        own / scores[best], LESS, _learnt(patient) and (strange < 0.5 or own > CERTAIN * scores[best])
-    )
+    ratio = own / scores[best]
+    sound = strange < NEAR or (_learnt(patient) and (strange < FAR or ratio > CERTAIN))
+    size = strength(ratio, LESS, sound)
     pictures = patient.pictures({"samples": drawn[best], "real images": shown_as(test)})
     return [Finding("samples that have collapsed", "collapse", size, saw, _do(patient), None, pictures)]
 
