@@ -80,7 +80,7 @@ class Patient(Samples):
 
     @property
     def wanted(self) -> Asked:
-        """What the n images are asked for."""
+        """Return what the n images are asked for."""
         return self._evaluator(self.sampler, self.guidance, self.clip).wanted_of(self.model, self.n)
 
     def drawn_as(self, asked: Asked) -> Tensor:

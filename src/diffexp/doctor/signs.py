@@ -18,20 +18,20 @@ class Signs:
 
 
 @dataclass(frozen=True)
-class Each:
-    """Of each image, float64 (N,): the share of its values that are 0 or 255, and its sharpness."""
+class SignsOfEach:
+    """The share of values that are 0 or 255 of each image, and its sharpness, float64 (N,)."""
 
     saturated: Tensor
     sharpness: Tensor
 
 
-def each_of(images: Tensor) -> Each:
+def each_of(images: Tensor) -> SignsOfEach:
     """Return the signs of each of the images uint8 (N, C, H, W)."""
     saturated = ((images == 0) | (images == 255)).double().flatten(1).mean(1)
     spectrum = torch.fft.fft2(images.double() / 255, norm="ortho").abs().square()
     rows, columns = (torch.fft.fftfreq(side, dtype=torch.float64).abs() for side in images.shape[2:])
     high = torch.maximum(rows[:, None], columns[None]) > 0.25  # 0.5 is the highest
-    return Each(saturated, spectrum[..., high].sum(-1).mean(1) / high.numel())
+    return SignsOfEach(saturated, spectrum[..., high].sum(-1).mean(1) / high.numel())
 
 
 def signs_of(images: Tensor) -> Signs:
