@@ -53,6 +53,17 @@ def twenty(folder: Path, healthy: Path) -> None:
         )
 
 
+def three(folder: Path, healthy: Path) -> None:
+    """Write one image each of three digits, under ten labels, and the test images."""
+    twenty(folder, healthy)
+    train = Digits().split("train")
+    assert train.labels is not None
+    some = torch.stack([(train.labels == c).nonzero()[0, 0] for c in range(3)])
+    index = some[torch.arange(40) % 10 % 3]
+    images, labels = train.batch(index).image[:, 0].numpy(), np.arange(40) % 10
+    np.savez(folder / "data" / "three.npz", images=images, labels=labels)
+
+
 def captions(folder: Path, healthy: Path) -> None:
     """Write the digits with captions, and with the captions of other images."""
     train = Digits().split("train")
@@ -135,6 +146,16 @@ SICK = {
         ],
         prepare=twenty,
     ),
+    "collapse": Sick(
+        "fine-tuning on 3 images",
+        "samples that have collapsed",
+        [
+            *("init={healthy}", "data=npz", "data.path={folder}/data/three.npz"),
+            *("data.test_path={folder}/data/test.npz", "loader.batch_size=20", "trainer.max_steps=200"),
+            *("optimizer.lr=0.001", "ema.decays=[0.9]"),
+        ],
+        prepare=three,
+    ),
     "codec": Sick(
         "a codec of one channel, 150 steps",
         "a codec that loses too much",
@@ -172,7 +193,8 @@ def run_of(key: str, folder: Path, healthy: Path) -> Path:
     (folder / "data").mkdir(parents=True, exist_ok=True)
     sick.prepare(folder, healthy)
     if sick.train and not (run / "samples").is_dir():
-        job(run, *SMALL, *(text.format(folder=folder) for text in sick.train))
+        small = [text for text in SMALL if "init={healthy}" not in sick.train or "network" not in text]
+        job(run, *small, *(text.format(folder=folder, healthy=healthy) for text in sick.train))
     return healthy if sick.train is None else run
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from commands import QUICK, composed
 from PIL import Image
+from wandb_file import read
 
 from diffexp.comparison import ballot
 from diffexp.errors import ConfigError, DataError
@@ -54,16 +55,21 @@ def shown(folder):
     return data, json.loads((folder / "vote.json").read_text()), value
 
 
-def answered(folder, name, choose, page=None, session=None):
-    """A file of answers. choose: of a question of vote.json and its real answer, where it has one."""
+def answered(folder, name, choose, page=None, session=None, turned=None):
+    """A file of answers. choose: of a question of vote.json and its real answer, where it has one; turned:
+    which of the questions are the other way for this voter, for format 2.
+    """
     key, given = json.loads((folder / "vote.json").read_text()), {}
+    other = {q["id"] for i, q in enumerate(key["questions"]) if turned is not None and turned(i)}
     for q in key["questions"]:
+        q["shown"] = q["shown"][::-1] if q["id"] in other else q["shown"]
         right = {"same": "tie", "noise": 1}.get(q["check"])
         right = ("left", "right")[q["shown"].index(ballot.REAL)] if q["check"] == "real" else right
         if (answer := choose(q, right)) is not None:
             given[q["id"]] = answer
     file = folder / f"{name}.json"
     told = {"format": 1, "page": page or key["page"], "kind": key["kind"], "voter": name, "answers": given}
+    told |= {} if turned is None else {"format": 2, "turned": sorted(other)}
     file.write_text(json.dumps(told | {"session": session or name}))
     return str(file)
 
@@ -164,6 +170,39 @@ def test_from_answers_to_the_table(two, tmp_path, capsys):
     assert "left out, for they failed more than 1 checks: Cy (4 of 4)" in capsys.readouterr().out
     md, html = ((tmp_path / "without" / f"votes.{end}").read_text() for end in ("md", "html"))
     assert "| secret_two | 1.000 | 0.758 to 1.000 | Wilson | 24 |" in md and "<svg" in html and "Cy" in html
+
+
+def test_sides_of_each_voter_cancel_and_older_answers_are_read(two, tmp_path):
+    """The same likings on other sides give the same table; whoever presses left prefers nobody."""
+    ann = [
+        answered(two, f"Ann{k}", prefers(1), turned=t) for k, t in enumerate((None, lambda i: i % 2, bool))
+    ]
+    of = [count(tmp_path / f"of{k}", two, file) for k, file in enumerate(ann)]
+    assert [o["win_rate/secret_two"] for o in of] == [1, 1, 1] and [o["failed_checks"] for o in of] == [0] * 3
+    assert of[0]["left"] == 0.5
+    both = [answered(two, f"L{k}", lambda q, right: "left", turned=lambda i, k=k: k) for k in (0, 1)]
+    of = count(tmp_path / "both", two, *both)
+    assert of["win_rate/secret_two"] == 0.5 and of["left"] == 1
+    told = json.loads(Path(both[0]).read_text())
+    for k, wrong in enumerate(([["x"]], ["nobody"], None)):
+        file = tmp_path / f"w{k}.json"
+        file.write_text(json.dumps(told | {"turned": wrong}))
+        with pytest.raises(DataError, match="do not say on which sides"):
+            count(tmp_path / "w", two, str(file))
+
+
+@pytest.mark.slow
+def test_the_outcome_is_a_row_of_wandb(two, tmp_path):
+    folder, answers = tmp_path / "of", ",".join(answered(two, f"W{k}", prefers(1)) for k in range(2))
+    line = ["task=votes", f"task.path={two}", f"task.answers=[{answers}]", "logger=wandb", f"dir={folder}"]
+    cfg, choices = composed(line)
+    run_job(cfg, folder, line, choices)
+    told = read(folder)
+    assert told["run"].job_type == "votes" and told["exit"] == 0
+    assert {"win_rate/secret_two": 1, "answers": 24, "voters": 2}.items() <= told["summary"].items()
+    card = told["summary"]["cards"]["win_rate/secret_two"]
+    assert card["interval"][1] == 1 and card["n"] == 24
+    assert told["summary"]["curves"]["_type"] == "html-file"
 
 
 def test_three_runs_have_bradley_terry_scores(tmp_path):

@@ -7,6 +7,7 @@ from browser import CHROMIUM, DRIVER, browser, downloaded
 from test_vote import count, paint, vote
 
 from diffexp.comparison import ballot
+from diffexp.comparison.answers import seen
 
 pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no chromium and chromedriver")
 PROMPT = "<b onclick=alert(1)>three</b>"
@@ -20,11 +21,19 @@ def two(tmp_path_factory):
     return root / "vote"
 
 
+def arranged(view, of):
+    """The questions in the order, and on the sides, that this voter sees."""
+    by_id = {q.id: q for q in of.questions}
+    told = view.run("return all.map(q => [q.id, q.turned])")
+    return [seen(by_id[name], {name} if turned else ()) for name, turned in told]
+
+
 def test_from_click_to_table(two, tmp_path):
     of, page = ballot.load(two), two / "vote.html"
-    sides = [("left", "right")[q.shown.index(1)] if not q.check else "down" for q in of.questions]
     with browser(tmp_path) as view:
         view.open(page)
+        asked = arranged(view, of)
+        sides = [("left", "right")[q.shown.index(1)] if not q.check else "down" for q in asked]
         assert view.text("#prompt") == PROMPT and view.text("#count") == "1 of 6"
         view.click(f"#{sides[0]}" if sides[0] != "down" else "#tie")
         view.press(sides[1] if sides[1] != "down" else "space")
@@ -38,7 +47,7 @@ def test_from_click_to_table(two, tmp_path):
         assert view.complaints() == []
     with browser(tmp_path) as view:  # closed in the middle, and opened again
         view.open(page)
-        assert view.text("#count") == "4 of 6"
+        assert view.text("#count") == "4 of 6" and arranged(view, of) == asked
         view.press("up", sides[2])
         view.press(*sides[3:])
         assert "last one" in view.text("#thanks")
@@ -49,6 +58,7 @@ def test_from_click_to_table(two, tmp_path):
         assert view.text("#saved") == "6 answers saved as answers_Ann_b_.json" and view.complaints() == []
     told = json.loads(file.read_text())
     assert told["page"] == of.page and told["voter"] == "Ann <b>"
+    assert told["order"] == [q.id for q in asked] and len(told["turned"]) == 3
     found = count(tmp_path / "of", two, str(file))
     assert found["win_rate/b"] == 1 and found["answers"] == 4 and found["failed_checks"] == 0
     assert "Ann &lt;b&gt;" in (tmp_path / "of" / "votes.html").read_text()
@@ -64,7 +74,7 @@ def test_marks_and_widths(tmp_path, width, dark):
         assert view.run("return document.documentElement.scrollWidth") <= width
         ink = "return getComputedStyle(document.body).backgroundColor"
         assert view.run(ink) == ("rgb(22, 22, 22)" if dark else "rgb(255, 255, 255)")
-        for k, q in enumerate(of.questions):
+        for k, q in enumerate(arranged(view, of)):
             mark = 1 if q.check else 2 + 2 * q.shown[0]
             view.press(str(mark)) if k % 2 else view.click(f"#marks button[value='{mark}']")
         view.click("#save")
@@ -74,6 +84,25 @@ def test_marks_and_widths(tmp_path, width, dark):
     assert json.loads(file.read_text())["session"] in file.name or file.name.startswith("answers_")
     found = count(tmp_path / "of", tmp_path / "vote", str(file))
     assert (found["mos/a"], found["mos/b"], found["failed_checks"]) == (2, 4, 0)
+
+
+def test_each_voter_has_an_order_and_sides_of_their_own(two, tmp_path):
+    of, told = ballot.load(two), set[tuple[ballot.Question, ...]]()
+    with browser(tmp_path) as view:
+        view.open(two / "vote.html")
+        for _ in range(3):
+            first = arranged(view, of)
+            view.press("left")  # from then on it is kept
+            view.open(two / "vote.html")
+            assert arranged(view, of) == first
+            shown = view.run("return [...document.querySelectorAll('#images img')].map(i => i.src)")
+            data = {q["id"]: q["images"] for q in view.run("return page.questions")}
+            assert shown == view.run("return all[1].images") and sorted(shown) == sorted(data[first[1].id])
+            assert (shown == data[first[1].id]) == (first[1] in of.questions) or len(set(shown)) == 1
+            told.add(tuple(first))
+            view.run("state.at = all.length; show()")
+            view.click("#new")
+    assert len(told) == 3
 
 
 def test_keys_do_not_vote_by_accident(two, tmp_path):

@@ -6,9 +6,10 @@ import torch
 
 from diffexp.codecs import Pixels
 from diffexp.conditioning import ClassLabel
-from diffexp.data import Digits
+from diffexp.data import Digits, InMemory
 from diffexp.diffusion import ClassifierFree, FixedSmall, Gaussian, Ideal, Static, V, cosine
 from diffexp.doctor import Patient
+from diffexp.doctor.pictured import Pictured
 from diffexp.metrics import FID, MetricSet, SmallClassifier, SVMAccuracy
 from diffexp.model.build import build_model
 from diffexp.samplers import DDIM
@@ -53,6 +54,13 @@ def patient(model=None, n=60, sampler=None, guidance=None, clip=None, data=DATA,
         "RUN",
         **more,
     )
+
+
+def pictured(images, labels=None, data=DATA):
+    """A patient of images alone, uint8 (N, 1, 8, 8)."""
+    metrics = MetricSet(len(images), SmallClassifier(), [FID(cache=None, parts=5), SVMAccuracy()])
+    metrics.prepare(data)
+    return Pictured(InMemory(images, labels), data, metrics, "FOLDER")
 
 
 class Otherwise(torch.nn.Module):

@@ -25,7 +25,8 @@ from diffexp.doctor.examinations import (
     scheduling,
     steps,
 )
-from diffexp.doctor.examined import every
+from diffexp.doctor.examined import every, fits
+from diffexp.doctor.pictured import Pictured
 from diffexp.errors import ConfigError
 from diffexp.samplers import DDIM
 
@@ -204,5 +205,7 @@ def test_findings_are_ordered_and_an_examination_that_fails_costs_itself(monkeyp
 
 def test_every_file_is_an_examination():
     names = [name for name, _ in every()]
-    assert len(names) == 12 and {"steps", "memory", "decoding"} <= set(names)
+    assert len(names) == 16 and {"steps", "memory", "decoding"} <= set(names)
+    of_images = [name for name, run in every() if fits(run, object.__new__(Pictured))]
+    assert of_images == ["collapse", "drift", "judging", "looks", "memory"]
     assert SCHEDULE.T == 1000

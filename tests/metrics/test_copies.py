@@ -12,7 +12,7 @@ from diffexp.config.compat import BASE
 from diffexp.data import Digits
 from diffexp.errors import ConfigError
 from diffexp.metrics import FID, Copies, MetricSet, SmallClassifier
-from diffexp.metrics.copies import nearest, ratio, z_of_ranks
+from diffexp.metrics.copies import distinct, nearest, ratio, z_of_ranks
 from diffexp.pictures import FRAME, paired
 
 
@@ -63,6 +63,15 @@ def test_twenty_images_learnt_by_heart_are_seen_through_noise():
     train = normal(20, 8, 0)
     found = measured(train, normal(300, 8, 1), train[torch.arange(400) % 20] + 0.05 * normal(400, 8, 2))
     assert found["copies"] > 0.95 and found["fid_test"] > 2 * found["fid_train"]
+
+
+def test_training_images_that_are_there_twice_hide_no_copies():
+    """And of images that are there once nothing changes."""
+    train, made = normal(20, 8, 0), normal(20, 8, 0) + 0.01 * normal(20, 8, 1)
+    found = measured(train.repeat(3, 1), normal(300, 8, 1), made)
+    assert (found["authpct"], found["copies"]) == (0.0, 1.0)
+    assert distinct(train.repeat(3, 1)).tolist() == list(range(20)) == distinct(train).tolist()
+    assert distinct(torch.ones(4, 2)).tolist() == [0, 1, 2, 3]  # else nothing is second
 
 
 def test_c_t_is_the_z_of_mann_and_whitney():

@@ -1,26 +1,31 @@
-"""The answers of voters: files that vote.html has saved, checked against the key of its vote."""
+"""The answers of voters: files that vote.html has saved, checked against the key of its vote.
+
+Each voter sees an order and sides of their own; an answer says on which side the image stood for that voter.
+Of files of format 1 the sides are those of the key.
+"""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from diffexp.comparison.ballot import CHOICES, FORMAT, Ballot
+from diffexp.comparison.ballot import CHOICES, Ballot, Question
 from diffexp.comparison.votes import Answers
 from diffexp.errors import DataError
 from diffexp.escape import line
 from diffexp.files import read_small
 
 MOST_BYTES, LONGEST = 16 << 20, 100
+FORMATS = (1, 2)  # of answers
 
 
 @dataclass(frozen=True)
 class Voter:
     """name: as it was typed, or the name of the file; given: the answers by the questions' ids; failed: how
-    many of the `checks` that were answered.
+    many of the `checks` that were answered; turned: the ids of the questions whose sides were the other way.
     """
 
     name: str
@@ -28,6 +33,7 @@ class Voter:
     failed: int
     checks: int
     session: str = field(default="", repr=False)
+    turned: frozenset[str] = field(default=frozenset(), repr=False)
 
 
 def read_voters(ballot: Ballot, paths: Sequence[Path]) -> list[Voter]:
@@ -71,18 +77,33 @@ def _read(ballot: Ballot, path: Path) -> Voter:
         what = f"these answers are damaged: {str(error)[:200]}"
         raise DataError(what, str(path), do) from error
     told = told if isinstance(told, dict) else {}
-    if told.get("format") != FORMAT or not isinstance(told.get("answers"), dict):
+    if told.get("format") not in FORMATS or not isinstance(told.get("answers"), dict):
         raise DataError("these are no answers of a vote", str(path), "give the file that a voter has saved")
     if told.get("page") != ballot.page:
         do = "give the folder of their page as task.path, or leave the file away"
         raise DataError("these are answers of another page", str(path), do)
     _check(ballot, told["answers"], path)
+    turned = _turned(ballot, [] if told["format"] == 1 else told.get("turned"), path)
     given = told["answers"]
     checks = [q for q in ballot.questions if q.check and q.id in given]
-    failed = sum(not q.passed(given[q.id]) for q in checks)
+    failed = sum(not seen(q, turned).passed(given[q.id]) for q in checks)
     name, session = (v if isinstance(v := told.get(k), str) else "" for k in ("voter", "session"))
     name = line(name)[:LONGEST] or path.stem
-    return Voter(name, given, failed, len(checks), session or str(path.resolve()))
+    return Voter(name, given, failed, len(checks), session or str(path.resolve()), turned)
+
+
+def seen(q: Question, turned: Collection[str]) -> Question:
+    """Return a question as it stood for a voter for whom these were the other way."""
+    return replace(q, shown=q.shown[::-1]) if q.id in turned else q
+
+
+def _turned(ballot: Ballot, turned: object, path: Path) -> frozenset[str]:
+    """Return which questions were the other way. Raises DataError for what our page does not write."""
+    known = {q.id for q in ballot.questions if len(q.shown) == 2}
+    if not isinstance(turned, list) or not all(isinstance(name, str) and name in known for name in turned):
+        what = "these answers do not say on which sides the images stood"
+        raise DataError(what, str(path), "have the page save them again, or leave the file away")
+    return frozenset(turned)
 
 
 def _check(ballot: Ballot, answers: Mapping[str, Any], path: Path) -> None:
@@ -103,10 +124,11 @@ def collected(ballot: Ballot, voters: Sequence[Voter]) -> Answers:
     """Return the answers of voters as numbers, without those to checks."""
     asked = {q.id: q for q in ballot.questions if not q.check}
     rows = [
-        (i, asked[name].image, asked[name].shown[0], asked[name].shown[-1], _score(value))
+        (i, q.image, q.shown[0], q.shown[-1], _score(value))
         for i, voter in enumerate(voters)
         for name, value in voter.given.items()
         if name in asked
+        for q in [seen(asked[name], voter.turned)]
     ]
     voter, unit, first, second = np.array([row[:4] for row in rows], dtype=np.int64).reshape(-1, 4).T
     return Answers(voter, unit, first, second, np.array([row[4] for row in rows], dtype=np.float64))

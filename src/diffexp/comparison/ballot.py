@@ -1,8 +1,8 @@
 """The questions of a vote, and its key: which image of which run stands where, in vote.json, which voters do
 not get.
 
-Sides and order are a function of the seed. Each run is on the left as often as on the right against each
-other one, up to one pair.
+Sides and order are a function of the seed; the page deals both anew for each voter. Each run is on the left
+as often as on the right against each other one, up to one pair.
 """
 
 import json

@@ -91,12 +91,12 @@ def condition(model: Model, asked: Asked, told: Told) -> Condition | None:
     if told == "nothing":
         return model.conditioning.null(asked)
     if told == "others":
-        asked = asked[_another(asked)]
+        asked = asked[another(asked)]
     return model.condition(asked)
 
 
-def _another(asked: Asked) -> Tensor:
-    """Return for each row the number of one that asks for something else, where there is one."""
+def another(asked: Asked) -> Tensor:
+    """Return for each row the number of one that asks for something else, if there is one, or its own."""
     n = len(asked)
     said = (
         list(asked.text)

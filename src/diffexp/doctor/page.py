@@ -9,7 +9,7 @@ from PIL import Image
 
 from diffexp.doctor.examined import Examined
 from diffexp.doctor.finding import SYMPTOMS, Finding
-from diffexp.doctor.patient import Patient
+from diffexp.doctor.samples import Samples
 from diffexp.doctor.signs import signs_of
 from diffexp.escape import markup
 from diffexp.report.page import document, table
@@ -22,10 +22,11 @@ td, th { white-space: normal; text-align: left; } td:has(data) { text-align: rig
 pre { white-space: pre-wrap; overflow-wrap: anywhere; padding: .5rem; border: 1px solid var(--rule); }
 .ill { border-left: 4px solid #d55e00; padding-left: .8rem; }
 .strength { color: var(--soft); font-size: 13px; } figure { margin: 1rem 0; }
+@media (max-width: 40rem) { .all th:nth-child(4), .all td:nth-child(4) { display: none; } }
 """
 
 
-def doctor_page(found: Examined, patient: Patient, program: Sequence[str]) -> str:
+def doctor_page(found: Examined, samples: Samples, program: Sequence[str]) -> str:
     """Return the page. program: the words with which a command line begins."""
     causes = found.causes
     verdict = f"{len(causes)} likely causes, the strongest first" if len(causes) > 1 else "one likely cause"
@@ -34,7 +35,7 @@ def doctor_page(found: Examined, patient: Patient, program: Sequence[str]) -> st
         f"<p><b>{verdict}</b></p>",
         _overview(found),
         *(_section(f, program) for f in causes),
-        _signs(patient),
+        _signs(samples),
     ]
     healthy = [f for f in found.findings if not f.ill]
     if healthy:
@@ -43,31 +44,22 @@ def doctor_page(found: Examined, patient: Patient, program: Sequence[str]) -> st
     if found.failed:
         items = "".join(f"<li>{markup(k)}: {markup(v)}</li>" for k, v in found.failed.items())
         parts.append(f"<h2>Not examined</h2><ul>{items}</ul>")
-    return document("doctor", about(patient), parts, _STYLE)
+    if found.of_runs:
+        names = ", ".join(found.of_runs)
+        parts.append(f"<h2>Needs the run</h2><p>{markup(names)}: give it as task.ckpt=RUN.</p>")
+    return document("doctor", about(samples), parts, _STYLE)
 
 
-def about(patient: Patient) -> Mapping[str, object]:
+def about(samples: Samples) -> Mapping[str, object]:
     """Return what was examined."""
-    rows: dict[str, object] = {
-        "checkpoint": patient.ckpt,
-        "weights": patient.model.weights,
-        "sampler": repr(patient.sampler),
-        "guidance": repr(patient.guidance),
-        "clip": repr(patient.clip),
-        "data": patient.data.name,
-        "images": f"{patient.n} of each experiment, from the same noise",
-        "FID": f"{patient.fid():.4g}, floor {patient.floor:.4g} (real against real)",
-        "features": patient.fid_key.removeprefix("fid_"),
-    }
-    if patient.refused is not None:
-        rows["refused"] = patient.refused.what
-    return rows
+    fid = f"{samples.fid():.4g}, floor {samples.floor:.4g} (real against real)"
+    return samples.about() | {"FID": fid, "features": samples.fid_key.removeprefix("fid_")}
 
 
 def _overview(found: Examined) -> str:
-    rows = [[f.cause, SYMPTOMS[f.symptom], f.strength, f.saw] for f in found.findings]
+    rows = [[f.cause, SYMPTOMS[f.symptom], round(f.strength, 2), f.saw] for f in found.findings]
     head = ["cause", "symptom", "effect / threshold", "what was seen"]
-    return f"<div class=rows tabindex=0>{table(head, rows)}</div>"
+    return f"<div class='rows all' tabindex=0>{table(head, rows)}</div>"
 
 
 def _section(f: Finding, program: Sequence[str]) -> str:
@@ -84,14 +76,14 @@ def _section(f: Finding, program: Sequence[str]) -> str:
     )
 
 
-def _signs(patient: Patient) -> str:
-    made, real = signs_of(patient.draw().images), patient.real_signs
+def _signs(samples: Samples) -> str:
+    made, real = signs_of(samples.draw().images), samples.real_signs
     rows = [
         ["values at an end of the range", made.saturated, real.saturated],
         ["energy in high frequencies", made.sharpness, real.sharpness],
         ["variance of a pixel", made.spread, real.spread],
     ]
-    picture = "".join(_figure(name, image) for name, image in patient.beside_real().items())
+    picture = "".join(_figure(name, image) for name, image in samples.beside_real().items())
     return f"<h2>Signs</h2>{picture}{table(['', 'samples', 'real images'], rows)}"
 
 

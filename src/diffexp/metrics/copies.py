@@ -8,7 +8,8 @@ three, 1/2 in many.
 C_T (Meehan et al. 2020, of one cell): how often samples are nearer to the training images than the test
 images are, as a z of Mann and Whitney: 0 for fresh draws, below −3 for copies, above 3 for what is far away.
 
-A copy is a sample three times as near to one training image as to all others (Yoon et al. 2023).
+A copy is a sample three times as near to one training image as to all others (Yoon et al. 2023). Training
+images that are there more than once, which models learn by heart first, count once.
 """
 
 import torch
@@ -60,7 +61,8 @@ class Copies(Bank):
         """Get the features of training and test images, from the cache or by extraction."""
         assert extractor is not None
         super().prepare(data, extractor, n)
-        self._images = data.split("train")
+        self._images, self._first = data.split("train"), distinct(self._real)
+        self._once = self._real[self._first]
         self._labels = None if self._images.labels is None else self._images.labels[self._chosen]
         _, self._test = features_of(data, "test", extractor, self.most, self.cache)
         self._card |= {"split": "train and test", "n_test": len(self._test), "ratio": round(RATIO, 3)}
@@ -68,21 +70,22 @@ class Copies(Bank):
     def update(self, batch: Batch, features: Tensor | None) -> None:
         """Keep the features (B, dim) of generated images, and the images that are most like copies."""
         super().update(batch, features)
-        near, which = nearest(self._generated[-1], self._real)
-        kept = torch.cat([self._kept[0], ratio(near)]), torch.cat([self._kept[1], which])
+        near, which = nearest(self._generated[-1], self._once)
+        kept = torch.cat([self._kept[0], ratio(near)]), torch.cat([self._kept[1], self._first[which]])
         images = torch.cat([self._kept[2], batch.image.cpu()]) if len(self._kept[2]) else batch.image.cpu()
         first = kept[0].argsort(stable=True)[: self.shown]
         self._kept = kept[0][first], kept[1][first], images[first]
 
     def of(self, real_features: Tensor, generated: Tensor) -> dict[str, float]:
-        near, which = nearest(generated, real_features)
-        authentic = near[:, 0] > nearest(real_features[which], real_features)[0][:, 1]
+        once = real_features[distinct(real_features)]
+        near, which = nearest(generated, once)
+        authentic = near[:, 0] > nearest(once[which], once)[0][:, 1]
         copies = ratio(near) < RATIO
         self.each = {"authpct": authentic.double(), "copies": copies.double()}
         n = len(generated)
         self.errors = {key: float(values.std()) / n**0.5 for key, values in self.each.items()}
         self.errors["c_t"] = 1.0  # it is a z
-        c_t = z_of_ranks(near[:, 0], nearest(self._test, real_features)[0][:, 0])
+        c_t = z_of_ranks(near[:, 0], nearest(self._test, once)[0][:, 0])
         values = {key: float(values.mean()) for key, values in self.each.items()}
         return values | {"c_t": c_t} | self._distances(real_features, generated)
 
@@ -120,6 +123,16 @@ class Copies(Bank):
     def reset(self) -> None:
         super().reset()
         self._kept = torch.empty(0), torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.uint8)
+
+
+def distinct(features: Tensor) -> Tensor:
+    """Return the numbers of the rows (N, dim) that repeat no earlier one, in their order; all where that
+    would leave one.
+    """
+    _, group = features.unique(dim=0, return_inverse=True)
+    every = torch.arange(len(features))
+    first = torch.full((int(group.max()) + 1,), len(features)).scatter_reduce_(0, group, every, "amin")
+    return first.sort().values if len(first) > 1 else every
 
 
 def nearest(points: Tensor, among: Tensor) -> tuple[Tensor, Tensor]:

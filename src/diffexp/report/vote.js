@@ -1,7 +1,8 @@
 'use strict';
 const page = JSON.parse(document.getElementById('questions').textContent);
-const byId = id => document.getElementById(id), pairs = page.kind === 'pairs', all = page.questions;
-const place = 'diffexp vote ' + page.page, words = ['bad', 'poor', 'fair', 'good', 'excellent'];
+const byId = id => document.getElementById(id), pairs = page.kind === 'pairs', sides = ['left', 'right'];
+let all = page.questions;
+const place = 'diffexp vote 2 ' + page.page, words = ['bad', 'poor', 'fair', 'good', 'excellent'];
 const token = () => [...crypto.getRandomValues(new Uint8Array(16))].map(b => b.toString(16).padStart(2, '0')).join('');
 const fresh = () => ({ session: token(), begun: new Date().toISOString(), voter: '', answers: {}, at: 0 });
 const counted = (n, word) => n + ' ' + word + (n === 1 ? '' : 's');
@@ -10,13 +11,35 @@ function valid(answer) {
   return pairs ? ['left', 'right', 'tie'].includes(answer) : [1, 2, 3, 4, 5].includes(answer);
 }
 
+function arrange(session) {  // order and sides are each voter's own, so that what either does to answers cancels
+  let state = 2166136261;
+  for (const c of session) state = Math.imul(state ^ c.charCodeAt(0), 16777619);
+  const random = () => {  // mulberry32
+    state = (state + 0x6d2b79f5) | 0;
+    let x = Math.imul(state ^ (state >>> 15), 1 | state);
+    x = (x + Math.imul(x ^ (x >>> 7), 61 | x)) ^ x;
+    return ((x ^ (x >>> 14)) >>> 0) / 4294967296;
+  };
+  const dealt = list => {
+    for (let i = list.length - 1; i > 0; i--) {
+      const j = Math.floor(random() * (i + 1));
+      [list[i], list[j]] = [list[j], list[i]];
+    }
+    return list;
+  };
+  const turned = dealt(page.questions.map((_, i) => pairs && i % 2 === 1));  // half of them
+  all = dealt(page.questions.map((q, i) => ({ ...q, turned: turned[i], images: turned[i] ? [...q.images].reverse() : q.images })));
+}
+
 function load() {  // what was kept may be of anyone: only what can be an answer of this page is taken
   const state = fresh();
+  arrange(state.session);
   try {
     const kept = JSON.parse(localStorage.getItem(place));
     if (!kept) return state;
     for (const q of all) if (Object.hasOwn(kept.answers, q.id) && valid(kept.answers[q.id])) state.answers[q.id] = kept.answers[q.id];
     for (const key of ['session', 'begun', 'voter']) if (typeof kept[key] === 'string') state[key] = kept[key];
+    arrange(state.session);
     const open = all.findIndex(q => !(q.id in state.answers));
     state.at = open < 0 ? all.length : open;
   } catch { /* nothing was kept, or this browser keeps nothing */ }
@@ -41,7 +64,7 @@ function figure(q, i) {
   const box = document.createElement(pairs ? 'button' : 'figure');
   box.append(image);
   if (!pairs) return box;
-  const side = ['left', 'right'][i], text = document.createElement('span'), key = document.createElement('kbd');
+  const side = sides[i], text = document.createElement('span'), key = document.createElement('kbd');
   key.textContent = i ? ' →' : '← ';
   text.append(...(i ? [side, key] : [key, side]));
   box.append(text);
@@ -96,7 +119,9 @@ function save() {
   state.voter = byId('name').value.trim();
   keep();
   const { session, begun, voter, answers } = state, saved = new Date().toISOString();
-  const text = JSON.stringify({ format: 1, page: page.page, kind: page.kind, voter, session, begun, saved, answers }, null, 1);
+  const order = all.map(q => q.id), turned = all.filter(q => q.turned).map(q => q.id);  // of these left and right are the other way
+  const told = { format: 2, page: page.page, kind: page.kind, voter, session, begun, saved, order, turned, answers };
+  const text = JSON.stringify(told, null, 1);
   const link = document.createElement('a');
   link.href = URL.createObjectURL(new Blob([text], { type: 'application/json' }));
   link.download = 'answers_' + (voter.replace(/[^\p{L}\p{N}]+/gu, '_').slice(0, 40) || session.slice(0, 8)) + '.json';
@@ -108,6 +133,7 @@ function save() {
 function another() {
   if (!confirm('Begin again for another voter? Save the answers first: they are removed from this browser.')) return;
   state = fresh();
+  arrange(state.session);
   keep();
   show();
 }

@@ -11,12 +11,16 @@ from rich.table import Table
 
 from diffexp.config.argv import command
 from diffexp.config.build import build
+from diffexp.config.suggest import path_of
 from diffexp.config.untrusted import typed_before
 from diffexp.data import DataSet
+from diffexp.data.regular import Links
 from diffexp.doctor import Examined, Patient, examine
-from diffexp.doctor.examined import every
+from diffexp.doctor.examined import every, fits
 from diffexp.doctor.page import doctor_page
 from diffexp.doctor.parts import metrics_for
+from diffexp.doctor.pictured import Pictured
+from diffexp.doctor.samples import Samples
 from diffexp.errors import ConfigError, DataError, DiffexpError
 from diffexp.escape import plain
 from diffexp.files import write
@@ -29,6 +33,8 @@ from diffexp.run.folder import Record
 from diffexp.run.job import Job, Task, device_of
 from diffexp.run.ready import check_images, ready
 from diffexp.samplers.sampler import check_start
+from diffexp.tasks.doctor_images import is_images, pictured
+from diffexp.tasks.measure import Measure
 
 FEWEST = 40
 _ASIDE = ("task", "dir", "name", "resume", "dry_run", "logger", "plugins")
@@ -36,14 +42,17 @@ _ASIDE = ("task", "dir", "name", "resume", "dry_run", "logger", "plugins")
 
 @dataclass(frozen=True)
 class Doctor(Task):
-    """ckpt: a checkpoint or a run folder; n: images of each experiment; ema: the weights that are examined;
-    only: some of the examinations, by their names.
+    """ckpt: a checkpoint or a run folder, or images, in a folder or a .npz, of the size of `data`; n: images
+    of each experiment; ema: the weights that are examined; only: some of the examinations, by their names.
+    resize, links: of a folder of images, as of task=measure.
     """
 
     ckpt: str
     n: int = 400
     ema: bool | float = True
     only: tuple[str, ...] = ()
+    resize: bool = False
+    links: Links = "refuse"
     tracked: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -58,26 +67,35 @@ class Doctor(Task):
     def check(self, job: Job) -> None:
         device_of(job)
         patient = self._patient(job)
-        patient.data.check()
-        check_images(patient.model, patient.data)
+        if isinstance(patient, Patient):
+            patient.data.check()
+            check_images(patient.model, patient.data)
+        known = dict(every())
+        if self.only and not any(fits(known[name], patient) for name in self.only):
+            do = "leave task.only away, or give the run itself"
+            raise ConfigError(f"{', '.join(self.only)} examine a run, not images", "task.only", do)
         patient.metrics.check(patient.data)
 
     def run(self, job: Job, record: Record) -> None:
         patient = self._patient(job, measure=True)
         patient.metrics.prepare(patient.data, patient.device)
-        for model in (patient.model, *patient.others.values()):
-            model.to(patient.device)
+        if isinstance(patient, Patient):
+            for model in (patient.model, *patient.others.values()):
+                model.to(patient.device)
         found = examine(patient, self.only)
-        picture = patient.draw().draw(
-            patient.model.class_names, "as they are asked for", job.folder / "samples.png"
-        )
+        names, title = _shown(patient)
+        picture = patient.draw().draw(names, title, job.folder / "samples.png")
         path = job.folder / "doctor.html"
         write(path, doctor_page(found, patient, command()))
         record.results |= _results(found, patient) | {"page": str(path), "picture": str(picture)}
         _tell(found, patient)
         say(f"page: {near(path)}   everything: {near(job.folder)}/")
 
-    def _patient(self, job: Job, measure: bool = False) -> Patient:
+    def _patient(self, job: Job, measure: bool = False) -> Patient | Pictured:
+        path = path_of(self.ckpt, "task.ckpt")
+        if is_images(path):
+            read = Measure(self.ckpt, resize=self.resize, links=self.links)
+            return pictured(job, path, self.n, FEWEST, read)
         restored, nodes = ready(job, self.ckpt, self.ema, measure)
         sampler, guidance, clip = (build(nodes[k], k, job.allowed) for k in ("sampler", "guidance", "clip"))
         data: DataSet = build(nodes["data"], "data", job.allowed)
@@ -107,6 +125,13 @@ class Doctor(Task):
             return {}
 
 
+def _shown(patient: Patient | Pictured) -> tuple[tuple[str, ...] | None, str]:
+    """Return the names of the classes of a picture of the samples, and its title."""
+    if isinstance(patient, Patient):
+        return patient.model.class_names, "as they are asked for"
+    return patient.data.classes, f"{patient.n} of {len(patient.images):,} images of {patient.ckpt}"
+
+
 def _folder_of(path: Path) -> Path | None:
     folder = path.parent.parent if path.parent.name == "checkpoints" else path.parent
     return folder if (folder / "config.yaml").is_file() else None
@@ -129,7 +154,7 @@ def _trained(run: Path | None) -> list[str] | None:
         return None
 
 
-def _results(found: Examined, patient: Patient) -> dict[str, Any]:
+def _results(found: Examined, patient: Samples) -> dict[str, Any]:
     findings = [
         {
             "cause": f.cause,
@@ -145,6 +170,7 @@ def _results(found: Examined, patient: Patient) -> dict[str, Any]:
         "causes": [f.cause for f in found.causes],
         "findings": findings,
         "failed": found.failed,
+        "of_runs": found.of_runs,
     }
 
 
@@ -152,7 +178,7 @@ def _line(words: Sequence[str]) -> str:
     return shlex.join([*command(), *words])
 
 
-def _tell(found: Examined, patient: Patient) -> None:
+def _tell(found: Examined, patient: Samples) -> None:
     causes = found.causes
     shown = causes or found.findings
     title = "likely causes, the strongest first" if causes else "nothing is above its threshold"
@@ -164,11 +190,12 @@ def _tell(found: Examined, patient: Patient) -> None:
     Console().print(table)
     for name, why in found.failed.items():
         warn(f"not examined, {name}: {why}")
+    if found.of_runs:
+        say(f"a run is needed to examine {', '.join(found.of_runs)}")
     if not causes:
         key = patient.fid_key
         say(f"a clean bill: {key} {patient.fid():.3g}, floor {patient.floor:.3g}, of {patient.n} images")
         return
     say("to confirm or mend it:")
-    for f in causes:
-        for words in f.do[:2]:
-            say(f"  {_line(words)}")
+    for line in dict.fromkeys(_line(words) for f in causes for words in f.do[:2]):
+        say(f"  {line}")

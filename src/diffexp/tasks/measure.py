@@ -52,14 +52,12 @@ class Measure(Task):
         device_of(job)
         data = job.build("data")
         data.check()
-        with _keys_of_the_task():
-            _, count = self._images(data)
+        _, count = self.read(data)
         self._metrics(job, count).check(data)
 
     def run(self, job: Job, record: Record) -> None:
         data: DataSet = job.build("data")
-        with _keys_of_the_task():
-            images, count = self._images(data)
+        images, count = self.read(data)
         metrics = self._metrics(job, count)
         metrics.prepare(data, device_of(job))
         start = time.perf_counter()
@@ -96,8 +94,12 @@ class Measure(Task):
             raise ConfigError("metrics=none measures nothing", "metrics", "type metrics=inception")
         return metrics
 
+    def read(self, data: DataSet) -> tuple[Images, int]:
+        """Return the images, and how many. Raises DataError for those that do not fit the data."""
+        with _keys_of_the_task():
+            return self._images(data)
+
     def _images(self, data: DataSet) -> tuple[Images, int]:
-        """Read the images. Raises DataError for those that do not fit the data."""
         path = path_of(self.images, "task.images")
         if not path.is_dir() and path.suffix != ".npz":
             raise DataError("there is no such folder", str(path), "type task.images=FOLDER, or a .npz")
@@ -145,6 +147,7 @@ def _keys_of_the_task() -> Iterator[None]:
     except DataError as error:
         where = re.sub(r"^data\.(label|text)$", r"task.\1", error.where)
         do = re.sub(r"\bdata\.(label|text|links)=", r"task.\1=", error.do)
+        do = do.replace("data.path=", "task.images=")
         raise DataError(error.what, where, do.replace(", or type data.broken=skip", "")) from error
 
 

@@ -51,9 +51,10 @@ class Votes(Task):
         most = math.inf if self.most_failed is None else self.most_failed
         voters = [v for v in everyone if v.failed <= most]
         if not any(set(v.given) & {q.id for q in of.questions if not q.check} for v in voters):
-            what = "all voters failed more checks than that" if not voters else "only checks were answered"
-            do = "give more answers, or a larger task.most_failed"
-            raise ConfigError(what, "task.most_failed" if not voters else "task.answers", do)
+            if not voters:
+                what, do = "all voters failed more checks than that", "give a larger task.most_failed"
+                raise ConfigError(what, "task.most_failed", do)
+            raise ConfigError("only checks were answered", "task.answers", "give answers of more people")
         return of, tally(of, voters, job.config["seed"]), voters, [v for v in everyone if v.failed > most]
 
     def run(self, job: Job, record: Record) -> None:

@@ -4,7 +4,8 @@ import torch
 
 from diffexp.doctor.finding import Finding, strength
 from diffexp.doctor.levels import BATCH
-from diffexp.doctor.patient import Patient, shown_as
+from diffexp.doctor.patient import Patient
+from diffexp.doctor.samples import shown_as
 from diffexp.metrics.reconstruction import psnr
 
 

@@ -33,8 +33,7 @@ above it.
 
 def examine(patient: Patient) -> list[Finding]:
     """Measure the error by level, and read metrics.jsonl."""
-    images = shown(patient, "train")
-    ratio = (errors(patient, images) / linear_errors(patient, images).mean(1, keepdim=True)).mean(1)
+    ratio = by_level(patient)
     levels, share = ratios(patient.model.denoiser.schedule), coverage(patient)
     head = ["noise σ/α", "error / linear", "share of the training's times"]
     rows = [
@@ -49,6 +48,12 @@ def examine(patient: Patient) -> list[Finding]:
     if told is not None:
         saw += f"; {told.words()}"
     return [Finding(cause, "blur", size, saw, do, (head, rows))]
+
+
+def by_level(patient: Patient) -> torch.Tensor:
+    """Return the error on training images over that of the best linear denoiser, float64 (LEVELS,)."""
+    images = shown(patient, "train")
+    return (errors(patient, images) / linear_errors(patient, images).mean(1, keepdim=True)).mean(1)
 
 
 def _cause(

@@ -7,6 +7,7 @@ import torch
 from diffexp.doctor.finding import Finding, strength
 from diffexp.doctor.levels import errors, linear_errors, shown
 from diffexp.doctor.patient import Patient
+from diffexp.doctor.samples import Samples
 from diffexp.errors import ConfigError
 from diffexp.metrics import Copies, MetricSet
 
@@ -19,31 +20,31 @@ COPIED = 0.05
 """Of the samples: one in twenty is seen on the first sheet."""
 
 
-def examine(patient: Patient) -> list[Finding]:
-    """Measure both, and draw samples beside their nearest training images."""
-    train, val = shown(patient, "train"), shown(patient, "val")
-    scale = linear_errors(patient, val).mean(1)
-    inside, outside = ((errors(patient, s).mean(1) / scale).mean() for s in (train, val))
-    gap = float(outside / inside) - 1
-    saw, size = f"the error on validation images is {gap:+.1%} of that on training images", strength(gap, GAP)
-    do = [patient.again("evaluator.reference=test"), *_sooner(patient)]
+def examine(patient: Samples) -> list[Finding]:
+    """Measure both, of a folder the copies alone; and draw samples beside their nearest training images."""
+    saw, size = list[str](), 0.0
+    if isinstance(patient, Patient):
+        gap = _gap(patient)
+        saw.append(f"the error on validation images is {gap:+.1%} of that on training images")
+        size = strength(gap, GAP)
+    do = [patient.again("evaluator.reference=test"), *patient.sooner("optimizer.weight_decay=0.1")]
     metrics = MetricSet(patient.n, patient.metrics.extractor, [Copies()])
     try:
         metrics.prepare(patient.data, patient.device)
     except ConfigError as error:  # too few images
-        return [Finding(CAUSE, "collapse", size, f"{saw}; {error.what}", do)]
+        return [Finding(CAUSE, "collapse", size, "; ".join([*saw, error.what]), do)]
     metrics.update(patient.draw().images, index=torch.arange(patient.n))
     values = {key.rpartition("_")[0]: value for key, value in metrics.compute().items()}
-    saw += f"; {values['copies']:.1%} of samples are copies, AuthPct {values['authpct']:.1%}"
-    saw += f", C_T {values['c_t']:+.1f}; FID to training images {values['fid_train']:.3g}"
-    saw += f", to test images {values['fid_test']:.3g}"
+    saw.append(f"{values['copies']:.1%} of samples are copies, AuthPct {values['authpct']:.1%}, ")
+    saw[-1] += f"C_T {values['c_t']:+.1f}; FID to training images {values['fid_train']:.3g}"
+    saw[-1] += f", to test images {values['fid_test']:.3g}"
     size = max(size, strength(values["copies"], COPIED))
-    return [Finding(CAUSE, "collapse", size, saw, do, None, metrics.pictures)]
+    return [Finding(CAUSE, "collapse", size, "; ".join(saw), do, None, metrics.pictures)]
 
 
-def _sooner(patient: Patient) -> list[list[str]]:
-    """Return the training that stops while the loss of validation images still falls."""
-    steps = (patient.config.get("trainer") or {}).get("max_steps")
-    if not isinstance(steps, int):
-        return []
-    return [patient.train("sooner", f"trainer.max_steps={max(1, steps // 4)}", "optimizer.weight_decay=0.1")]
+def _gap(patient: Patient) -> float:
+    """Return by how much of the error on training images that on validation images is larger."""
+    train, val = shown(patient, "train"), shown(patient, "val")
+    scale = linear_errors(patient, val).mean(1)
+    inside, outside = ((errors(patient, s).mean(1) / scale).mean() for s in (train, val))
+    return float(outside / inside) - 1
