@@ -107,7 +107,7 @@ class Records:
     @cached_property
     def _columns(self) -> dict[str, memoryview]:
         """The columns, for torch takes microseconds for each number."""
-        return {name: memoryview(column.numpy()) for name, column in self.columns.items()}
+        return {name: column.numpy().data for name, column in self.columns.items()}
 
     @cached_property
     def _opened(self) -> Callable[[str], OpenFile]:
