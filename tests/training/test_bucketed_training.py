@@ -2,13 +2,14 @@
 
 import pytest
 import torch
-from commands import composed
+from commands import CONF, composed
 from lightning import Callback
 from PIL import Image
 from test_module import fit, lines, module, same
 from tiny_autoencoder import Tiny
 
 from diffexp.conditioning import Unconditional
+from diffexp.config.hydra_errors import _unknown_key
 from diffexp.data import Buckets, Folder
 from diffexp.data.bucket_order import BucketOrder
 from diffexp.errors import ConfigError
@@ -110,6 +111,11 @@ def test_a_step_that_the_network_cannot_take_is_refused_with_one_that_it_can(pho
     error = refused(photos, tmp_path, "data.buckets.step=4")
     assert error.where == "data.buckets.step" and error.do == "type data.buckets.step=8"
     assert "multiples of 8" in error.what
+
+
+def test_buckets_of_other_data_are_refused():
+    error = _unknown_key("data.buckets.step", ["data=shards"], CONF)
+    assert "without data=buckets" in error.what and error.do.startswith("type data=buckets")
 
 
 def test_a_network_of_one_size_is_refused(photos, tmp_path):
