@@ -75,6 +75,17 @@ def _distinct(base: int, index: Tensor) -> Tensor:
     return z
 
 
+def of_rank(drawn: Tensor, n: int, rank: tuple[int, int]) -> Tensor:
+    """Return what was drawn for the n images of rank (r, ranks), of a draw for the images of all ranks.
+
+    It may be of fewer than n images a rank: those behind them only fill the batch up, and are given the
+    first ones again. So a draw does not depend on how many ranks there are.
+    """
+    if len(drawn) == n * rank[1]:
+        return drawn[rank[0] * n : (rank[0] + 1) * n]
+    return drawn[torch.arange(rank[0] * n, (rank[0] + 1) * n, device=drawn.device) % len(drawn)]
+
+
 Draws = Callable[[int], Tensor]
 """draws(k): the k-th draw of standard normal noise, the same whenever it is asked for."""
 

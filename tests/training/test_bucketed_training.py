@@ -2,13 +2,14 @@
 
 import pytest
 import torch
-from commands import composed
+from commands import CONF, composed
 from lightning import Callback
 from PIL import Image
 from test_module import fit, lines, module, same
 from tiny_autoencoder import Tiny
 
 from diffexp.conditioning import Unconditional
+from diffexp.config.hydra_errors import _unknown_key
 from diffexp.data import Buckets, Folder
 from diffexp.data.bucket_order import BucketOrder
 from diffexp.errors import ConfigError
@@ -72,7 +73,7 @@ def test_a_run_goes_on_in_mid_epoch_bit_for_bit(photos, tmp_path):
 
 
 def test_images_that_fill_a_batch_up_do_not_change_its_gradient(photos):
-    """A batch of 3 on two ranks is one of 4, of which one weighs nothing: at the same times and noise."""
+    """A batch of 3 on two ranks is one of 4, of which one weighs nothing, and draws the same."""
     made = module(conditioning=Unconditional())
     torch.nn.init.normal_(made.denoiser.network.conv_out.weight)
     made.eval()
@@ -81,15 +82,16 @@ def test_images_that_fill_a_batch_up_do_not_change_its_gradient(photos):
     number = next(k for k in range(2) if len(alone.batch(k)[1]) == 1)
     ranks = [BucketOrder(bucket, 2, rank=rank, world=2) for rank in (0, 1)]
     x = torch.randn(3, 1, 8, 16, generator=torch.Generator().manual_seed(0))
-    noise, t = x.flip(3), torch.tensor([0.2, 0.5, 0.9], dtype=torch.float64)
 
-    def gradient(index, weight):
+    def gradient(order):
         made.zero_grad()
-        made.objective.at(made.denoiser, x[index], None, t[index], noise[index], weight).loss.backward()
+        index, weight, real = order.batch(number)[1], order.weight(number), order.real(number)
+        drawn, place = torch.Generator().manual_seed(1), (order.rank, order.world)
+        made.objective(made.denoiser, x[index], None, drawn, place, weight, real=real).loss.backward()
         return torch.cat([p.grad.flatten() for p in made.denoiser.parameters() if p.grad is not None])
 
-    one = gradient(alone.batch(number)[1], alone.weight(number))
-    two = sum(gradient(rank.batch(number)[1], rank.weight(number)) for rank in ranks) / 2
+    one = gradient(alone)
+    two = sum(gradient(rank) for rank in ranks) / 2
     assert alone.weight(number) is None and [float(r.weight(number)) for r in ranks] == [2, 0]
     assert torch.allclose(one, two, rtol=1e-5, atol=1e-7) and one.norm() > 0
 
@@ -109,6 +111,11 @@ def test_a_step_that_the_network_cannot_take_is_refused_with_one_that_it_can(pho
     error = refused(photos, tmp_path, "data.buckets.step=4")
     assert error.where == "data.buckets.step" and error.do == "type data.buckets.step=8"
     assert "multiples of 8" in error.what
+
+
+def test_buckets_of_other_data_are_refused():
+    error = _unknown_key("data.buckets.step", ["data=shards"], CONF)
+    assert "without data=buckets" in error.what and error.do.startswith("type data=buckets")
 
 
 def test_a_network_of_one_size_is_refused(photos, tmp_path):

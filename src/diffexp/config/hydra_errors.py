@@ -59,6 +59,9 @@ def _unknown_key(key: str, typed: Sequence[str], conf: Path) -> ConfigError:
     if key.split(".")[0] == "autoencoder" and "task=autoencoder" not in typed:
         do = "type task=autoencoder to train one, or codec=autoencoder codec.ckpt=RUN to work in its latents"
         return ConfigError(f"there is no {key} without task=autoencoder", key, do)
+    if key.startswith("data.buckets") and "data=buckets" not in typed:
+        do = "type data=buckets, which is of a folder of files: other data has one size"
+        return ConfigError(f"there is no {key} without data=buckets", key, do)
     if key in (places := {"codec.ckpt": "autoencoder", "codec.path": "autoencoder_diffusers"}):
         do = f"type codec={places[key]} {key}=..."
         return ConfigError(f"there is no {key}: it is of codec={places[key]}", key, do)

@@ -17,6 +17,8 @@ class Batch(NamedTuple):
     latent: what the codec's `draw` takes, where that lies ready; then the images may be empty, (B, 0, 0, 0).
     size: int64 (B, 6), of which part of which picture the image is (`Fitted`), where the data says it.
     weight: float32 (B,), of each image in the loss; None for the same.
+    real: the images of all ranks without those behind them that weigh nothing, and are there so that ranks
+    have equal work; None where there are no such.
     """
 
     image: Tensor
@@ -26,6 +28,7 @@ class Batch(NamedTuple):
     latent: Tensor | None = None
     size: Tensor | None = None
     weight: Tensor | None = None
+    real: int | None = None
 
     @property
     def asked(self) -> Asked:

@@ -57,6 +57,11 @@ class BucketOrder:
         weight[real:] = 0
         return weight[self._mine(len(images))]
 
+    def real(self, number: int) -> int | None:
+        """Return how many images of all ranks have a weight, which are the first ones; None for all."""
+        _, images, real = self._batch(number)
+        return None if real == len(images) else real
+
     def _mine(self, count: int) -> slice:
         share = count // self.world
         return slice(self.rank * share, (self.rank + 1) * share)

@@ -95,9 +95,10 @@ class TrainLoader:
         for number, batch in zip(numbers, batches, strict=True):
             epoch = number // len(self)
             shown = self._flipped(batch, epoch) if self.flip else batch
-            weight = self.order.weight(number)
-            weighted = shown if weight is None else shown._replace(weight=weight)
-            yield self._captioned(weighted, epoch)
+            if isinstance(self.order, BucketOrder):
+                weight, real = self.order.weight(number), self.order.real(number)
+                shown = shown._replace(weight=weight, real=real)
+            yield self._captioned(shown, epoch)
 
     def _asked(self, number: int) -> Asked:
         epoch, index = self.order.batch(number)

@@ -4,17 +4,19 @@ order.
 """
 
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property, lru_cache, partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from diffexp.data.member import Member
+from diffexp.data.member import Member, OpenFile
 from diffexp.errors import DataError
 
 MOST_CLASSES = 65_536
+MOST_OPEN = 128  # files at once, of an index and a process; most systems allow 1,024 of all kinds
 _BETWEEN = "\0"  # captions of one image; in a caption it is replaced
 
 
@@ -90,26 +92,34 @@ class Records:
 
     def member(self, i: int) -> Member:
         """Return where the picture of this number lies."""
-        columns = self._numpy
-        file, offset, size = int(columns["file"][i]), int(columns["offset"][i]), int(columns["size"][i])
-        source = self.sources[file]
-        return Member(self.pack or source, offset, size, source, self._bytes("name", i))
+        columns = self._columns
+        path = self.pack or self.sources[columns["file"][i]]
+        described = partial(self._described, i)
+        return Member(partial(self._opened, path), columns["offset"][i], columns["size"][i], described)
+
+    def _described(self, i: int) -> str:
+        return f"{self.sources[self._columns['file'][i]]}, {self._bytes('name', i).decode(errors='replace')}"
 
     def texts(self, i: int) -> list[str]:
         """Return the captions of the picture of this number, as they were written."""
         return self._bytes("text", i).decode(errors="replace").split(_BETWEEN)
 
     @cached_property
-    def _numpy(self) -> dict[str, Any]:
+    def _columns(self) -> dict[str, memoryview]:
         """The columns, for torch takes microseconds for each number."""
-        return {name: column.numpy() for name, column in self.columns.items()}
+        return {name: column.numpy().data for name, column in self.columns.items()}
+
+    @cached_property
+    def _opened(self) -> Callable[[str], OpenFile]:
+        """Opens a file, or gives it where it is open: opening takes longer than reading a small picture."""
+        return lru_cache(MOST_OPEN)(_open)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_numpy"}
+        return {name: value for name, value in vars(self).items() if name not in ("_columns", "_opened")}
 
     def _bytes(self, kind: str, i: int) -> bytes:
-        ends = self._numpy[f"{kind}_end"]
-        return self._numpy[f"{kind}s"][ends[i - 1] if i else 0 : ends[i]].tobytes()
+        ends = self._columns[f"{kind}_end"]
+        return self._columns[f"{kind}s"][ends[i - 1] if i else 0 : ends[i]].tobytes()
 
     def check(self, sizes: Sequence[int]) -> bool:
         """Return whether every picture lies in its file, of these sizes: an index may be damaged."""
@@ -129,6 +139,10 @@ class Records:
         return bool((ends.diff() >= 0).all() and ends[0] >= 0) and int(ends[-1]) == len(
             self.columns[f"{kind}s"]
         )
+
+
+def _open(path: str) -> OpenFile:
+    return OpenFile(Path(path))
 
 
 class Members(Sequence[Member]):

@@ -24,6 +24,7 @@ from diffexp.diffusion.times import Importance, Times
 from diffexp.diffusion.variance import Variance
 from diffexp.diffusion.weighting import Uncertain, Weighting
 from diffexp.errors import ConfigError
+from diffexp.randomness import of_rank
 
 
 class Term(Protocol):
@@ -129,16 +130,19 @@ class Objective(nn.Module):
         rank: tuple[int, int] = (0, 1),
         scale: Tensor | None = None,
         texts: Sequence[str] | None = None,
+        real: int | None = None,
     ) -> Losses:
         """x0: (B, C, H, W) in [−1, 1]; times and noise come from `generator`, on the device of x0.
 
         rank: (r, ranks). Each rank draws for all of them, and takes its part: as one that had all the images.
-        scale: of the loss of each image, (B,). texts: the captions, for terms that want them.
+        scale: of the loss of each image, (B,). texts: the captions, for terms that want them. real: the
+        images of all ranks, where others behind them fill the batch up.
         """
-        n, mine = len(x0), slice(rank[0] * len(x0), (rank[0] + 1) * len(x0))
-        t = self.times(n * rank[1], denoiser.schedule, generator)[mine]
-        shape = (n * rank[1], *x0.shape[1:])
-        noise = torch.randn(shape, generator=generator, device=x0.device, dtype=x0.dtype)[mine]
+        n, count = len(x0), real or len(x0) * rank[1]
+        t = of_rank(self.times(count, denoiser.schedule, generator), n, rank)
+        shape = (count, *x0.shape[1:])
+        noise = torch.randn(shape, generator=generator, device=x0.device, dtype=x0.dtype)
+        noise = of_rank(noise, n, rank)
         weight = self.times.weight(t) if isinstance(self.times, Importance) else None
         if scale is not None:
             weight = scale if weight is None else weight * scale.to(weight)

@@ -136,12 +136,16 @@ class DiffusionModule(Trained):
         generator = torch.Generator(self.device).manual_seed(drawn)
         place = (rank, self.trainer.world_size)
         x0 = self._encoded(batch, key(drawn, "codec"))
-        cond = dropped(self.model.conditioning, batch.asked, generator, place)
-        losses = self.objective(self.denoiser, x0, cond, generator, place, batch.weight, **self._said(batch))
+        cond = dropped(self.model.conditioning, batch.asked, generator, place, batch.real)
+        scale, more = batch.weight, self._said(batch)
+        if batch.real is not None:
+            more |= {"real": batch.real}
+        losses = self.objective(self.denoiser, x0, cond, generator, place, scale, **more)
         if isinstance(self.objective.times, Importance):
             mine = torch.stack([losses.t, losses.each.double()])
             seen = cast(Tensor, self.all_gather(mine))  # (ranks, 2, B), or (2, B)
-            self.objective.times.learn(*seen.view(-1, 2, len(x0)).transpose(0, 1).flatten(1))
+            in_turn = seen.view(-1, 2, len(x0)).transpose(0, 1).flatten(1)
+            self.objective.times.learn(*in_turn[:, : batch.real])
         self.meter.add(losses, *self._part_of(batch))
         self.recent.add(self.global_step, batch.index, losses.each, losses.t)
         return losses.loss
