@@ -267,8 +267,8 @@ def test_secrets_are_blotted_out(tmp_path, monkeypatch):
 def test_secrets_of_a_sweep_are_blotted_out(tmp_path):
     """In the plan, the rows, the report and the folders of the jobs."""
     quick = ["task=evaluate", "network=gaussian", "metrics.n=20", "evaluator.pictures=20", "logger=none"]
-    typed = ["-m", *quick, "+extra.api_key=hush-hush", "sampler.steps=2,3"]
-    typed += ["+extra.url=https://bob:hush-hush@host/x", "+extra.query='https://host?token=hush-hush'"]
+    typed = ["-m", *quick, "+sweep.api_key=hush-hush", "sampler.steps=2,3"]
+    typed += ["+sweep.url=https://bob:hush-hush@host/x", "+sweep.query='https://host?token=hush-hush'"]
     run = str(CONF.parent / "run.py")
     done = subprocess.run([sys.executable, run, *typed], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
