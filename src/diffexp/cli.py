@@ -163,10 +163,10 @@ def _run(cfg: DictConfig, before: list[str], conf: Path) -> None:
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
     try:
-        before_imports(cfg)
+        typed, choices = list(hydra_config.overrides.task), dict(hydra_config.runtime.choices)
+        before_imports(cfg, typed, conf)
         from diffexp.tasks.run import run_job
 
-        typed, choices = list(hydra_config.overrides.task), dict(hydra_config.runtime.choices)
         try:
             run_job(cfg, folder, typed, choices, before)
         except ConfigError as error:

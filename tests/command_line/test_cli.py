@@ -35,6 +35,7 @@ LIGHT = [  # answered without torch
     (["sampler.eta=[1"], 2, ["quote the value"]),
     (["task=sample"], 2, ["task.ckpt must be set", "type task.ckpt=..."]),
     (["data=folder"], 2, ["data.path must be set"]),
+    (["+trianer.x=2"], 2, ["there is no trianer: nothing reads it", "type trainer"]),
 ]
 HEAVY = [
     (["sampler.steps=abc"], 2, ["sampler.steps=abc is not a whole number"]),

@@ -268,8 +268,8 @@ def test_secrets_are_blotted_out(tmp_path, monkeypatch):
 def test_secrets_of_a_sweep_are_blotted_out(tmp_path):
     """In the plan, the rows, the report and the folders of the jobs."""
     quick = ["task=evaluate", "network=gaussian", "metrics.n=20", "evaluator.pictures=20", "logger=none"]
-    typed = ["-m", *quick, "+extra.api_key=hush-hush", "sampler.steps=2,3"]
-    typed += ["+extra.url=https://bob:hush-hush@host/x", "+extra.query='https://host?token=hush-hush'"]
+    typed = ["-m", *quick, "+sweep.api_key=hush-hush", "sampler.steps=2,3"]
+    typed += ["+sweep.url=https://bob:hush-hush@host/x", "+sweep.query='https://host?token=hush-hush'"]
     code, out = finished(*typed, cwd=tmp_path)
     assert code == 0, out
     files = [path for path in tmp_path.rglob("*") if path.is_file()]

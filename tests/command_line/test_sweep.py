@@ -157,7 +157,7 @@ def test_a_line_that_cannot_be_composed_costs_itself(tmp_path):
 @pytest.mark.slow
 def test_a_line_that_ends_elsewhere_is_done_once(tmp_path):
     """On the command line."""
-    args = [*QUICKER, "sampler.steps=2", "+note='a\u2028b\u0085c'", "seed=0,1"]
+    args = [*QUICKER, "sampler.steps=2", "+sweep.note='a\u2028b\u0085c'", "seed=0,1"]
     assert sweep(*args, cwd=tmp_path)[0] == 0
     code, out = sweep(*args, cwd=tmp_path)
     assert code == 0 and "2 jobs, 2 of them done before" in out and "\u2028" not in out

@@ -124,11 +124,11 @@ def test_two_seeds_are_two_jobs_though_nothing_else_has_them():
 @pytest.mark.parametrize("letter", ["\u0085", "\u2028", "\x1c", "\r"])
 def test_letters_that_end_a_line_elsewhere_lose_no_row(tmp_path, letter):
     """In a value and in an error: the row is found again, and the job is not made once more."""
-    lines, _ = lines_of(tmp_path, f"+note='a{letter}b'", f"+note='c{letter}d'")
+    lines, _ = lines_of(tmp_path, f"+loader.note='a{letter}b'", f"+loader.note='c{letter}d'")
     for step in lines.steps():
         store.append(tmp_path, work.row(step, time.monotonic(), "done", results={}, error=f"x{letter}y"))
     assert len(store.rows(tmp_path)) == 2
-    again, _ = lines_of(tmp_path, f"+note='a{letter}b'", f"+note='c{letter}d'")
+    again, _ = lines_of(tmp_path, f"+loader.note='a{letter}b'", f"+loader.note='c{letter}d'")
     assert list(again.steps()) == [None, None] and again.done == 2
     write_plan(tmp_path, plan_of("x", {}, again.keys, "run"), again.cells)
     refresh(tmp_path)
@@ -170,17 +170,17 @@ def test_a_job_without_a_row_has_failed(tmp_path, monkeypatch):
 
 
 def test_values_of_secrets_that_vary_are_not_in_the_plan(tmp_path):
-    lines, _ = lines_of(tmp_path, "+api_key=hush-a", "+api_key=hush-b")
+    lines, _ = lines_of(tmp_path, "+loader.api_key=hush-a", "+loader.api_key=hush-b")
     cells = [cell for cell in lines if cell is not None]
     write_plan(tmp_path, plan_of("x", {}, lines.keys, "run"), cells)
     assert len(cells) == 2 and "hush" not in (tmp_path / "plan.json").read_text()
-    assert lines.keys == {"api_key": ["***"]} and "hush" not in _name(lines, cells[0])
+    assert lines.keys == {"loader.api_key": ["***"]} and "hush" not in _name(lines, cells[0])
 
 
 def test_what_looks_like_markup_is_shown_as_it_is(tmp_path, capsys):
     """rich takes [/b] in a str for the end of bold, and :warning: for a sign."""
     odd = "[/b] [red]x :warning: \x1b[31m\u202e"
-    lines, _ = lines_of(tmp_path / "[/b]x", "+note='[/b]'", "+note='[bold]y'", "sampler.eat=1")
+    lines, _ = lines_of(tmp_path / "[/b]x", "+loader.note='[/b]'", "+loader.note='[bold]y'", "sampler.eat=1")
     assert show(lines) == [2]
     board = Board(1)
     with board:

@@ -43,7 +43,7 @@ def swept(tmp_path_factory):
     quick = dict(text.split("=") for text in QUICK if not text.startswith(("logger", "evaluator.scales")))
     values = drawn() | quick | {"logger.artifacts": True}
     command = [{"run.py": str(CONF.parent / "run.py")}.get(text, text) for text in SWEEP["command"]]
-    command = [text.replace("=online", "=offline") for text in command] + ["+extra.api_key=hush-hush"]
+    command = [text.replace("=online", "=offline") for text in command] + ["+sweep.api_key=hush-hush"]
     env = {k: v for k, v in os.environ.items() if not k.startswith("WANDB")}
     env |= {"WANDB_SWEEP_ID": "sweep123", "WANDB_PROJECT": "theirs", "XDG_DATA_HOME": str(cwd / "home")}
     env["PATH"] = f"{Path(sys.executable).parent}:{env['PATH']}"

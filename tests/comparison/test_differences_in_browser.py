@@ -77,6 +77,8 @@ def test_the_figure_of_a_comparison_follows_the_baseline(swept, tmp_path):
         view.open(tmp_path / "c" / "compare.html")
         x = view.run(AT, "cx")
         assert x[2] < x[1] < x[0] and view.text(".bars").startswith("difference to steps=20")
+        assert view.run("return document.querySelector('.baseline').value") == "2"
+        assert view.run(SHOWN)[2] == "0" and view.run(SHOWN)[0].startswith("+1 ± 0.0")
         view.run(CHOOSE, "0")
         x, shown = view.run(AT, "cx"), view.run(SHOWN)
         assert x[2] < x[1] < x[0] and shown[0] == "0" and shown[2].startswith("-1 ± 0.0")

@@ -15,10 +15,10 @@ from diffexp.report.same_noise import MARK, changed, distance, read_samples, sid
 PAIRING = {"noise": {"seed": 0, "shape": [1, 8, 8]}}
 
 
-def a_grid(folder, images, texts=None, ranks=1, seed=0):
+def a_grid(folder, images, texts=None, ranks=1, seed=0, features=None):
     labels = None if texts else torch.arange(len(images)) % 3
     pairing = {"noise": {"seed": seed, "shape": [1, 8, 8]}}
-    drawn = Evaluation({}, {}, images, labels, 1, 0.0, {}, texts, {}, pairing, ranks)
+    drawn = Evaluation({}, {}, images, labels, 1, 0.0, {}, texts, {}, pairing, ranks, {}, features)
     return drawn.draw(None, "a title", folder / "grid.png")
 
 
@@ -50,6 +50,25 @@ def test_what_is_changed_most_is_outlined_and_sorted(tmp_path):
     pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(tile))))
     marked = np.argwhere((pixels == MARK).all(-1)) / (pixels.shape[0] / 32)
     assert len(marked) and (marked.min(0) >= (6, 18)).all() and (marked.max(0) <= (14, 26)).all()
+
+
+def test_features_sort_before_pixels_where_all_have_the_same(tmp_path):
+    a, b = some(4), some(4, seed=1)
+    kept = torch.arange(12.0).view(4, 3)
+    moved = kept + torch.tensor([0, 3, 1, 2.0])[:, None] * torch.tensor([0, 0.6, 0.8])
+    one = a_grid(tmp_path / "a", a, features=("net f00", kept))
+    two, other = (a_grid(tmp_path / n, b, features=(f"net {n}", moved)) for n in ("f00", "f11"))
+    html = side_by_side([("a", one), ("b", two)])
+    rows = html.split("<th scope=row>")[1:]
+    assert [int(row.partition("<")[0]) for row in rows] == [1, 3, 2, 0] and "by the features of net:" in html
+    assert (
+        f"<small>3 · {distance(read_samples(one).images[1], read_samples(two).images[1]):.3g}</small>"
+        in rows[0]
+    )
+    for others in ([("c", other)], [("b", two), ("c", other)], [("d", a_grid(tmp_path / "d", b))]):
+        assert "features" not in side_by_side([("a", one), *others])
+    large = Evaluation({}, {}, a, None, 1, 0.0, features=("net", torch.full((4, 3), 7e4)), pairing=PAIRING)
+    assert read_samples(large.draw(None, "", tmp_path / "large.png")).features == {}  # no float16
 
 
 def test_distance_and_region():

@@ -245,7 +245,7 @@ def test_a_secret_that_is_typed_is_not_in_what_wandb_records(tmp_path):
     quick = [a for a in QUICK if a != "logger=none"]
     env = {k: v for k, v in os.environ.items() if not k.startswith("WANDB")} | {"MY_TOKEN": "env-hush"}
     run = Path(__file__).parents[2] / "run.py"
-    command = [sys.executable, str(run), *quick, "dir=run", "metrics=none", "+extra.api_key=hush-hush"]
+    command = [sys.executable, str(run), *quick, "dir=run", "metrics=none", "+sweep.api_key=hush-hush"]
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = recorded(tmp_path / "run")

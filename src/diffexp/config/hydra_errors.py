@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -14,9 +14,9 @@ from yaml import MarkedYAMLError
 
 from diffexp.config.argv import command
 from diffexp.config.compat import BASE
-from diffexp.config.search import options
+from diffexp.config.search import groups, options
 from diffexp.config.suggest import nearest
-from diffexp.errors import ConfigError
+from diffexp.errors import ConfigError, all_at_once
 
 
 def explain(error: Exception, typed: Sequence[str], conf: Path) -> ConfigError:
@@ -115,8 +115,23 @@ def _unknown_name(name: str, conf: Path) -> ConfigError:
     return ConfigError(f"there is no {name}.yaml; there are {', '.join(known)}", "-cn", do)
 
 
-def before_imports(cfg: DictConfig) -> None:
-    """Raise ConfigError, without torch, for keys that must be set and interpolations that lead nowhere."""
+def _unread(cfg: DictConfig, typed: Sequence[str], conf: Path) -> Iterator[ConfigError]:
+    """Yield an error for each key beside those of config.yaml that was typed, and that no value names."""
+    known = {*groups(conf), *OmegaConf.load(conf / "config.yaml")}
+    for key in dict.fromkeys(t.lstrip("+").partition("=")[0] for t in typed if t.startswith("+")):
+        top = re.split(r"[.\[]", key.partition("@")[2] or key)[0]
+        if top in {*known, "_global_"} or f"${{{top}" in OmegaConf.to_yaml(cfg):
+            continue
+        near = nearest(top, sorted(map(str, known))) if len(top) > 2 else None
+        do = f"type {near}, or leave it away" if near else "leave it away"
+        yield ConfigError(f"there is no {top}: nothing reads it", key, f"{do}; --help names what there is")
+
+
+def before_imports(cfg: DictConfig, typed: Sequence[str], conf: Path) -> None:
+    """Raise ConfigError, without torch, for keys that must be set, interpolations that lead nowhere, and keys
+    that were added with + where nothing reads them.
+    """
+    all_at_once(list(_unread(cfg, typed, conf)))
     try:
         for key in sorted(OmegaConf.missing_keys(cfg)):
             raise ConfigError(f"{key} must be set", key, f"type {key}=...")

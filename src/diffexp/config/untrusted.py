@@ -25,11 +25,12 @@ def read_yaml(path: Path) -> Any:
     content = read_small(path, MOST_BYTES)
     try:
         text = content.decode("utf-8")
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        loader = yaml.SafeLoader(text)
+        root = loader.get_single_node()
         if root is not None and _size(root, {}) > MOST_NODES:
             what = f"this file stands for more than {MOST_NODES:,} values, by aliases of aliases"
             raise DataError(what, str(path), "use the folder of a run of diffexp")
-        return yaml.safe_load(text)
+        return None if root is None else loader.construct_document(root)
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         first = (str(error) or type(error).__name__).splitlines()[0]
         raise DataError(f"this is no plain YAML: {first}", str(path), "use a run of diffexp") from error

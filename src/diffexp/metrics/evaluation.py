@@ -1,5 +1,6 @@
 """What an evaluation has found: numbers, how they were made, and the first images."""
 
+import base64
 import hashlib
 import json
 from dataclasses import dataclass, field
@@ -13,13 +14,15 @@ from torch import Tensor
 from diffexp.metrics.metric import Card
 from diffexp.pictures import captioned, grid, save
 
+MOST = 200_000  # numbers of features that are kept beside a picture, two bytes each
+
 
 @dataclass
 class Evaluation:
     """values by key, the card of each, the first images uint8 (P, C, H, W) with their labels (P,) and
     texts. evidence: what a comparison needs (see MetricSet.compute); pairing: what must be the same in
     another evaluation for its noise, classes and captions to be the same, image by image. pictures: of
-    metrics.
+    metrics. features: what they are by, and those of the images, (P, dim).
     """
 
     values: dict[str, float]
@@ -34,6 +37,7 @@ class Evaluation:
     pairing: dict[str, Any] = field(default_factory=dict)
     ranks: int = 1
     pictures: dict[str, Image.Image] = field(default_factory=dict)
+    features: tuple[str, Tensor] | None = None
 
     def draw(self, names: tuple[str, ...] | None, title: str, path: Path) -> Path:
         """The images as a PNG: each beside its caption, or one row per class, if there are some; those of
@@ -60,4 +64,14 @@ class Evaluation:
             asked = hashlib.sha256(json.dumps([labels, self.texts]).encode()).hexdigest()[:12]
             numbers = [self.ranks * int(i) for i in order]
             page.info["tiles"] |= {"numbers": numbers, "asked": asked, "noise": self.pairing["noise"]}
+            page.info["tiles"] |= self._features(order)
         return page
+
+    def _features(self, order: Tensor) -> dict[str, Any]:
+        """Return the features of the images in that order, as float16, where there are not too many."""
+        if self.features is None or self.features[1].numel() > MOST:
+            return {}
+        halves = self.features[1][order].half()
+        if not halves.isfinite().all():
+            return {}
+        return {"by": self.features[0], "features": base64.b64encode(halves.numpy().tobytes()).decode()}

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from diffexp.condition import Asked
 from diffexp.conditioning.conditioning import nearest_of
@@ -125,7 +126,7 @@ class Evaluator:
         n = max(self.metrics.n, self.pictures)
         wanted, mine = self.wanted_of(model, n), torch.arange(rank[0], n, rank[1])
         self.metrics.reset()
-        start, kept, evaluations = time.perf_counter(), [], 0
+        start, kept, evaluations, known = time.perf_counter(), [], 0, []
         for index in mine.split(self.batch_size):
             asked = wanted[index]
             with counted(model) as seen:
@@ -134,9 +135,10 @@ class Evaluator:
                 )
             evaluations += sum(seen)
             texts = None if asked.text is None else list(asked.text)
-            self.metrics.update(images, asked.label, texts, index)
+            features = self.metrics.update(images, asked.label, texts, index)
             if len(kept) * self.batch_size < self.pictures:
                 kept.append(images)
+                known += [] if features is None else [features]
             if progress is not None:
                 progress(min(n, int(index[-1]) + 1), n)
         shown = torch.cat(kept)[: self.pictures]
@@ -149,8 +151,15 @@ class Evaluator:
         first, seconds = wanted[mine[: len(shown)]], time.perf_counter() - start
         evidence, pairing = (self.metrics.evidence, self._pairing(model, wanted)) if values else ({}, {})
         shown_of = (shown, first.label, calls, seconds, told, first.text)
-        more = (evidence, pairing, rank[1], dict(self.metrics.pictures))
+        more = (evidence, pairing, rank[1], dict(self.metrics.pictures), self._known(known, len(shown)))
         return Evaluation(values, cards, *shown_of, *more)
+
+    def _known(self, features: list[Tensor], count: int) -> tuple[str, Tensor] | None:
+        """Return the extractor's name and the features of the first images, where all of them have some."""
+        extractor = self.metrics.extractor
+        if extractor is None or sum(map(len, features)) < count:
+            return None
+        return f"{extractor.name} {extractor.sha256[:12]}", torch.cat(features)[:count].cpu()
 
     def _pairing(self, model: Model, wanted: Asked) -> dict[str, Any]:
         labels, digest = wanted.label, hashlib.sha256()

@@ -6,6 +6,7 @@ its floor: the FID of that many real images against the rest of the reference, w
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -15,7 +16,7 @@ from diffexp.data.batch import Batch
 from diffexp.data.dataset import DataSet
 from diffexp.errors import ConfigError, check_at_most
 from diffexp.metrics import reference as real
-from diffexp.metrics.extractor import Extractor
+from diffexp.metrics.extractor import Extractor, sha256_of
 from diffexp.metrics.metric import Card
 from diffexp.metrics.statistics import Statistics, frechet_distance
 
@@ -87,16 +88,15 @@ class FID:
         self.reset()
 
     def _floor(self, data: DataSet, extractor: Extractor, n: int) -> float:
-        if self.statistics is not None:
-            return frechet_distance(real.part(data, self.reference, extractor, n), self._real)
+        given = () if self.statistics is None else (sha256_of(Path(self.statistics).expanduser()),)
 
         def make() -> dict[str, Tensor]:
             some = real.part(data, self.reference, extractor, n)
-            return {"floor": torch.tensor(frechet_distance(some, self._real - some), dtype=torch.float64)}
+            others = self._real if given else self._real - some
+            return {"floor": torch.tensor(frechet_distance(some, others), dtype=torch.float64)}
 
-        return float(
-            real.cached(self.cache, real.key(data, self.reference, extractor, "floor", n), make)["floor"]
-        )
+        name = real.key(data, self.reference, extractor, "floor", n, *given)
+        return float(real.cached(self.cache, name, make)["floor"])
 
     def _too_few(self, n: int) -> str:
         dim = self._card["dim"]

@@ -77,14 +77,15 @@ class MetricSet:
         labels: Tensor | None = None,
         texts: list[str] | None = None,
         index: Tensor | None = None,
-    ) -> None:
+    ) -> Tensor | None:
         """Take in generated images uint8 (B, C, H, W), and the classes, int (B,), or B captions asked for.
+        Return the features of those that count, (B', dim), None without an extractor.
 
         index: the number of each among those of all ranks, int (B,); None where they come in turn, on one.
         """
         images = images[: self.n - self.seen]
         if not self.metrics or not len(images):
-            return
+            return None
         labels = None if labels is None else labels[: len(images)]
         texts = None if texts is None else texts[: len(images)]
         number = self.seen + torch.arange(len(images)) if index is None else index[: len(images)]
@@ -94,6 +95,7 @@ class MetricSet:
         features = None if self.extractor is None else extract(self.extractor, images)
         for metric in self.metrics:
             metric.update(batch, features)
+        return features
 
     def compute(self) -> dict[str, float]:
         """Return all numbers by key; a collective call. `cards` says how each was made, `evidence` has what a

@@ -68,14 +68,17 @@ def page(
 
 
 def _each(pairs: Pairs, those: Sequence[Variant], baseline: str) -> str:
-    """Return the values, the choice of a baseline, and the figure of the differences to it."""
+    """Return the values, the choice of a baseline, and the differences to it, also as a figure; the page's
+    script writes those of the table.
+    """
     rows = [
-        f"<tr><th scope=row>{markup(v.name)}</th><td><span class=shown data-cell={i}>"
-        f"{v.mean(pairs.metric):.4g}</span></td></tr>"
+        f"<tr><th scope=row>{markup(v.name)}</th><td>{v.mean(pairs.metric):.4g}</td>"
+        f"<td><span class=shown data-cell={i}></span></td></tr>"
         for i, v in enumerate(those)
     ]
-    drawn = forest(pairs.metric, pairs.names, pairs.upper, list(pairs.names).index(baseline))
-    caption = f"<caption>{markup(pairs.metric)},{selector(pairs)}</caption>"
+    base = list(pairs.names).index(baseline)
+    drawn = forest(pairs.metric, pairs.names, pairs.upper, base)
+    caption = f"<caption>{markup(pairs.metric)},{selector(pairs, base)}</caption>"
     return f"<div class=beside><table class=values>{caption}{''.join(rows)}</table>{drawn}</div>"
 
 

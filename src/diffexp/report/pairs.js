@@ -72,7 +72,7 @@ for (const section of document.querySelectorAll('.metric')) {
   const cells = [...section.querySelectorAll('.shown[data-cell]')], shown = cells.map(cell => cell.innerHTML);
   const plots = [...section.querySelectorAll('svg[data-along]')], drawn = plots.map(plot => plot.innerHTML);
   const notes = [...section.querySelectorAll('.bars')], said = notes.map(note => note.textContent);
-  select.addEventListener('change', () => {
+  const choose = () => {
     const chosen = select.value !== '', base = Number(select.value), of = i => pair(i, base);
     cells.forEach((cell, i) => {
       const own = +cell.dataset.cell;
@@ -83,7 +83,9 @@ for (const section of document.querySelectorAll('.metric')) {
     const all = cells.map(cell => of(+cell.dataset.cell)).filter(d => d.value !== null), paired = all.every(d => d.paired);
     const how = paired ? 'paired' : all.every(d => d.words === '' || !d.paired) ? 'not paired' : 'partly paired';
     notes.forEach((note, i) => { note.textContent = chosen ? `difference to ${select.selectedOptions[0].text}, and its 95 % interval, ${how}; * separated by Holm for all pairs` : said[i]; });
-  });
+  };
+  select.addEventListener('change', choose);
+  if (select.value !== '') choose();
   const matrix = section.querySelector('.matrix');
   for (const kind of ['mouseover', 'focusin', 'click']) matrix.addEventListener(kind, event => {
     const cell = event.target.closest('[data-pair]');

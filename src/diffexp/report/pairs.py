@@ -50,14 +50,17 @@ def all_pairs(metric: str, those: Sequence[Variant]) -> Pairs | None:
     return Pairs(metric, [v.name for v in those], upper, better_of(metric, rows))
 
 
-def selector(pairs: Pairs) -> str:
+def selector(pairs: Pairs, chosen: int | None = None) -> str:
     """Return the choice of a baseline, whose differences the cells and curves of the section then show, with
-    what it needs to know.
+    what it needs to know. chosen: the one whose differences are shown at first; None for values at first.
     """
-    options = "".join(f"<option value={k}>{markup(name)}</option>" for k, name in enumerate(pairs.names))
+    options = "".join(
+        f"<option value={k}{' selected' * (k == chosen)}>{markup(name)}</option>"
+        for k, name in enumerate(pairs.names)
+    )
     known = {"names": list(pairs.names), "upper": [[_entry(v) for v in row] for row in pairs.upper]}
     data = json.dumps(known).replace("<", "\\u003c")
-    options = f"<option value=''>none</option>{options}"
+    options = f"<option value=''>none</option>{options}" if chosen is None else options
     return (
         f" <label>difference to <select class=baseline>{options}</select></label>"
         f"<script type='application/json' class=pairs>{data}</script>"

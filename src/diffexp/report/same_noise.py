@@ -28,10 +28,14 @@ MARK = (213, 94, 0)
 
 @dataclass(frozen=True)
 class Samples:
-    """images: uint8 (H, W, 3) by number; of: what is the same where numbers mean the same noise."""
+    """images: uint8 (H, W, 3) by number; of: what is the same where numbers mean the same noise; features: of
+    each image, float (dim,), by an extractor; none where they were not kept.
+    """
 
     images: Mapping[int, np.ndarray]
     of: str
+    features: Mapping[int, np.ndarray]
+    by: str
 
 
 def read_samples(path: Path) -> Samples | None:
@@ -60,7 +64,19 @@ def _read(path: Path, written: int) -> Samples | None:
         return None
     if any(image.shape != (height, width, 3) for image in images):
         return None
-    return Samples(dict(zip(map(int, numbers), images, strict=True)), of)
+    names = list(map(int, numbers))
+    return Samples(dict(zip(names, images, strict=True)), of, *_features(about, names))
+
+
+def _features(about: Mapping[str, Any], numbers: Sequence[int]) -> tuple[dict[int, np.ndarray], str]:
+    try:
+        kept = np.frombuffer(base64.b64decode(about["features"]), np.float16).astype(np.float64)
+        rows = kept.reshape(len(numbers), -1)
+        if rows.size and np.isfinite(rows).all():
+            return dict(zip(numbers, rows, strict=True)), str(about["by"])
+    except (KeyError, TypeError, ValueError):
+        pass
+    return {}, ""
 
 
 def distance(a: np.ndarray, b: np.ndarray) -> float:
@@ -94,24 +110,43 @@ def side_by_side(cells: Sequence[tuple[str, Path]]) -> str:
     if not others:
         return ""
     far = {i: [distance(image, s.images[i]) for _, s in others] for i, image in first.images.items()}
-    order = sorted(far, key=lambda i: -sum(far[i]))
+    by = first.by if all(s.by == first.by and _alike(first, s) for _, s in others) else ""
+    apart = _apart(first, [s for _, s in others]) if by else far
+    order = sorted(far, key=lambda i: -sum(apart[i]))
     heads = "".join(f"<th scope=col>{markup(n)}</th>" for n in (name, *(n for n, _ in others)))
     lines = [f"<tr><th scope=col>image</th>{heads}</tr>"]
     for place in _rows(len(order)):
         i = order[place]
         tiles = [_tile(first.images[i], None, "")]
-        for (_, s), d in zip(others, far[i], strict=True):
-            tiles.append(_tile(s.images[i], changed(first.images[i], s.images[i]), f"{d:.3g}"))
+        for (_, s), d, f in zip(others, far[i], apart[i], strict=True):
+            text = f"{f:.3g} · {d:.3g}" if by else f"{d:.3g}"
+            tiles.append(_tile(s.images[i], changed(first.images[i], s.images[i]), text))
         head = f"<th scope=row>{i}<br><small>{place + 1} of {len(order)}</small></th>"
         lines.append(f"<tr>{head}{''.join(tiles)}</tr>")
-    about = (
-        f"Images from the same noise as those of {markup(name)}, the most different first. The number is the "
-        "root mean square difference of the pixels, of 255; outlined are the fewest that have half of it."
-    )
+    rows = "".join(lines)
     return (
-        f"<h3>From the same noise</h3><p>{about}</p><div class=scroll><table class=samples>{''.join(lines)}"
-        "</table></div>"
+        f"<h3>From the same noise</h3><p>{_about(name, by)}</p>"
+        f"<div class=scroll><table class=samples>{rows}</table></div>"
     )
+
+
+def _about(name: str, by: str) -> str:
+    which = markup(by.partition(" ")[0])
+    how = f", by the features of {which}: the first number is their distance" if by else ""
+    return (
+        f"Images from the same noise as those of {markup(name)}, the most different first{how}. "
+        f"The {'second' if by else 'number'} is the root mean square difference of the pixels, of 255; "
+        "outlined are the fewest that have half of it."
+    )
+
+
+def _alike(a: Samples, b: Samples) -> bool:
+    return bool(a.by) and {v.shape for v in a.features.values()} == {v.shape for v in b.features.values()}
+
+
+def _apart(first: Samples, others: Sequence[Samples]) -> dict[int, list[float]]:
+    """Return the distance of the features of each image to those of the others' images."""
+    return {i: [float(np.linalg.norm(f - s.features[i])) for s in others] for i, f in first.features.items()}
 
 
 def _same(first: Samples, cells: Sequence[tuple[str, Path]]) -> Iterator[tuple[str, Samples]]:

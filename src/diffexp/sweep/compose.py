@@ -83,7 +83,7 @@ class Lines:
         from diffexp.config.hydra_errors import before_imports
 
         cfg, choices = self.compose(number)
-        before_imports(cfg)
+        before_imports(cfg, self.typed[number], self.conf)
         return cell_of(self.folder, cfg, choices, typed=self.typed[number])
 
     def _any(self, number: int) -> Cell:

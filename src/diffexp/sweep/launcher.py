@@ -17,7 +17,7 @@ from diffexp.config.argv import command
 from diffexp.config.build import build
 from diffexp.errors import ConfigError, DiffexpError
 from diffexp.notice import say
-from diffexp.redact import redact_typed
+from diffexp.redact import redact, redact_typed
 from diffexp.run.latest import point_to
 from diffexp.run.results import alone, refuse_links, remove_if_empty, rows
 from diffexp.sweep.cell import Cell, plan_of, write_plan
@@ -55,7 +55,8 @@ def launch(
     with alone(folder), _runner(folder, jobs, threads, there, config) as (runner, expect):
         chosen, conf = _chosen(config), _conf(config)
         sweep = Lines(folder, [[*chosen, *line] for line in lines], compose, conf)
-        plan = plan_of(str(config.name), OmegaConf.to_container(config.sweep), sweep.keys, _command())
+        layout = redact(OmegaConf.to_container(config.sweep))
+        plan = plan_of(str(config.name), layout, sweep.keys, _command())
         if config.get("dry_run"):
             from diffexp.sweep.cost import show
 

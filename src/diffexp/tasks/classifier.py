@@ -121,7 +121,7 @@ class Classifier(Task):
                 spent = (time.perf_counter() - begun, done * self.batch_size * each)
                 used = budget.used(*spent)
                 schedule.step()
-                progress(done, self.steps)
+                progress(done, self.steps if used * self.steps <= done else max(done, round(done / used)))
                 if used >= 1:
                     break
         ended = budget.ended_by(*spent) or "task.steps"

@@ -34,13 +34,14 @@ class Budget:
 
     def used(self, seconds: float, flops: float) -> float:
         """Return how much of the budget is used, 1 for all of it."""
-        return max(self._shares(seconds, flops).values(), default=0.0)
+        return max(self.shares(seconds, flops).values(), default=0.0)
 
     def ended_by(self, seconds: float, flops: float) -> str | None:
         """Return the key of what is used up, None where nothing is."""
-        return next((key for key, share in self._shares(seconds, flops).items() if share >= 1), None)
+        return next((key for key, share in self.shares(seconds, flops).items() if share >= 1), None)
 
-    def _shares(self, seconds: float, flops: float) -> dict[str, float]:
+    def shares(self, seconds: float, flops: float) -> dict[str, float]:
+        """Return how much of each limit is used, 1 for all of it, by its key."""
         pairs = zip(KEYS, (seconds, flops), (self.max_time, self.max_flops), strict=True)
         return {key: value / most for key, value, most in pairs if most is not None}
 

@@ -1,4 +1,4 @@
-"""The progress of training, in steps of the optimizer."""
+"""The progress of training, in steps of the optimizer; under a budget, of about how many."""
 
 import sys
 import time
@@ -39,19 +39,22 @@ class TrainingProgress(Callback):
                 TextColumn("{task.fields[values]}"),
             )
             self._bar.start()
-            self._task = self._bar.add_task("", total=trainer.max_steps, values="")
+            self._task = self._bar.add_task("", total=_steps(trainer, pl_module), values="")
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if (heard := listener()) is not None and trainer.is_global_zero:
-            heard(_values(trainer), trainer.global_step, trainer.max_steps)
+            heard(_values(trainer), trainer.global_step, _steps(trainer, pl_module) or 0)
         if self._bar is not None:
-            self._bar.update(self._task, completed=trainer.global_step, values=_values(trainer))
+            done, total = trainer.global_step, _steps(trainer, pl_module)
+            values = ", ".join(filter(None, [_budget(trainer, pl_module), _values(trainer)]))
+            self._bar.update(self._task, completed=done, total=total, values=values)
         elif trainer.is_global_zero and _tenths(trainer, pl_module) > self._tenth:
             self._tenth = _tenths(trainer, pl_module)
             seconds = f"{time.monotonic() - self._start:.0f} s"
-            parts = [f"step {trainer.global_step}/{trainer.max_steps}", seconds, _values(trainer)]
+            step = f"step {trainer.global_step}/{_steps(trainer, pl_module)}"
+            parts = [step, _budget(trainer, pl_module), seconds, _values(trainer)]
             print(", ".join(filter(None, parts)), flush=True)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -66,9 +69,32 @@ class TrainingProgress(Callback):
             self._bar = None
 
 
+def _largest(trainer: Trainer, module: LightningModule) -> tuple[float, str]:
+    """Return how much of the limit that will end the run is used, 1 for all of it, and its key."""
+    shares = dict(module.shares()) if isinstance(module, Trained) else {}
+    shares["max_steps"] = trainer.global_step / max(1, trainer.max_steps)
+    return max((share, key) for key, share in shares.items())
+
+
+def _steps(trainer: Trainer, module: LightningModule) -> int | None:
+    """Return how many steps there will be: of a budget as many as it has for each so far; None before the
+    first.
+    """
+    share, key = _largest(trainer, module)
+    if key == "max_steps" and share:
+        return trainer.max_steps
+    if not share:
+        return None if isinstance(module, Trained) and module.shares() else trainer.max_steps
+    return max(trainer.global_step, round(trainer.global_step / share))
+
+
+def _budget(trainer: Trainer, module: LightningModule) -> str:
+    share, key = _largest(trainer, module)
+    return "" if key == "max_steps" else f"{100 * min(1, share):.0f} % of {key}"
+
+
 def _tenths(trainer: Trainer, module: LightningModule) -> int:
-    used = module.used() if isinstance(module, Trained) else 0.0
-    return max(10 * trainer.global_step // max(1, trainer.max_steps), int(10 * used))
+    return int(10 * _largest(trainer, module)[0])
 
 
 def _values(trainer: Trainer) -> str:

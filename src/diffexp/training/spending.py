@@ -36,7 +36,7 @@ class Spending(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         assert isinstance(pl_module, Trained)
-        pl_module.used = lambda: self.budget.used(self.seconds, self.flops)
+        pl_module.shares = lambda: self.budget.shares(self.seconds, self.flops)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._since, self._before = time.perf_counter() - self.seconds, trainer.global_step

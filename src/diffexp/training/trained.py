@@ -31,21 +31,25 @@ class Trained(LightningModule):
     checkpoint.
     """
 
-    used: Callable[[], float]
-    """Returns how much of its budget the training has used, 1 for all of it; 0 where it has none."""
+    shares: Callable[[], Mapping[str, float]]
+    """Returns how much of each limit of its budget the training has used, 1 for all of it, by its key."""
     optimizer_count: int = 1
     """How many optimizers it has, each with a learning rate."""
 
     def __init__(self, lr: LearningRate, meter: Any, config: Mapping[str, Any] | None = None) -> None:
         super().__init__()
         self.lr, self.meter, self.config = lr, meter, dict(config or {})
-        self.recent, self._told, self.used = Recent(), 0, lambda: 0.0
+        self.recent, self._told, self.shares = Recent(), 0, dict
         self._telling = Tolerance("telling a logger", "see that the disk is not full, or type logger=none")
 
     @property
     def scaled(self) -> bool:
         """Return whether the gradient is scaled, and may overflow: the scaler then leaves the step out."""
         return False
+
+    def used(self) -> float:
+        """Return how much of its budget the training has used, 1 for all of it; 0 where it has none."""
+        return max(self.shares().values(), default=0.0)
 
     def rate(self, step: int) -> float:
         """Return the factor of the learning rate at `step`."""
