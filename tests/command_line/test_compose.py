@@ -88,16 +88,22 @@ def test_what_options_inherit_is_no_option():
     assert list(CONF.glob("*/**/_*.yaml")) == []
 
 
+GRID = {"spacing", "snap", "end", "sections", "shift"}
+
+
 @pytest.mark.parametrize(
-    "text",
+    ("text", "left"),  # keys of sampler=ddim that it does not have
     [
-        "_target_: diffexp.samplers.DDIM\nsteps: 7\neta: 0.25\n",
-        "defaults:\n  - /_grid@_here_\n_target_: diffexp.samplers.DDIM\nsteps: 7\neta: 0.25\n",
-        "defaults:\n  - ddim\nsteps: 7\neta: 0.25\n",
+        ("_target_: diffexp.samplers.DDIM\nsteps: 7\neta: 0.25\n", {*GRID, "brownian"}),
+        (
+            "defaults:\n  - /_grid@_here_\n_target_: diffexp.samplers.DDIM\nsteps: 7\neta: 0.25\n",
+            {"brownian"},
+        ),
+        ("defaults:\n  - ddim\nsteps: 7\neta: 0.25\n", set()),
     ],
     ids=["alone", "grid", "ddim"],
 )
-def test_option_of_the_persons_own_folder(text, tmp_path):
+def test_option_of_the_persons_own_folder(text, left, tmp_path):
     (tmp_path / "mine" / "sampler").mkdir(parents=True)
     (tmp_path / "mine" / "sampler" / "own.yaml").write_text(text)
     typed = ["-cd", "mine", "sampler=own", "experiment=fashion_mnist", "--cfg", "job", "-p", "sampler"]
@@ -105,11 +111,4 @@ def test_option_of_the_persons_own_folder(text, tmp_path):
     assert code == 0 and "eta: 0.25" in said, said
     node = OmegaConf.to_container(OmegaConf.create(said.partition("\n")[2]))
     ddim = option_of("sampler", "ddim") | {"steps": 25, "eta": 0.25}  # of the recipe: it wins
-    left = (
-        {"brownian"}
-        if "_grid" in text
-        else set()
-        if "ddim" in text
-        else ddim.keys() - {"_target_", "steps", "eta"}
-    )
     assert node == {key: value for key, value in ddim.items() if key not in left}
