@@ -3,7 +3,9 @@
 import re
 from html.parser import HTMLParser
 
-from diffexp.report.curves import Line, curves
+import pytest
+
+from diffexp.report.curves import Axis, Line, curves
 from diffexp.report.page import page
 
 VOID = {"meta", "link", "path", "circle"}
@@ -59,3 +61,9 @@ def test_a_page_names_what_was_measured_and_is_whole():
     parser = Balanced()
     parser.feed(made)
     assert parser.open == [] and parser.seen.count("tr") == 5 and parser.seen.count("figure") == 1
+
+
+def test_values_that_are_near_have_marks():
+    """A logarithmic axis from 0.984 to 1 would have one."""
+    assert list(Axis([10, 100], 0, 1).ticks()) == [10, 20, 50, 100]
+    assert list(Axis([0.984, 1.0], 0, 1).ticks()) == pytest.approx([0.985, 0.99, 0.995, 1.0])

@@ -8,6 +8,7 @@ from diffexp.escape import markup
 
 WIDTH, HEIGHT = 640, 360
 LARGEST = 1e100  # what is drawn; an axis has room beside it, and powers of ten as marks
+NARROW = 2.5  # times as much: of less a logarithmic axis would have one mark or none
 LEFT, RIGHT, TOP, BOTTOM = 64, 12, 12, 44
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#8c564b", "#7f7f7f")
 DASHES = ("", "6 3", "2 3", "8 3 2 3")
@@ -25,10 +26,10 @@ class Line:
 
 
 class Axis:
-    """Maps values to pixels; logarithmic where all are positive, unless `log` is false."""
+    """Maps values to pixels; logarithmic where all are positive and far apart, unless `log` is false."""
 
     def __init__(self, values: Sequence[float], start: float, end: float, log: bool = True) -> None:
-        self.log = log and min(values) > 1 / LARGEST
+        self.log = log and min(values) > 1 / LARGEST and max(values) > NARROW * min(values)
         low, high = self._of(min(values)), self._of(max(values))
         # values that differ by less than a millionth of them are one
         pad = max(0.05 * (high - low), 1e-6 * max(abs(low), abs(high))) or 0.5
