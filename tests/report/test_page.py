@@ -66,4 +66,4 @@ def test_a_page_names_what_was_measured_and_is_whole():
 def test_values_that_are_near_have_marks():
     """A logarithmic axis from 0.984 to 1 would have one."""
     assert list(Axis([10, 100], 0, 1).ticks()) == [10, 20, 50, 100]
-    assert list(Axis([0.984, 1.0], 0, 1).ticks()) == pytest.approx([0.985, 0.99, 0.995, 1.0])
+    assert list(Axis([0.984, 1.0], 0, 1).ticks()) == pytest.approx([0.984 + 0.002 * i for i in range(9)])
