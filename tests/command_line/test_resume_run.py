@@ -231,8 +231,9 @@ def test_ctrl_c_twice_stops_at_once(tmp_path):
     """The second comes before the step has ended: here, while the signals wait in a sampling that is long."""
     args = [*LONG, "dir=run", "evaluator.every=1", "metrics.n=20000", "sampler.steps=1000", "schedule.T=1000"]
     process = Started(*args, cwd=tmp_path)
-    wait_for(tmp_path / "run" / "metrics.jsonl", process)
-    time.sleep(2)
+    while process.poll() is None and reached(tmp_path / "run") < 20:  # of the 22 of an epoch
+        time.sleep(0.01)
+    time.sleep(3)
     process.send_signal(signal.SIGINT)
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
