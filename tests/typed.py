@@ -8,6 +8,7 @@ from functools import cache
 from commands import CONF
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig
 
 from diffexp.config.compat import BASE
 from diffexp.config.quoting import quoted
@@ -57,20 +58,33 @@ def _compose(words):
     assert "-m" in words or all(len(values) == 1 for values in choices), "several values without -m"
     for i in range(max(map(len, choices), default=1)):
         these = [values[i % len(values)] for values in choices]
-        shape = (name, *(text if _is_option(text) else text.partition("=")[0] for text in these))
-        if shape in _composed:  # with other values of the same keys, which composing does not look at
+        options = tuple(text for text in these if _is_option(text))
+        left = [text for text in these if text not in options]
+        if left and _all_there(_composed(folder, name, options), left):
             continue
-        with initialize_config_dir(str(folder), **BASE):
-            compose(name, [f"hydra.searchpath=[file://{CONF}]", *these], return_hydra_config=True)
-        _composed.add(shape)
+        _composed(folder, name, tuple(these))
 
 
-_composed = set[tuple[str, ...]]()
+@cache
+def _composed(folder, name, typed):
+    with initialize_config_dir(str(folder), **BASE):
+        return compose(name, [f"hydra.searchpath=[file://{CONF}]", *typed], return_hydra_config=True)
 
 
 def _is_option(text):
     group = text.partition("=")[0].lstrip("+~").partition("@")[0]
     return text.startswith("~") or (CONF / group).is_dir()
+
+
+def _all_there(node, typed):
+    """Whether these keys are in what is composed without them: Hydra then takes any values of theirs."""
+    for text in typed:
+        here = node
+        for part in text.partition("=")[0].split("."):
+            if not isinstance(here, DictConfig) or part not in here:
+                return False
+            here = here._get_node(part)
+    return True
 
 
 def _values(override):

@@ -11,7 +11,7 @@ from plugins.conftest import HERE, QUICK
 TEXT = (HERE.parents[1] / "docs" / "extend.md").read_text()
 SHOWN = dict(re.findall(r"^`((?:my_package|my_conf)/[\w/.]+)`:\n\n```\w+\n(.*?)^```", TEXT, re.M | re.S))
 COMMANDS = re.findall(r"^    (python run\.py .*my_package\].*)$", TEXT, re.M)
-ONLY_HERE = {"__init__.py", "broken.py", "conftest.py", "killed.py", "recorder.py", "seen.py"}  # and the tests
+ONLY_HERE = {"__init__.py", "broken.py", "conftest.py", "killed.py", "recorder.py", "seen.py"}
 
 
 def test_each_file_here_is_shown_as_it_is():
