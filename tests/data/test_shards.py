@@ -227,7 +227,15 @@ def overwritten(own):
     shard.write_bytes(content)
 
 
-@pytest.mark.parametrize("damage", [cut, cut_between, overwritten])
+def notes_without_end(own):
+    """A header says that 200 kB of notes stand beside it, which an old tarfile searches for hours."""
+    info = tarfile.TarInfo("notes")
+    info.type, info.size = tarfile.XHDTYPE, 200_000
+    content = info.tobuf(tarfile.GNU_FORMAT) + b"9" * 200_704 + bytes(1024)
+    (own / "000002.tar").write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [cut, cut_between, overwritten, notes_without_end])
 def test_a_damaged_shard_is_named_or_its_whole_part_taken(own, damage):
     damage(own)
     with pytest.raises(DataError, match="cut short or damaged") as error:
@@ -258,6 +266,16 @@ def broken_picture(own):
     tar(own / "000000.tar", [("00007.png", png(7)[:60]), *sample(8)])
 
 
+def not_together(own):
+    """The pictures, and then what belongs to them."""
+    one, other = sample(8), sample(9)
+    tar(own / "000001.tar", [one[0], other[0], *one[1:], *other[1:]])
+
+
+def link_to_nothing(own):
+    (own / "000009.tar").symlink_to("nowhere.tar")
+
+
 def number_for_caption(own):
     tar(own / "000000.tar", [("00007.png", png(7)), ("00007.json", {"caption": 7, "cls": "a"})])
 
@@ -266,6 +284,8 @@ def number_for_caption(own):
     ("damage", "options", "what", "where", "do"),
     [
         (packed, {}, "compressed by gzip", "000000.tar.gz", "gunzip"),
+        (not_together, {}, "no column cls", "data.label", "has to stand together"),
+        (link_to_nothing, {}, "cannot be read: No such file", "000009.tar", "mend or remove it"),
         (packed_in_disguise, {}, "compressed by gzip", "000000.tar", "gunzip"),
         (None, {"text": "capion"}, "no column capion", "data.text", "data.text=caption"),
         (None, {"label": "kin"}, "no column kin", "data.label", "data.label=kind"),
