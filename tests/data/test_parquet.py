@@ -122,6 +122,72 @@ def test_what_is_wrong_with_a_file_or_a_row_is_said(own):
     assert error.value.where.endswith("train-00013.parquet, row 1")
 
 
+def write(path, *tables):
+    import pyarrow.parquet as pq
+
+    path.mkdir()
+    for number, made in enumerate(tables):
+        pq.write_table(made, path / f"{number}.parquet")
+    return path
+
+
+def test_other_forms_of_pictures_and_captions_are_read(tmp_path):
+    plain = pa.array([png(n) for n in range(COUNT)], pa.large_binary())
+    words = pa.array([f"picture {n}" for n in range(COUNT)]).dictionary_encode()
+    check_rows(read(write(tmp_path / "own", table(0, 0), table(0, COUNT, image=plain, text=words))))
+
+
+def test_a_row_without_a_picture_is_named_or_left_out(tmp_path, capfd):
+    some = [None if n == 4 else {"bytes": png(n), "path": ""} for n in range(COUNT)]
+    path = write(tmp_path / "own", table(0, COUNT, image=pa.array(some)))
+    with pytest.raises(DataError, match="image is empty") as error:
+        read(path).check()
+    assert error.value.where.endswith("0.parquet, row 4") and "data.broken=skip" in error.value.do
+    left = read(path, broken="skip", stream=False).everything()
+    assert list(left.texts) == [f"picture {n}" for n in range(COUNT) if n != 4]
+    assert "left out, for they cannot be read (data.broken=skip): 0.parquet, row 4" in capfd.readouterr().out
+    with pytest.raises(DataError, match="this image cannot be used") as error:
+        read(path, stream=False).check()
+    assert error.value.where.endswith("0.parquet, row 4")
+
+
+@pytest.mark.parametrize(
+    ("second", "what", "where"),
+    [
+        ({"text": pa.array(range(3))}, "text is int64, and no text, in .*1.parquet", "data.text"),
+        ({"image": pa.array(["a.png"] * 3)}, "image is string, and no pictures, in .*1", "data.image"),
+        ({"text": None}, "no column text in .*1.parquet", "data.text"),
+        ({"label": pa.array([0, 1, -1])}, "label is -1, and .* classes 0 to 1", "1.parquet, row 2"),
+        ({"text": pa.array([b"\xff"] * 3).view(pa.string())}, "cannot be read: 'utf-8'", "1.parquet"),
+        ({"label": pa.array([2**60] * 3, pa.timestamp("us"))}, "this table cannot be read", "1.parquet"),
+    ],
+)  # fmt: skip
+def test_a_table_unlike_the_first_is_named_with_the_column(tmp_path, second, what, where):
+    columns = {name: column for name, column in second.items() if column is not None}
+    other = table(0, 3, **columns).drop_columns([name for name, column in second.items() if column is None])
+    with pytest.raises(DataError, match=what) as error:
+        read(write(tmp_path / "own", table(0, 9), other)).check()
+    assert where in error.value.where
+    assert not [path for path in (tmp_path / "cache").iterdir() if path.suffix != ".lock"]
+
+
+def test_tables_without_pictures_rows_or_with_a_column_twice_are_refused(tmp_path):
+    made = table(0, 3)
+    photos = made.rename_columns(["photo", *made.column_names[1:]])
+    twice = made.append_column("text", made["text"])
+    for number, (wrong, what, do) in enumerate(
+        (
+            (photos, "which column of .* has the pictures", "data.image=photo"),
+            (photos.drop_columns(["photo"]), "no column of .* has pictures", "a column of bytes"),
+            (twice, "text is there 2 times", "data.text=COLUMN"),
+            (table(0, 0), "no picture in these files", "look at"),
+        )
+    ):
+        with pytest.raises(DataError, match=what) as error:
+            read(write(tmp_path / f"{number}", wrong)).check()
+        assert do in error.value.do
+
+
 def test_a_pack_that_is_gone_is_made_again(own):
     check_rows(read(own))
     (pack,) = (own.parent / "cache").glob("*.images")

@@ -239,6 +239,16 @@ def test_a_damaged_shard_is_named_or_its_whole_part_taken(own, damage):
     assert {f"picture {n}" for n in [*range(16), *range(24, 30)]} <= texts and len(data.records) < COUNT
 
 
+def test_notes_in_a_shard_are_bounded(own):
+    info = tarfile.TarInfo("notes")
+    info.type, info.size = tarfile.XHDTYPE, 100_000
+    content = info.tobuf(tarfile.GNU_FORMAT) + b"9" * 100_352 + bytes(1024)
+    (own / "000002.tar").write_bytes(content)
+    with pytest.raises(DataError, match="100,000 bytes of a name or of notes") as error:
+        read(own).check()
+    assert error.value.where == str(own / "000002.tar")
+
+
 def packed(own):
     import gzip
 
@@ -258,6 +268,16 @@ def broken_picture(own):
     tar(own / "000000.tar", [("00007.png", png(7)[:60]), *sample(8)])
 
 
+def not_together(own):
+    """The pictures, and then what belongs to them."""
+    one, other = sample(8), sample(9)
+    tar(own / "000001.tar", [one[0], other[0], *one[1:], *other[1:]])
+
+
+def link_to_nothing(own):
+    (own / "000009.tar").symlink_to("nowhere.tar")
+
+
 def number_for_caption(own):
     tar(own / "000000.tar", [("00007.png", png(7)), ("00007.json", {"caption": 7, "cls": "a"})])
 
@@ -266,6 +286,8 @@ def number_for_caption(own):
     ("damage", "options", "what", "where", "do"),
     [
         (packed, {}, "compressed by gzip", "000000.tar.gz", "gunzip"),
+        (not_together, {}, "no column cls", "data.label", "has to stand together"),
+        (link_to_nothing, {}, "cannot be read: No such file", "000009.tar", "mend or remove it"),
         (packed_in_disguise, {}, "compressed by gzip", "000000.tar", "gunzip"),
         (None, {"text": "capion"}, "no column capion", "data.text", "data.text=caption"),
         (None, {"label": "kin"}, "no column kin", "data.label", "data.label=kind"),

@@ -56,7 +56,8 @@ class About(NamedTuple):
             try:
                 stat = file.stat()
             except OSError as error:
-                raise DataError(f"this file cannot be read: {error.strerror}", str(file)) from error
+                what = f"this file cannot be read: {error.strerror}"
+                raise DataError(what, str(file), "mend or remove it") from error
             rows.append([os.fsencode(file).hex(), stat.st_size, stat.st_mtime_ns])
         return json.dumps([FORMAT, self.kind, self.options, rows], sort_keys=True)
 

@@ -24,6 +24,10 @@ def absent(name: str, there: Sequence[str], key: str, where: str) -> DataError:
     near = nearest(name, names)
     none = f", or {key}=none" if key != "data.image" else ""
     do = f"type {key}={near}{none}" if near else f"type one of these{none}"
+    if not names:  # as of a sample whose members do not follow one another
+        do = "mend it: what belongs to one picture has to stand together, with it" + none.replace(
+            "or", "or type"
+        )
     return DataError(f"there is no column {name[:50]} in {where}, but {some}", key, do)
 
 

@@ -9,12 +9,14 @@ where each member begins, and that is kept.
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, Self
 
 from diffexp.errors import DataError
 from diffexp.files import open_regular
 
 BLOCK = 512
+BESIDE = (b"L", b"K", b"x", b"g", b"X")  # types of headers that tell a name, or notes, of the next one
+MOST_HEADER = 1 << 16  # bytes of one of these
 PACKED = {  # by how they begin
     b"\x1f\x8b": ("gzip", ".gz", "gunzip"),
     b"BZh": ("bzip2", ".bz2", "bunzip2"),
@@ -22,6 +24,19 @@ PACKED = {  # by how they begin
     b"\x28\xb5\x2f\xfd": ("zstd", ".zst", "unzstd"),
 }
 AGAIN = "fetch or make it again, or type data.broken=skip to take what is whole"
+
+
+class _Header(tarfile.TarInfo):
+    """A header of a stranger's tar: what is told beside it is bounded, for tarfile searches it in time that
+    grows with its square (CVE-2024-6232).
+    """
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        header = super().frombuf(buf, encoding, errors)
+        if header.type in BESIDE and header.size > MOST_HEADER:
+            raise tarfile.ReadError(f"{header.size:,} bytes of a name or of notes, more than {MOST_HEADER:,}")
+        return header
 
 
 class Sample(NamedTuple):
@@ -65,7 +80,7 @@ def _members(path: Path, file: IO[bytes]) -> Iterator[tuple[str, int, int]]:
     size = file.seek(0, 2)
     file.seek(0)
     try:
-        with tarfile.open(fileobj=file, mode="r:") as tar:
+        with tarfile.open(fileobj=file, mode="r:", tarinfo=_Header) as tar:
             ended = 0
             while (member := tar.next()) is not None:
                 tar.members = []  # type: ignore[attr-defined]  (it would keep all of them)
