@@ -52,3 +52,19 @@ def test_a_run_whose_configuration_is_a_bomb_is_one_of_its_own(tmp_path):
     lines = [f"{b}: &{b} [{','.join([f'*{a}'] * 9)}]" for a, b in zip("abcdefghi", "bcdefghij", strict=True)]
     (tmp_path / "config.yaml").write_text("\n".join(["a: &a [x, x]", *lines]))
     assert _identity(tmp_path) == str(tmp_path.resolve())
+
+
+def test_runs_that_differ_by_their_seed_and_their_folder_are_one(tmp_path):
+    """The folder of its checkpoints lies in that of the run, and is in its configuration."""
+    same = set[str]()
+    for seed in (1, 2):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        config = {
+            "seed": seed,
+            "dir": str(folder),
+            "callbacks": {"checkpoint": {"folder": f"{folder}/checkpoints"}},
+        }
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        same.add(_identity(folder))
+    assert len(same) == 1 and "checkpoints" in same.pop()

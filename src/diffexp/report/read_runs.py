@@ -95,20 +95,24 @@ def _cards(results: Mapping[str, Any]) -> bool:
 
 
 def _identity(folder: Path) -> str:
-    """Return the configuration of a run without its seeds; its path where that cannot be read."""
+    """Return the configuration of a run without its seeds and its own folder; its path where that cannot be
+    read.
+    """
     try:
         config = read_yaml(folder / "config.yaml")
-        return json.dumps(
-            _without_seeds({k: v for k, v in config.items() if k not in _ASIDE}), sort_keys=True
-        )
+        kept = {k: v for k, v in config.items() if k not in _ASIDE}
+        return json.dumps(_without_seeds(kept, f"{config.get('dir')}/"), sort_keys=True)
     except (DataError, OSError, ValueError, AttributeError, TypeError, RecursionError):
         return str(folder.resolve())
 
 
-def _without_seeds(node: Any) -> Any:
+def _without_seeds(node: Any, own: str) -> Any:
+    """Return a node without seeds and without the run's own folder, which `own` is: of its checkpoints."""
     if isinstance(node, Mapping):
-        return {str(k): _without_seeds(v) for k, v in node.items() if k != "seed"}
-    return [_without_seeds(v) for v in node] if isinstance(node, list) else node
+        return {str(k): _without_seeds(v, own) for k, v in node.items() if k != "seed"}
+    if isinstance(node, str):
+        return node.removeprefix(own)
+    return [_without_seeds(v, own) for v in node] if isinstance(node, list) else node
 
 
 def names_of(folders: Sequence[Path]) -> list[str]:
