@@ -1,5 +1,6 @@
 """task=query: filters over runs and cells, the best of them, and what a stranger's folder can do to it."""
 
+import fcntl
 import json
 import os
 
@@ -46,6 +47,7 @@ BAD = [
     ("a='x", "cannot be read from"), ("a=1)", r"lacks and, or, or the end at '\)'"),
     ("a ! 1", "cannot be read from"),
     ("(" * 200 + "a=1" + ")" * 200, "nested too deep"), ("not " * 200 + "a=1", "nested too deep"),
+    ("t=\u201ccosine\u201d", "typographic quotes"), ("a=1 and t=\u2018x y\u2019", "\u2018x has typographic"),
     ("__import__('os').system('x')=1", "lacks"), ("a.__class__", "lacks"), ("[a for a in b]", "lacks a key"),
 ]  # fmt: skip
 
@@ -210,3 +212,25 @@ def test_a_strangers_runs_are_read_and_nothing_more(runs, tmp_path):
     assert rows["tags"]["status"] == rows["bomb"]["status"] == "done" and "seed" not in rows["tags"]
     assert "away" not in rows and not (tmp_path / "ran").exists()
     assert rows["r0"]["logger.api_key"] == "***" and "abc123xyz" not in json.dumps(list(rows.values()))
+
+
+def test_what_a_filter_cannot_see_is_said(runs, tmp_path, capsys):
+    for name, state in (("cut", "done"), ("on", "running"), ("whole", "done")):
+        write_run(runs / name, state, config="a: [" if name == "cut" else None)
+    (runs / "none").mkdir()
+    (runs / "none" / "run.json").write_text('{"state": "do')
+    with open(runs / "on" / ".lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        ask(tmp_path, runs, "task.where=schedule=cosine", "task.format=json")
+    told = capsys.readouterr()
+    assert json.loads(told.out)["of"] == 12
+    for said in (
+        f"1 of 12 runs are damaged, and lack all but folder, status and error: {runs / 'none'}\n",
+        f"1 of 12 runs are without a configuration that can be read: {runs / 'cut'}\n",
+        f"1 of 12 runs are still running, and have measured nothing yet: {runs / 'on'}\n",
+    ):
+        assert said in told.err
+    (row,) = ask(tmp_path, runs, "task.where=config.error!=null", "task.show=[config.error]", folder="b")[
+        "rows"
+    ]
+    assert "no plain YAML" in row["config.error"]

@@ -204,12 +204,13 @@ def test_a_step_is_one_with_accumulated_gradients_too(tmp_path, clock):
     assert cost["seconds"] == 4 and cost["steps"] == 2 and cost["images"] == 32
 
 
-def test_an_autoencoder_has_a_budget_too(tmp_path):
+def test_an_autoencoder_has_a_budget_too(tmp_path, capsys):
     typed = ["task=autoencoder", "data=digits", "metrics=none", "logger=none", "trainer.max_flops=1"]
     typed += ["autoencoder.network.channels=8", "loader.batch_size=8", f"dir={tmp_path / 'run'}"]
     cfg, choices = composed(typed)
     cost = run_job(cfg, tmp_path / "run", typed, choices)["budget"]
     assert cost["steps"] == 1 and cost["ended_by"] == "max_flops" and cost["flops_per_image"] > 1e5
+    assert "warning: trainer.max_flops was used up by the first step" in capsys.readouterr().err
 
 
 def test_a_classifier_has_a_budget_too(worked, tmp_path, capsys):

@@ -15,7 +15,9 @@ from diffexp.errors import DataError
 from diffexp.files import read_small
 from diffexp.notice import warn
 
-MOST_BYTES, MOST_NODES = 4 << 20, 200_000
+MOST_BYTES, MOST_NODES, DEEPEST = 4 << 20, 200_000, 100
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is six times as fast
+_LONG_NUMBER = re.compile(r"[-+]?[\d_:.]{1000,}")
 
 
 def read_yaml(path: Path) -> Any:
@@ -25,15 +27,31 @@ def read_yaml(path: Path) -> Any:
     content = read_small(path, MOST_BYTES)
     try:
         text = content.decode("utf-8")
-        loader = yaml.SafeLoader(text)
+        _refuse_bombs(text)
+        loader = _LOADER(text)
         root = loader.get_single_node()
         if root is not None and _size(root, {}) > MOST_NODES:
             what = f"this file stands for more than {MOST_NODES:,} values, by aliases of aliases"
             raise DataError(what, str(path), "use the folder of a run of diffexp")
         return None if root is None else loader.construct_document(root)
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        first = (str(error) or type(error).__name__).splitlines()[0]
+    except (yaml.YAMLError, ValueError, TypeError, ArithmeticError, RecursionError) as error:
+        first = (str(error) or type(error).__name__).splitlines()[0][:200]
         raise DataError(f"this is no plain YAML: {first}", str(path), "use a run of diffexp") from error
+
+
+def _refuse_bombs(text: str) -> None:
+    """Raise ValueError for too many values, for such too deep inside others, which libyaml composes by
+    recursion until the stack overflows, and for 1:1:1..., a number to base 60 that takes for ever. Events
+    come one by one.
+    """
+    loader, deep, count = _LOADER(text), 0, 0
+    while loader.check_event():
+        event, count = loader.get_event(), count + 1
+        deep += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if deep > DEEPEST or count > 2 * MOST_NODES:
+            raise ValueError(f"it is nested deeper than {DEEPEST}, or has more than {MOST_NODES:,} values")
+        if isinstance(event, yaml.ScalarEvent) and _LONG_NUMBER.fullmatch(event.value):
+            raise ValueError("it has a number of more than 1,000 signs")
 
 
 def _size(node: yaml.Node, known: dict[int, int]) -> int:

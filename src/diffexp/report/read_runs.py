@@ -6,17 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from diffexp.config.untrusted import read_yaml
 from diffexp.errors import DataError
 from diffexp.escape import first_line
-from diffexp.files import read_json, read_small
+from diffexp.files import read_json
 from diffexp.locks import busy
 from diffexp.report.compared import Measured, Variant, variants
 from diffexp.report.table import numbers, read
 from diffexp.run.results import LOCK, PLAN, moderate, refuse_links
 
-_CONFIG_BYTES = 1 << 20
 _ASIDE = ("dir", "name", "logger", "data_root", "dry_run", "resume", "sweep", "choices", "seed")
 
 
@@ -97,20 +95,24 @@ def _cards(results: Mapping[str, Any]) -> bool:
 
 
 def _identity(folder: Path) -> str:
-    """Return the configuration of a run without its seeds; its path where that cannot be read."""
+    """Return the configuration of a run without its seeds and its own folder; its path where that cannot be
+    read.
+    """
     try:
-        config = yaml.safe_load(read_small(folder / "config.yaml", _CONFIG_BYTES))
-        return json.dumps(
-            _without_seeds({k: v for k, v in config.items() if k not in _ASIDE}), sort_keys=True
-        )
-    except (DataError, OSError, ValueError, AttributeError, TypeError, RecursionError, yaml.YAMLError):
+        config = read_yaml(folder / "config.yaml")
+        kept = {k: v for k, v in config.items() if k not in _ASIDE}
+        return json.dumps(_without_seeds(kept, f"{config.get('dir')}/"), sort_keys=True)
+    except (DataError, OSError, ValueError, AttributeError, TypeError, RecursionError):
         return str(folder.resolve())
 
 
-def _without_seeds(node: Any) -> Any:
+def _without_seeds(node: Any, own: str) -> Any:
+    """Return a node without seeds and without the run's own folder, which `own` is: of its checkpoints."""
     if isinstance(node, Mapping):
-        return {str(k): _without_seeds(v) for k, v in node.items() if k != "seed"}
-    return [_without_seeds(v) for v in node] if isinstance(node, list) else node
+        return {str(k): _without_seeds(v, own) for k, v in node.items() if k != "seed"}
+    if isinstance(node, str):
+        return node.removeprefix(own)
+    return [_without_seeds(v, own) for v in node] if isinstance(node, list) else node
 
 
 def names_of(folders: Sequence[Path]) -> list[str]:

@@ -4,7 +4,6 @@ it has ended. The files may be a stranger's: links are not followed, nothing is 
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from diffexp.run.below import below
 from diffexp.run.result import metrics
 from diffexp.run.results import LOCK, PLAN, moderate, refuse_links
 
-METRICS = "metrics."
+METRICS, UNREAD = "metrics.", "config.error"
 _STOPPED = ("Interrupted", "KeyboardInterrupt", "SystemExit")
 
 
@@ -32,7 +31,7 @@ def rows_in(folders: Sequence[Path]) -> list[dict[str, Any]]:
     for folder in folders:
         there = list(below(folder))
         if not there:
-            do = "give folders of runs, of sweeps, or one in which such lie, as runs"
+            do = "give folders of runs, of sweeps, or one in which such lie (links are not followed)"
             raise DataError("there is no run and no sweep in here", str(folder), do)
         for place in there:
             rows += _sweep(place) if (place / PLAN).is_file() else [_run(place)]
@@ -74,7 +73,7 @@ def _sweep(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def _row(folder: Path, record: Mapping[str, Any], status: str, error: str | None) -> dict[str, Any]:
-    config, results = _config(folder), record.get("results")
+    config, results = _config(folder, there=status not in ("to do", "failed")), record.get("results")
     results = results if isinstance(results, Mapping) and _cards(results) else {}
     row = {
         "folder": str(folder),
@@ -96,19 +95,38 @@ def _cards(results: Mapping[str, Any]) -> bool:
     return isinstance(cards, Mapping) and all(isinstance(card, Mapping) for card in cards.values())
 
 
-def _config(folder: Path) -> dict[str, Any]:
+def _config(folder: Path, there: bool) -> dict[str, Any]:
     """Return what a run was composed of: the chosen option of each group by its name, and every value by its
-    key; {} where that cannot be read.
+    key; why not, under UNREAD, where that cannot be read. there: whether it must be there.
     """
-    with suppress(DataError, OSError):
+    try:
         refuse_links(folder / "config.yaml")
         config = read_yaml(folder / "config.yaml")
-        if isinstance(config, Mapping) and moderate(config):
-            values = redact({str(key): value for key, value in config.items() if key != "choices"})
-            choices = config.get("choices")
-            chosen = choices if isinstance(choices, Mapping) else {}
-            return dict(_flat(values)) | {str(k): _plain(v) for k, v in chosen.items()}
-    return {}
+        if not isinstance(config, Mapping) or not moderate(config):
+            raise DataError("this config.yaml is none of ours", str(folder))
+    except (DiffexpError, OSError) as error:
+        missing = isinstance(error, FileNotFoundError) and not there
+        return {} if missing else {UNREAD: first_line(redact_text(str(error)))}
+    values = redact({str(key): value for key, value in config.items() if key != "choices"})
+    choices = config.get("choices")
+    chosen = choices if isinstance(choices, Mapping) else {}
+    return dict(_flat(values)) | {str(k): _plain(v) for k, v in chosen.items()}
+
+
+def unseen(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a sentence for each kind of rows of which a filter sees less than there should be."""
+    kinds = {
+        "damaged, and lack all but folder, status and error": [r for r in rows if r["status"] == "damaged"],
+        "without a configuration that can be read": [r for r in rows if r.get(UNREAD)],
+        "still running, and have measured nothing yet": [
+            r for r in rows if r["status"] == "running" and not any(key.startswith(METRICS) for key in r)
+        ],
+    }  # fmt: skip
+    return [
+        f"{len(some)} of {len(rows)} runs are {what}: {some[0]['folder']}{' and others' * (len(some) > 1)}"
+        for what, some in kinds.items()
+        if some
+    ]
 
 
 def _flat(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -29,6 +29,7 @@ _ORDER: dict[str, Callable[[Any, Any], bool]] = {
 _SIGNS = ("=", "==", "!=", *_ORDER)
 _NULL = ("null", "None", "none")
 _DEEPEST = 50
+_CURLY = "\u201c\u201d\u201e\u2018\u2019\u201a\u00ab\u00bb"
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,11 @@ def _tokens(text: str) -> list[tuple[str, str]]:
         match = _TOKEN.match(text, at)
         if match is None:
             raise ConfigError(f"task.where cannot be read from {text[at:][:40]!r} on", WHERE, _do())
-        tokens.append((str(match.lastgroup), match[str(match.lastgroup)]))
+        kind, token = str(match.lastgroup), match[str(match.lastgroup)]
+        if kind == "word" and (token[0] in _CURLY or token[-1] in _CURLY):
+            what = f"{token[:40]} has typographic quotes, which are part of the text"
+            raise ConfigError(f"task.where: {what}", WHERE, "type ' or \" in their place")
+        tokens.append((kind, token))
         at = match.end()
     return tokens
 

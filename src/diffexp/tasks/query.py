@@ -12,8 +12,9 @@ from rich.table import Table
 from diffexp.config.suggest import path_of
 from diffexp.errors import ConfigError, Problems
 from diffexp.escape import line, plain
+from diffexp.notice import warn
 from diffexp.report.run_keys import Keys
-from diffexp.report.run_rows import METRICS, rows_in
+from diffexp.report.run_rows import METRICS, rows_in, unseen
 from diffexp.report.where import Filter, filter_of
 from diffexp.run.console import say
 from diffexp.run.folder import Record
@@ -60,6 +61,8 @@ class Query(Task):
         rows = [
             r for r in rows_in([path_of(run, "task.runs") for run in self.runs]) if r.get("task") != "query"
         ]
+        for text in unseen(rows):
+            warn(text)
         keys, problems = Keys.of(rows), Problems()
         holds, best, shown = Filter(lambda row: True, ()), None, list[Column]()
         with problems:

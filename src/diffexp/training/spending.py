@@ -92,6 +92,8 @@ class Spending(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:
             _tell(self.cost(trainer).words())
+            if self.ended is not None and trainer.global_step == 1:
+                warn(f"trainer.{self.ended} was used up by the first step, and no other was done: give more")
 
     def cost(self, trainer: Trainer) -> Cost:
         """Return what the training has cost, and which limit has ended it."""
