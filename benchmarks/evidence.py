@@ -2,8 +2,8 @@
 
     python benchmarks/evidence.py
 
-A row for each: the seconds of one FID, of those without each tenth of the images, of which its standard error is
-made as well, and of writing the file; its bytes. The features are random.
+A row for each: the seconds of one FID, of those without each tenth of the images, of which its standard error
+is made as well, and of writing the file; its bytes. The features are random.
 """
 
 import argparse
