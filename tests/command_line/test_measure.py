@@ -194,6 +194,7 @@ def test_what_a_folder_of_a_stranger_holds_is_refused_with_the_keys_of_the_task(
     assert not (tmp_path / "no").exists()
 
 
+@pytest.mark.slow
 def test_folders_are_swept_and_measured_again_when_they_change(digits, tmp_path):
     (digits.parent / "zero").mkdir()
     for i in range(12):

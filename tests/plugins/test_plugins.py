@@ -21,7 +21,7 @@ from diffexp.samplers import DDIM, generate
 from plugins.conftest import BASIC, HERE, PLAIN, QUICK, RECIPES, checkpoint, results, tensors
 
 each = pytest.mark.parametrize("recipe", RECIPES)
-SLOW, LIKE_DIT = pytest.mark.slow, ("flow", "guidance")  # whose training is another's
+SLOW, LIKE_DIT = pytest.mark.slow, ("flow", "guidance", "lora", "encoder")  # whose training is like another's
 TEXT = ["a bright left half", "a bright top half"]
 
 
