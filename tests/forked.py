@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import weakref
 from pathlib import Path
 
 from commands import CONF
@@ -50,7 +51,7 @@ def forked(typed, folder: Path, said: Path, seconds: float = 60, errors: Path | 
     return code, said.read_text() if said.exists() else ""
 
 
-def work(typed, folder: Path, said: str, env: dict[str, str], limit: int | None):
+def run_as_program(typed, folder: Path, said: str, env: dict[str, str], limit: int | None):
     """As the shell would start it: what is said goes to the file `said`, of the whole process and its own."""
     file = os.open(said, os.O_WRONLY | os.O_APPEND)
     os.dup2(file, 1)
@@ -81,8 +82,9 @@ class Started:
         number, name = tempfile.mkstemp(prefix="said-")
         os.close(number)
         self._said = Path(name)
+        weakref.finalize(self, self._said.unlink)
         args = (list(typed), cwd, name, env or {}, limit)
-        self._process = PROCESSES.Process(target=work, args=args)
+        self._process = PROCESSES.Process(target=run_as_program, args=args)
         self._process.start()
         assert self._process.pid is not None
         self.pid: int = self._process.pid

@@ -21,13 +21,12 @@ def absent(name: str, there: Sequence[str], key: str, where: str) -> DataError:
     """Return the error for a column that is not there. key: where it was typed; where: of which file."""
     names = sorted(set(there))
     some = ", ".join(column[:50] for column in names[:20]) or "nothing"
-    near = nearest(name, names)
-    none = f", or {key}=none" if key != "data.image" else ""
-    do = f"type {key}={near}{none}" if near else f"type one of these{none}"
+    none = "" if key == "data.image" else f"{key}=none"
+    do = f"type {key}={near}" if (near := nearest(name, names)) else "type one of these"
+    do += f", or {none}" if none else ""
     if not names:  # as of a sample whose members do not follow one another
-        do = "mend it: what belongs to one picture has to stand together, with it" + none.replace(
-            "or", "or type"
-        )
+        do = "mend it: what belongs to one picture has to stand together, with it"
+        do += f", or type {none}" if none else ""
     return DataError(f"there is no column {name[:50]} in {where}, but {some}", key, do)
 
 
